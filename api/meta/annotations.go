@@ -1,0 +1,25 @@
+package meta
+
+// Annotations, labels and finalizers with a meaning for all kinds.
+const (
+	// ReconcileRequestAnnotation asks for one reconcile at once: any new value
+	// does.
+	ReconcileRequestAnnotation = "reconcile.fluxcd.io/requestedAt"
+	// Finalizer is Flux's, so that a fleet can move between the two.
+	Finalizer = "finalizers.fluxcd.io"
+	// EventAnnotationPrefix marks annotations that are copied into the
+	// metadata of events.
+	EventAnnotationPrefix = "event.toolkit.fluxcd.io/"
+	// WatchLabel with the value Enabled on a ConfigMap or Secret wakes the
+	// objects that read it when it changes.
+	WatchLabel = "reconcile.fluxcd.io/watch"
+
+	// AgentLabel routes an object to the agent that acts for its target. It is
+	// written by placement alone.
+	AgentLabel = "fleet.headwater.dev/agent"
+	// PinLabel keeps an object's target on the named agent.
+	PinLabel = "fleet.headwater.dev/pin"
+	// ClusterLabel with the value true on a kubeconfig Secret makes a
+	// RemoteCluster of it.
+	ClusterLabel = "fleet.headwater.dev/cluster"
+)

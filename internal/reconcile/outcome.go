@@ -1,0 +1,78 @@
+package reconcile
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/headwater-dev/headwater/api/meta"
+)
+
+// ErrNotOwner ends a run without any write: the object's target belongs to
+// another agent.
+var ErrNotOwner = errors.New("the target belongs to another agent")
+
+// wait is the outcome of a phase that has to look again later.
+type wait struct {
+	reason, message string
+	after           time.Duration
+}
+
+func (w *wait) Error() string { return w.message }
+
+// Wait says that the object is not done and nothing is wrong: look again after
+// the given time, or when woken. With reason Progressing the object's Ready
+// becomes Unknown; with any other reason, an unmet dependency, it becomes
+// False.
+func Wait(reason, message string, after time.Duration) error {
+	return &wait{reason: reason, message: message, after: after}
+}
+
+// failure is the outcome of a phase that failed and is retried.
+type failure struct {
+	reason string
+	err    error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// Fail puts the reason of the Ready condition on an error that is worth a
+// retry. An error that carries an outcome already, and nil, stay as they are.
+func Fail(reason string, err error) error {
+	if err == nil || hasOutcome(err) {
+		return err
+	}
+	return &failure{reason: reason, err: err}
+}
+
+// stall is the outcome of a phase that only a person can help.
+type stall struct {
+	reason string
+	err    error
+}
+
+func (s *stall) Error() string { return s.err.Error() }
+func (s *stall) Unwrap() error { return s.err }
+
+// Stall says that retrying is of no use until the spec changes or somebody
+// asks for a reconcile.
+func Stall(reason string, err error) error {
+	return &stall{reason: reason, err: err}
+}
+
+// Unsupported stalls an object on a field that this version does not
+// implement.
+func Unsupported(field string) error {
+	return Stall(meta.UnsupportedFieldReason,
+		fmt.Errorf("%s is set, but this version does not implement it: remove the field", field))
+}
+
+func hasOutcome(err error) bool {
+	var (
+		w *wait
+		f *failure
+		s *stall
+	)
+	return errors.As(err, &w) || errors.As(err, &f) || errors.As(err, &s) || errors.Is(err, ErrNotOwner)
+}
