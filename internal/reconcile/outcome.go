@@ -12,20 +12,20 @@ import (
 // another agent.
 var ErrNotOwner = errors.New("the target belongs to another agent")
 
-// wait is the outcome of a phase that has to look again later.
-type wait struct {
+// pending is the outcome of a phase that has to look again later.
+type pending struct {
 	reason, message string
 	after           time.Duration
 }
 
-func (w *wait) Error() string { return w.message }
+func (w *pending) Error() string { return w.message }
 
 // Wait says that the object is not done and nothing is wrong: look again after
 // the given time, or when woken. With reason Progressing the object's Ready
 // becomes Unknown; with any other reason, an unmet dependency, it becomes
 // False.
 func Wait(reason, message string, after time.Duration) error {
-	return &wait{reason: reason, message: message, after: after}
+	return &pending{reason: reason, message: message, after: after}
 }
 
 // failure is the outcome of a phase that failed and is retried.
@@ -70,7 +70,7 @@ func Unsupported(field string) error {
 
 func hasOutcome(err error) bool {
 	var (
-		w *wait
+		w *pending
 		f *failure
 		s *stall
 	)

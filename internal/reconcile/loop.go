@@ -1,0 +1,259 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/headwater-dev/headwater/api/meta"
+)
+
+const (
+	// progressAfter is how long a run lasts before its object says so.
+	progressAfter = 2 * time.Second
+	// jitter is the share by which an interval varies, so that objects made
+	// together do not stay together.
+	jitter = 0.05
+)
+
+// Loop runs one kind: it reads the object, calls the Kind, and turns how that
+// went into one status write, an event and the time of the next run. It is a
+// controller-runtime reconciler.
+type Loop[T Object] struct {
+	// Client reads from the cache and writes.
+	Client client.Client
+	// Status writes the status; the Kind uses the same one to write ahead.
+	Status *Status
+	// Kind does the work.
+	Kind Kind[T]
+	// Events publishes changes of the Ready condition.
+	Events *Recorder
+	// Revision is what an event says of the object's state, for its metadata;
+	// may be nil.
+	Revision func(T) map[string]string
+	// Clock tells when a run lasts long; the real one when nil.
+	Clock clock.Clock
+}
+
+// Reconcile runs the loop once for the named object.
+func (l *Loop[T]) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	obj, err := l.read(ctx, request.NamespacedName)
+	if apierrors.IsNotFound(err) {
+		l.Status.forget(request.NamespacedName)
+		return ctrl.Result{}, nil
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	l.Status.begin(obj)
+	defer l.Status.end(obj)
+	started := time.Now()
+	defer func() {
+		durations.WithLabelValues(kindOf(obj), obj.GetName(), obj.GetNamespace()).Observe(time.Since(started).Seconds())
+	}()
+
+	switch {
+	case !obj.GetDeletionTimestamp().IsZero():
+		return l.finalize(ctx, obj)
+	case obj.Suspended():
+		suspend(obj)
+		return ctrl.Result{}, l.conclude(l.Status.Patch(ctx, obj))
+	}
+	clearConditions(obj, meta.SuspendedCondition)
+	if err := l.addFinalizer(ctx, obj); err != nil {
+		return ctrl.Result{}, l.conclude(err)
+	}
+	err = l.withProgress(ctx, obj, l.Kind.Reconcile)
+	return l.settle(ctx, obj, err)
+}
+
+// read returns the object, live where the cache lags behind our own writes: an
+// old inventory would forget what was made.
+func (l *Loop[T]) read(ctx context.Context, name types.NamespacedName) (T, error) {
+	obj := newObject[T]()
+	if err := l.Client.Get(ctx, name, obj); err != nil {
+		return obj, err
+	}
+	if !l.Status.stale(obj) {
+		return obj, nil
+	}
+	obj = newObject[T]()
+	return obj, l.Status.Live.Get(ctx, name, obj)
+}
+
+// settle writes the end of a run: conditions, status, event, next run.
+func (l *Loop[T]) settle(ctx context.Context, obj T, err error) (ctrl.Result, error) {
+	before := apimeta.FindStatusCondition(obj.CommonStatus().Conditions, meta.ReadyCondition).DeepCopy()
+	next := finish(obj, err, func() (string, string) { return l.Kind.Ready(obj) })
+	outcomes.WithLabelValues(kindOf(obj), string(next.outcome)).Inc()
+	if next.outcome == disowned {
+		return ctrl.Result{}, nil
+	}
+	if werr := l.Status.Patch(ctx, obj); werr != nil {
+		return ctrl.Result{}, l.conclude(werr)
+	}
+	l.announce(ctx, obj, before, next.outcome)
+	switch {
+	case next.outcome == failed && next.after == 0:
+		return ctrl.Result{}, redactError(err)
+	case next.outcome == failed:
+		log.FromContext(ctx).Error(redactError(err), "reconciliation failed", "retryIn", next.after.String())
+	case next.outcome == stalled:
+		log.FromContext(ctx).Error(redactError(err), "reconciliation stalled")
+	case next.outcome == succeeded:
+		return ctrl.Result{RequeueAfter: jittered(next.after)}, nil
+	}
+	return ctrl.Result{RequeueAfter: next.after}, nil
+}
+
+// conclude keeps what is no error of ours out of the log: an object that is
+// gone, or that belongs to another agent now.
+func (l *Loop[T]) conclude(err error) error {
+	if err == nil || apierrors.IsNotFound(err) || errors.Is(err, ErrNotOwner) {
+		return nil
+	}
+	return redactError(err)
+}
+
+// announce publishes an event when the Ready condition has changed.
+func (l *Loop[T]) announce(ctx context.Context, obj T, before *metav1.Condition, outcome outcome) {
+	now := apimeta.FindStatusCondition(obj.CommonStatus().Conditions, meta.ReadyCondition)
+	if before != nil && before.Status == now.Status && before.Reason == now.Reason && before.Message == now.Message {
+		return
+	}
+	severity := SeverityInfo
+	switch {
+	case outcome == failed || outcome == stalled:
+		severity = SeverityError
+	case outcome == waiting && now.Status == metav1.ConditionUnknown:
+		severity = SeverityTrace
+	}
+	event := Event{Severity: severity, Reason: now.Reason, Message: now.Message}
+	if l.Revision != nil {
+		event.Metadata = l.Revision(obj)
+	}
+	l.Events.Publish(ctx, obj, event)
+	if severity == SeverityInfo {
+		log.FromContext(ctx).Info(now.Message, "reason", now.Reason)
+	}
+}
+
+// finalize runs the Kind's Finalize and lets the object go.
+func (l *Loop[T]) finalize(ctx context.Context, obj T) (ctrl.Result, error) {
+	if !controllerutil.ContainsFinalizer(obj, meta.Finalizer) {
+		return ctrl.Result{}, nil
+	}
+	if err := l.withProgress(ctx, obj, l.Kind.Finalize); err != nil {
+		return l.settle(ctx, obj, err)
+	}
+	return ctrl.Result{}, l.conclude(l.patchFinalizers(ctx, obj, func(finalizers []string) []string {
+		return slices.DeleteFunc(finalizers, func(f string) bool { return f == meta.Finalizer })
+	}))
+}
+
+func (l *Loop[T]) addFinalizer(ctx context.Context, obj T) error {
+	if controllerutil.ContainsFinalizer(obj, meta.Finalizer) {
+		return nil
+	}
+	return l.patchFinalizers(ctx, obj, func(finalizers []string) []string {
+		return append(finalizers, meta.Finalizer)
+	})
+}
+
+// patchFinalizers writes the changed list of finalizers, against the object as
+// it is live when the write conflicts.
+func (l *Loop[T]) patchFinalizers(ctx context.Context, obj T, change func([]string) []string) error {
+	base := l.Status.base(obj).DeepCopyObject().(client.Object)
+	var err error
+	for range conflictRetries {
+		if l.Status.Owns != nil && !l.Status.Owns(obj) {
+			return ErrNotOwner
+		}
+		var body []byte
+		body, err = json.Marshal(map[string]any{"metadata": map[string]any{
+			"uid":             base.GetUID(),
+			"resourceVersion": base.GetResourceVersion(),
+			"finalizers":      change(slices.Clone(base.GetFinalizers())),
+		}})
+		if err != nil {
+			return err
+		}
+		answer := base.DeepCopyObject().(client.Object)
+		err = l.Client.Patch(ctx, answer, client.RawPatch(types.MergePatchType, body), client.FieldOwner(l.Status.FieldOwner))
+		if err == nil {
+			l.Status.wrote(answer)
+			obj.SetFinalizers(answer.GetFinalizers())
+			return nil
+		}
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		if err := l.Status.Live.Get(ctx, client.ObjectKeyFromObject(obj), base); err != nil {
+			return err
+		}
+		if base.GetUID() != obj.GetUID() || base.GetDeletionTimestamp().IsZero() != obj.GetDeletionTimestamp().IsZero() {
+			return fmt.Errorf("finalizer of %s/%s: the object was deleted meanwhile", obj.GetNamespace(), obj.GetName())
+		}
+	}
+	return err
+}
+
+// withProgress calls the phase and, when that takes long, says so in the
+// object's status meanwhile.
+func (l *Loop[T]) withProgress(ctx context.Context, obj T, phase func(context.Context, T) error) error {
+	progress := obj.DeepCopyObject().(T)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	timer := l.clock().NewTimer(progressAfter)
+	go func() {
+		defer close(stopped)
+		defer timer.Stop()
+		select {
+		case <-stop:
+		case <-timer.C():
+			set(progress, meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingReason, "reconciliation in progress")
+			if err := l.Status.Patch(ctx, progress); err != nil {
+				log.FromContext(ctx).V(1).Info("progress not written", "error", Redact(err.Error()))
+			}
+		}
+	}()
+	err := phase(ctx, obj)
+	close(stop)
+	<-stopped
+	return err
+}
+
+func (l *Loop[T]) clock() clock.Clock {
+	if l.Clock == nil {
+		return clock.RealClock{}
+	}
+	return l.Clock
+}
+
+func newObject[T Object]() T {
+	var zero T
+	return reflect.New(reflect.TypeOf(zero).Elem()).Interface().(T)
+}
+
+// kindOf is the kind of an object; typed objects do not carry it themselves.
+func kindOf(obj Object) string {
+	return reflect.TypeOf(obj).Elem().Name()
+}
+
+func jittered(interval time.Duration) time.Duration {
+	return interval + time.Duration((rand.Float64()*2-1)*jitter*float64(interval)) //nolint:gosec // spreads load, guards nothing
+}
