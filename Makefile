@@ -1,0 +1,115 @@
+# make help lists the targets. Tools are pinned in internal/tools and run with
+# `go tool`; nothing is installed outside bin/ and Go's own caches.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+IMAGE_PREFIX ?= headwater
+TAG ?= dev
+
+generators := go tool -modfile=internal/tools/go.mod
+lint := go tool -modfile=internal/tools/lint/go.mod golangci-lint
+# Packages that have tests: the others would only fill the log.
+with_tests := go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}'
+generated := api config/crd
+
+##@ Start here
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build controlplane ## Show a commit arriving on three clusters, and agents failing over (ONCE=1: exit afterwards)
+	@e2e/prerequisites.sh
+	@go build -o bin/demo ./e2e/demo
+	@bin/demo $(if $(ONCE),--once)
+
+.PHONY: test
+test: ## Run everything that CI runs: lint, verify, test-unit, test-e2e
+	@e2e/prerequisites.sh
+	@$(MAKE) --no-print-directory lint verify test-unit test-e2e
+
+##@ Build
+
+.PHONY: build
+build: ## Build bin/hub and bin/agent
+	@echo "==> build"
+	@CGO_ENABLED=0 go build -trimpath -o bin/ ./hub ./agent
+
+.PHONY: controlplane
+controlplane: bin/controlplane ## Build etcd, kube-apiserver and kube-controller-manager from source, once (10 minutes)
+
+bin/controlplane: e2e/controlplane/go.mod e2e/controlplane/main.go e2e/controlplane/build.sh
+	@e2e/controlplane/build.sh
+	@touch $@
+
+.PHONY: clean
+clean: ## Remove what was built, except bin/controlplane
+	@find bin -mindepth 1 ! -name controlplane -delete 2>/dev/null || true
+	@rm -rf dist
+
+##@ Test
+
+.PHONY: test-unit
+test-unit: controlplane ## Unit and integration tests, with the race detector
+	@echo "==> unit and integration tests"
+	@go test -race -timeout 15m $$($(with_tests) ./... | grep -v /e2e)
+
+.PHONY: test-e2e
+test-e2e: build controlplane ## The real binaries against real API servers
+	@echo "==> end-to-end tests"
+	@go test -count=1 -timeout 20m $$($(with_tests) ./e2e/...)
+
+.PHONY: bench
+bench: build controlplane ## Measure against bare server-side apply (not part of test)
+	@go build -o bin/bench ./e2e/bench
+	@bin/bench
+
+##@ Change
+
+.PHONY: fmt
+fmt: ## Format the Go files
+	@$(lint) fmt
+
+.PHONY: lint
+lint: ## Run the linters
+	@echo "==> lint"
+	@$(lint) run
+
+.PHONY: generate
+generate: ## Write the generated files: deepcopy functions and CRDs
+	@echo "==> generate"
+
+.PHONY: verify
+verify: ## Check that the generated files and go.mod are up to date
+	@echo "==> verify"
+	@sums() { git ls-files -co --exclude-standard -- $(generated) | sort | xargs sha256sum; }; \
+		before=$$(sums 2>/dev/null); $(MAKE) --no-print-directory generate; \
+		diff <(echo "$$before") <(sums) || { echo "generated files were out of date: commit the result of make generate" >&2; exit 1; }
+	@go mod tidy -diff
+
+##@ Run on a cluster
+
+.PHONY: images
+images: ## Build container images with docker (IMAGE_PREFIX, TAG)
+	@for name in hub agent; do \
+		docker build --build-arg NAME=$$name -t $(IMAGE_PREFIX)/$$name:$(TAG) .; done
+
+.PHONY: deploy
+deploy: ## Install on the cluster of the current kubeconfig (IMAGE_PREFIX, TAG)
+	@kubectl kustomize config/default \
+		| sed -E 's#image: headwater/(hub|agent):dev#image: $(IMAGE_PREFIX)/\1:$(TAG)#' \
+		| kubectl apply --server-side -f -
+
+.PHONY: run-hub
+run-hub: ## Run the hub here against the cluster of the current kubeconfig (ARGS)
+	@go run ./hub $(ARGS)
+
+.PHONY: run-agent
+run-agent: ## Run an agent here against the cluster of the current kubeconfig (ARGS)
+	@go run ./agent $(ARGS)
