@@ -1,0 +1,212 @@
+package imports
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+)
+
+const module = "github.com/headwater-dev/headwater/"
+
+// allowed says what the packages at and below a path may import of this
+// module: a path names one package, a path with /... all at and below it. The
+// longest path that fits a package decides.
+var allowed = map[string][]string{
+	// What everybody speaks of. It imports nothing but itself.
+	"api":      {"api/..."},
+	"api/meta": {},
+
+	// Pure arithmetic, and the two packages that bring it to a cluster.
+	"shard":        {"api/..."},
+	"shard/member": {"api/...", "shard"},
+	"shard/guard":  {"api/...", "shard", "internal/reconcile"},
+
+	// Machinery that both processes share.
+	"internal":         {"api/...", "internal/..."},
+	"internal/app":     {"api/...", "internal/reconcile", "internal/artifact"},
+	"internal/testenv": {"api/...", "internal/testenv/..."},
+
+	// The processes. Kinds are siblings: none imports another, and only the
+	// main packages import them all.
+	"hub":               {"api/...", "shard/...", "internal/...", "hub/..."},
+	"hub/source":        {"api/...", "internal/..."},
+	"hub/source/git":    {"api/...", "internal/...", "hub/source"},
+	"hub/source/oci":    {"api/...", "internal/...", "hub/source"},
+	"hub/source/helm":   {"api/...", "internal/...", "hub/source"},
+	"hub/source/bucket": {"api/...", "internal/...", "hub/source"},
+	"hub/image":         {"api/...", "internal/..."},
+	"hub/fleet":         {"api/...", "shard/...", "internal/..."},
+	"hub/placement":     {"api/...", "shard/...", "internal/..."},
+
+	"agent":           {"api/...", "shard/...", "internal/...", "agent/..."},
+	"agent/kustomize": {"api/...", "shard/...", "internal/...", "agent/apply", "agent/remote"},
+	"agent/helm":      {"api/...", "shard/...", "internal/...", "agent/apply", "agent/remote"},
+	"agent/apply":     {"api/meta", "internal/reconcile"},
+	"agent/remote":    {"api/...", "shard/...", "internal/..."},
+
+	// Black boxes: they start the processes, they do not link them.
+	"e2e":    {"api/...", "shard", "internal/testenv/..."},
+	"config": {},
+}
+
+// testsMay is what the tests of any package may import besides. Nothing but
+// tests and the end-to-end programs imports the test environment.
+var testsMay = []string{"api/...", "internal/testenv/...", "hub/source/sourcetest"}
+
+// onlyIn names the places that may import a library; everybody else asks them.
+var onlyIn = map[string][]string{
+	"github.com/go-git":                          {"hub/source/git", "hub/image", "internal/testenv"},
+	"helm.sh/helm":                               {"hub/source/helm", "agent/helm"},
+	"github.com/google/go-containerregistry":     {"hub/source/oci", "hub/source/helm", "hub/image", "internal/testenv"},
+	"sigs.k8s.io/kustomize":                      {"agent/kustomize", "config"},
+	"sigs.k8s.io/controller-runtime/pkg/envtest": {"internal/testenv"},
+	"k8s.io/kubernetes":                          {},
+}
+
+// notIn names packages that do without a library, so that what they decide can
+// be tested, and reasoned about, without a cluster.
+var notIn = map[string][]string{
+	"k8s.io/client-go":               {"shard", "api/meta"},
+	"sigs.k8s.io/controller-runtime": {"shard", "api/meta"},
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	g := NewWithT(t)
+	for _, file := range goFiles(t) {
+		for _, path := range imports(t, file) {
+			pkg := filepath.ToSlash(filepath.Dir(file))
+			test := strings.HasSuffix(file, "_test.go")
+			ours, isOurs := strings.CutPrefix(path, module)
+			if isOurs {
+				g.Expect(mayImport(pkg, ours, test)).To(BeTrue(), "%s imports %s: see the table in internal/imports", file, ours)
+			} else {
+				g.Expect(mayUse(pkg, path)).To(BeTrue(), "%s imports %s: see onlyIn and notIn in internal/imports", file, path)
+			}
+		}
+	}
+}
+
+func TestTheTableIsHeld(t *testing.T) {
+	for _, tc := range []struct {
+		pkg, path string
+		test      bool
+		want      bool
+	}{
+		{pkg: "hub", path: "hub/source/git", want: true},
+		{pkg: "hub", path: "agent/apply"},
+		{pkg: "hub", path: "agent/apply", test: true},
+		{pkg: "hub/source", path: "hub/source/git"},
+		{pkg: "hub/source/git", path: "hub/source", want: true},
+		{pkg: "hub/source/git", path: "hub/source/oci"},
+		{pkg: "agent/kustomize", path: "agent/helm"},
+		{pkg: "agent/kustomize", path: "agent/remote", want: true},
+		{pkg: "agent/kustomize", path: "internal/testenv"},
+		{pkg: "agent/kustomize", path: "internal/testenv", test: true, want: true},
+		{pkg: "agent/apply", path: "api/kustomize/v1"},
+		{pkg: "api/source/v1", path: "api/meta", want: true},
+		{pkg: "api/meta", path: "api/source/v1"},
+		{pkg: "shard", path: "shard/member"},
+		{pkg: "internal/artifact", path: "hub/source"},
+		{pkg: "e2e/demo", path: "agent/remote"},
+		{pkg: "elsewhere", path: "api/meta"},
+	} {
+		NewWithT(t).Expect(mayImport(tc.pkg, tc.path, tc.test)).To(Equal(tc.want), "%s imports %s (test: %v)", tc.pkg, tc.path, tc.test)
+	}
+	for _, tc := range []struct {
+		pkg, path string
+		want      bool
+	}{
+		{"shard", "k8s.io/client-go/kubernetes", false},
+		{"shard/member", "k8s.io/client-go/kubernetes", true},
+		{"hub/fleet", "github.com/go-git/go-git/v5", false},
+		{"hub/source/git", "github.com/go-git/go-git/v5", true},
+		{"hub/fleet", "k8s.io/client-go/kubernetes", true},
+		{"agent/kustomize", "k8s.io/kubernetes/pkg/apis/core", false},
+		{"agent/kustomize", "fmt", true},
+	} {
+		NewWithT(t).Expect(mayUse(tc.pkg, tc.path)).To(Equal(tc.want), "%s imports %s", tc.pkg, tc.path)
+	}
+}
+
+func mayImport(pkg, path string, test bool) bool {
+	rules, row := []string(nil), ""
+	for place, may := range allowed {
+		if within(pkg, place) && len(place) >= len(row) {
+			row, rules = place, may
+		}
+	}
+	if row == "" {
+		return false
+	}
+	if test {
+		rules = slices.Concat(rules, testsMay)
+	} else if within(path, "internal/testenv") && !within(pkg, "internal/testenv") && !within(pkg, "e2e") {
+		return false
+	}
+	return slices.ContainsFunc(rules, func(rule string) bool {
+		tree, ok := strings.CutSuffix(rule, "/...")
+		return path == rule || ok && within(path, tree)
+	})
+}
+
+func mayUse(pkg, path string) bool {
+	for library, packages := range notIn {
+		if within(path, library) && slices.Contains(packages, pkg) {
+			return false
+		}
+	}
+	for library, places := range onlyIn {
+		if within(path, library) {
+			return slices.ContainsFunc(places, func(place string) bool { return within(pkg, place) })
+		}
+	}
+	return true
+}
+
+func within(path, tree string) bool {
+	return path == tree || strings.HasPrefix(path, tree+"/")
+}
+
+// goFiles lists the module's Go files, relative to its root.
+func goFiles(t *testing.T) []string {
+	root := os.DirFS("../..")
+	var files []string
+	NewWithT(t).Expect(fs.WalkDir(root, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && path != "." {
+			_, notOurs := fs.Stat(root, path+"/go.mod")
+			if notOurs == nil || entry.Name() == "testdata" || strings.HasPrefix(entry.Name(), ".") {
+				return fs.SkipDir
+			}
+		}
+		if strings.HasSuffix(path, ".go") {
+			files = append(files, path)
+		}
+		return nil
+	})).To(Succeed())
+	NewWithT(t).Expect(files).NotTo(BeEmpty())
+	return files
+}
+
+func imports(t *testing.T, file string) []string {
+	g := NewWithT(t)
+	parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join("../..", file), nil, parser.ImportsOnly)
+	g.Expect(err).NotTo(HaveOccurred())
+	var paths []string
+	for _, spec := range parsed.Imports {
+		path, err := strconv.Unquote(spec.Path.Value)
+		g.Expect(err).NotTo(HaveOccurred())
+		paths = append(paths, path)
+	}
+	return paths
+}
