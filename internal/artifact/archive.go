@@ -1,0 +1,90 @@
+package artifact
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Modes in an archive depend on what a file is, never on the umask of the
+// machine that made it.
+const (
+	archivedFileMode = 0o600
+	archivedExecMode = 0o700
+	archivedDirMode  = 0o750
+)
+
+// Archive writes the tree at dir as a gzipped tar in Flux's layout: entries in
+// lexical order from ".", no owners, no times, modes 0600, 0700 and 0750. Only
+// directories and regular files are taken; links and devices are skipped, and
+// so is every path for which exclude (if given) says true. It gets the path as
+// joined with dir. The children of an excluded directory are asked for one by
+// one, so that a pattern can take one of them in again.
+//
+// The same tree gives the same bytes.
+func Archive(ctx context.Context, w io.Writer, dir string, exclude func(path string, isDir bool) bool) error {
+	gz := gzip.NewWriter(w)
+	a := &archiver{ctx: ctx, tw: tar.NewWriter(gz), dir: dir, exclude: exclude}
+	err := filepath.WalkDir(dir, a.add)
+	if err == nil {
+		err = errors.Join(a.tw.Close(), gz.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("archiving: %w", err)
+	}
+	return nil
+}
+
+type archiver struct {
+	ctx     context.Context
+	tw      *tar.Writer
+	dir     string
+	exclude func(path string, isDir bool) bool
+}
+
+func (a *archiver) add(path string, d fs.DirEntry, err error) error {
+	if err := errors.Join(err, a.ctx.Err()); err != nil {
+		return err
+	}
+	if !d.IsDir() && !d.Type().IsRegular() {
+		return nil
+	}
+	if a.exclude != nil && a.exclude(path, d.IsDir()) {
+		return nil
+	}
+	name, err := filepath.Rel(a.dir, path)
+	if err != nil {
+		return err
+	}
+	if d.IsDir() {
+		return a.tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: archivedDirMode})
+	}
+	return a.addFile(path, name)
+}
+
+func (a *archiver) addFile(path, name string) error {
+	f, err := os.Open(path) //nolint:gosec // G304: a path of the tree being walked
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	header := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: archivedFileMode, Size: info.Size()}
+	if info.Mode()&0o111 != 0 {
+		header.Mode = archivedExecMode
+	}
+	if err := a.tw.WriteHeader(header); err != nil {
+		return err
+	}
+	_, err = io.Copy(a.tw, f)
+	return err
+}

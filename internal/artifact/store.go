@@ -1,0 +1,301 @@
+package artifact
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/headwater-dev/headwater/api/meta"
+)
+
+const (
+	// latestName is the link to the artifact of an object that was published
+	// last.
+	latestName = "latest.tar.gz"
+	// maxNameLength is that of file systems.
+	maxNameLength = 255
+	// defaultRetentionTTL and defaultRetentionRecords are Flux's.
+	defaultRetentionTTL     = time.Minute
+	defaultRetentionRecords = 2
+)
+
+// Ref names the object whose artifacts are stored.
+type Ref struct {
+	Kind, Namespace, Name string
+}
+
+// path is where the object's files are, below the root of the store.
+func (r Ref) path() (string, error) {
+	for _, part := range []string{r.Kind, r.Namespace, r.Name} {
+		if !isPlainName(part) {
+			return "", fmt.Errorf("artifact of %s %s/%s: %q cannot be part of a path", r.Kind, r.Namespace, r.Name, part)
+		}
+	}
+	return path.Join(strings.ToLower(r.Kind), r.Namespace, r.Name), nil
+}
+
+// isPlainName says whether s is one visible element of a path.
+func isPlainName(s string) bool {
+	return s != "" && len(s) <= maxNameLength && !strings.HasPrefix(s, ".") && !strings.ContainsAny(s, `/\`+"\x00")
+}
+
+// StoreOptions configure a Store.
+type StoreOptions struct {
+	// Dir is the root of the store; it belongs to this process alone.
+	// --storage-path.
+	Dir string
+	// AdvertisedAddr is the host:port at which agents reach the server.
+	// --storage-adv-addr.
+	AdvertisedAddr string
+	// RetentionTTL is for how long an artifact is kept after a newer one took
+	// its place; one minute when zero. --artifact-retention-ttl.
+	RetentionTTL time.Duration
+	// RetentionRecords is how many artifacts of an object are kept at most,
+	// the current one included; two when zero. --artifact-retention-records.
+	RetentionRecords int
+	// Now is the clock; time.Now when nil.
+	Now func() time.Time
+}
+
+// Store keeps the artifacts of sources on disk. It is safe for concurrent use,
+// as long as no two goroutines publish or remove for the same object at once:
+// the reconcile loop sees to that.
+type Store struct {
+	options StoreOptions
+	root    *os.Root
+
+	mu      sync.Mutex
+	digests map[string]stamped
+}
+
+// stamped is the digest of a file, and which file it was computed of.
+type stamped struct {
+	digest string
+	info   fs.FileInfo
+}
+
+// NewStore opens the store and sweeps what an earlier process left unfinished.
+func NewStore(o StoreOptions) (*Store, error) {
+	if o.Dir == "" || o.AdvertisedAddr == "" {
+		return nil, errors.New("the artifact store needs a directory (--storage-path) and the address it is reached at (--storage-adv-addr)")
+	}
+	if o.RetentionTTL == 0 {
+		o.RetentionTTL = defaultRetentionTTL
+	}
+	if o.RetentionRecords == 0 {
+		o.RetentionRecords = defaultRetentionRecords
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if err := sweep(filepath.Join(o.Dir, tempDirName)); err != nil {
+		return nil, fmt.Errorf("opening the artifact store: %w", err)
+	}
+	root, err := os.OpenRoot(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening the artifact store: %w", err)
+	}
+	return &Store{options: o, root: root, digests: map[string]stamped{}}, nil
+}
+
+// URL is where agents fetch the file at the artifact path.
+func (s *Store) URL(artifactPath string) string {
+	return "http://" + s.options.AdvertisedAddr + "/" + strings.TrimPrefix(artifactPath, "/")
+}
+
+// WorkDir makes a directory on the store's own disk for a fetch to work in. The
+// caller calls done, which removes it.
+func (s *Store) WorkDir() (dir string, done func(), err error) {
+	return newTempDir(filepath.Join(s.options.Dir, tempDirName))
+}
+
+// Publish stores what write produces as the object's newest artifact: complete
+// and on disk when it returns, or not there at all. A file of the same name is
+// replaced. The artifact that was the newest until now stays for the retention
+// time, counted from now.
+func (s *Store) Publish(ctx context.Context, ref Ref, revision, file string, write func(io.Writer) error) (*meta.Artifact, error) {
+	dir, err := ref.path()
+	if err != nil {
+		return nil, err
+	}
+	if !isPlainName(file) || file == latestName {
+		return nil, fmt.Errorf("artifact of %s: %q cannot be the name of a file", dir, file)
+	}
+	artifact := &meta.Artifact{
+		Path:           path.Join(dir, file),
+		URL:            s.URL(path.Join(dir, file)),
+		Revision:       revision,
+		LastUpdateTime: metav1.NewTime(s.options.Now()).Rfc3339Copy(),
+	}
+	if err := s.write(ctx, artifact, write); err != nil {
+		return nil, fmt.Errorf("storing %s: %w", artifact.Path, err)
+	}
+	if err := s.link(dir, file); err != nil {
+		return nil, fmt.Errorf("linking %s/%s: %w", dir, latestName, err)
+	}
+	return artifact, nil
+}
+
+// write makes the file and fills in the artifact's digest and size.
+func (s *Store) write(ctx context.Context, artifact *meta.Artifact, write func(io.Writer) error) error {
+	f, err := newTempFile(filepath.Join(s.options.Dir, tempDirName))
+	if err != nil {
+		return err
+	}
+	defer discard(f)
+	h := sha256.New()
+	if err := write(io.MultiWriter(f, h)); err != nil {
+		return err
+	}
+	now := s.options.Now()
+	if err := errors.Join(ctx.Err(), f.Sync(), os.Chtimes(f.Name(), now, now)); err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	target := s.local(artifact.Path)
+	if err := os.MkdirAll(filepath.Dir(target), dirMode); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), target); err != nil {
+		return err
+	}
+	size := info.Size()
+	artifact.Size, artifact.Digest = &size, canonicalDigest(h)
+	s.remember(artifact.Path, stamped{artifact.Digest, info})
+	return syncDir(filepath.Dir(target))
+}
+
+// link points the latest link of the directory at the file. The artifact that
+// it pointed at gets the present as its time, so that its retention starts when
+// it was replaced, however old it is: agents may be about to fetch it.
+func (s *Store) link(dir, file string) error {
+	link := s.local(path.Join(dir, latestName))
+	old, err := os.Readlink(link)
+	if err == nil && old == file {
+		return nil
+	}
+	if err == nil && isPlainName(old) {
+		now := s.options.Now()
+		err = os.Chtimes(filepath.Join(filepath.Dir(link), old), now, now)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	work, done, err := s.WorkDir()
+	if err != nil {
+		return err
+	}
+	defer done()
+	fresh := filepath.Join(work, latestName)
+	if err := os.Symlink(file, fresh); err != nil {
+		return err
+	}
+	return os.Rename(fresh, link)
+}
+
+// Verify says whether the artifact's file is there and is what its digest
+// names. The error wraps ErrNotFound or ErrDigest; a damaged file is removed,
+// so that it is not served.
+func (s *Store) Verify(artifact *meta.Artifact) error {
+	want, err := parseDigest(artifact.Digest)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDigest, err)
+	}
+	if _, _, err := splitPath(artifact.Path); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	f, err := s.root.Open(filepath.FromSlash(artifact.Path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("artifact %s: %w", artifact.Path, ErrNotFound)
+	}
+	if err != nil {
+		return fmt.Errorf("artifact %s: %w", artifact.Path, err)
+	}
+	defer func() { _ = f.Close() }()
+	err = want.verify(f)
+	if errors.Is(err, ErrDigest) {
+		err = errors.Join(err, s.root.Remove(filepath.FromSlash(artifact.Path)))
+		s.forget(artifact.Path)
+	}
+	if err != nil {
+		return fmt.Errorf("artifact %s: %w", artifact.Path, err)
+	}
+	return nil
+}
+
+// Remove deletes everything that is stored for the object.
+func (s *Store) Remove(ref Ref) error {
+	dir, err := ref.path()
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(s.local(dir)); err != nil {
+		return fmt.Errorf("removing the artifacts below %s: %w", dir, err)
+	}
+	s.forget(dir)
+	return nil
+}
+
+func (s *Store) local(artifactPath string) string {
+	return filepath.Join(s.options.Dir, filepath.FromSlash(artifactPath))
+}
+
+// digest is that of an open file at the path, computed once for as long as it
+// stays the same file.
+func (s *Store) digest(artifactPath string, f *os.File) (string, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	s.mu.Lock()
+	known, ok := s.digests[artifactPath]
+	s.mu.Unlock()
+	if ok && os.SameFile(known.info, info) && known.info.Size() == info.Size() {
+		return known.digest, nil
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, io.NewSectionReader(f, 0, info.Size())); err != nil {
+		return "", err
+	}
+	s.remember(artifactPath, stamped{canonicalDigest(h), info})
+	return canonicalDigest(h), nil
+}
+
+func (s *Store) remember(artifactPath string, d stamped) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.digests[artifactPath] = d
+}
+
+// forget drops the digests of the file, or of all files below the directory.
+func (s *Store) forget(artifactPath string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for known := range s.digests {
+		if known == artifactPath || strings.HasPrefix(known, artifactPath+"/") {
+			delete(s.digests, known)
+		}
+	}
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir) //nolint:gosec // G304: a directory of the store
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

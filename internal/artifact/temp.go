@@ -1,0 +1,95 @@
+package artifact
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Temporary files and directories are locked with flock for as long as they
+// are in use. The kernel drops the lock when the process dies, however it
+// dies, so a sweep can tell what a killed process left from what a living one
+// is writing, with no clock and no process id.
+
+const (
+	tempDirName = ".tmp"
+	dirMode     = 0o750
+)
+
+// newTempFile makes a locked temporary file in dir. The lock ends when the
+// file is closed.
+func newTempFile(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, "file-*")
+	if err != nil {
+		return nil, fmt.Errorf("making a temporary file: %w", err)
+	}
+	if err := lock(f); err != nil {
+		discard(f)
+		return nil, fmt.Errorf("locking the temporary file %s: %w", f.Name(), err)
+	}
+	return f, nil
+}
+
+// discard closes and removes a temporary file; after a rename there is nothing
+// left to remove.
+func discard(f *os.File) {
+	_ = f.Close()
+	_ = os.Remove(f.Name())
+}
+
+// newTempDir makes a locked temporary directory in dir. The caller calls done
+// when it is no longer needed.
+func newTempDir(dir string) (path string, done func(), err error) {
+	path, err = os.MkdirTemp(dir, "dir-*")
+	if err != nil {
+		return "", nil, fmt.Errorf("making a temporary directory: %w", err)
+	}
+	held, err := os.Open(path) //nolint:gosec // G304: the path was made just above
+	if err == nil {
+		err = lock(held)
+	}
+	if err != nil {
+		_ = os.RemoveAll(path)
+		return "", nil, fmt.Errorf("locking the temporary directory %s: %w", path, err)
+	}
+	return path, func() {
+		_ = os.RemoveAll(path)
+		_ = held.Close()
+	}, nil
+}
+
+// sweep makes dir if it is absent and removes from it what no living process
+// has locked.
+func sweep(dir string) error {
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return fmt.Errorf("making the directory for temporary files: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("listing temporary files: %w", err)
+	}
+	for _, e := range entries {
+		if err := sweepOne(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("removing the leftover %s: %w", e.Name(), err)
+		}
+	}
+	return nil
+}
+
+func sweepOne(path string) error {
+	f, err := os.Open(path) //nolint:gosec // G304: an entry of our own directory
+	if err != nil {
+		return nil // gone already, or a dangling link: nothing to win
+	}
+	defer func() { _ = f.Close() }()
+	if lock(f) != nil {
+		return nil // somebody is writing it
+	}
+	return os.RemoveAll(path)
+}
+
+func lock(f *os.File) error {
+	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) //nolint:gosec // G115: a descriptor fits an int
+}

@@ -1,0 +1,73 @@
+package artifact
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+)
+
+const childDir = "HEADWATER_TEST_TEMP_DIR"
+
+// TestMain plays the process that is killed while it writes.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		writeUntilKilled(dir)
+	}
+	os.Exit(m.Run())
+}
+
+func writeUntilKilled(dir string) {
+	f, err := newTempFile(dir)
+	if err != nil {
+		panic(err)
+	}
+	work, _, err := newTempDir(dir)
+	if err != nil {
+		panic(err)
+	}
+	if err := os.WriteFile(filepath.Join(work, "half"), []byte("a"), 0o600); err != nil {
+		panic(err)
+	}
+	fmt.Println(f.Name())
+	_, _ = os.Stdin.Read(make([]byte, 1))
+	os.Exit(0)
+}
+
+func TestSweepTakesWhatAKilledProcessLeft(t *testing.T) {
+	g := NewWithT(t)
+	dir := filepath.Join(t.TempDir(), ".tmp")
+	g.Expect(sweep(dir)).To(Succeed(), "an absent directory is made")
+
+	child := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // G204: this very test binary
+	child.Env = append(os.Environ(), childDir+"="+dir)
+	stdin, err := child.StdinPipe()
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = stdin.Close() }()
+	stdout, err := child.StdoutPipe()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(child.Start()).To(Succeed())
+	name, err := bufio.NewReader(stdout).ReadString('\n')
+	g.Expect(err).NotTo(HaveOccurred())
+
+	g.Expect(sweep(dir)).To(Succeed())
+	g.Expect(strings.TrimSpace(name)).To(BeARegularFile(), "a living process keeps its files")
+	g.Expect(entriesOf(t, dir)).To(HaveLen(2))
+
+	g.Expect(child.Process.Kill()).To(Succeed())
+	_ = child.Wait()
+	g.Expect(sweep(dir)).To(Succeed())
+	g.Expect(entriesOf(t, dir)).To(BeEmpty())
+}
+
+func entriesOf(t *testing.T, dir string) []os.DirEntry {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return entries
+}

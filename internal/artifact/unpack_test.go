@@ -1,0 +1,147 @@
+package artifact_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/headwater-dev/headwater/internal/artifact"
+)
+
+type entry struct {
+	name, body, link string
+	kind             byte
+	mode             int64
+}
+
+func pack(t testing.TB, entries ...entry) []byte {
+	t.Helper()
+	g := NewWithT(t)
+	var b bytes.Buffer
+	gz := gzip.NewWriter(&b)
+	tw := tar.NewWriter(gz)
+	for _, e := range entries {
+		if e.kind == 0 {
+			e.kind = tar.TypeReg
+		}
+		g.Expect(tw.WriteHeader(&tar.Header{
+			Name: e.name, Typeflag: e.kind, Linkname: e.link, Mode: e.mode, Size: int64(len(e.body)),
+		})).To(Succeed())
+		_, err := io.WriteString(tw, e.body)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	g.Expect(tw.Close()).To(Succeed())
+	g.Expect(gz.Close()).To(Succeed())
+	return b.Bytes()
+}
+
+func TestUnpack(t *testing.T) {
+	g := NewWithT(t)
+	archive := pack(t,
+		entry{name: ".", kind: tar.TypeDir}, entry{name: "a", kind: tar.TypeDir}, entry{name: "a/b.yaml", body: "b"},
+		entry{name: "./c/d/run.sh", body: "#!", mode: 0o755}, entry{name: "a/", kind: tar.TypeDir},
+		entry{name: "link", kind: tar.TypeSymlink, link: "/etc/passwd"}, entry{name: "empty", kind: tar.TypeDir})
+
+	files, err := artifact.Files(bytes.NewReader(archive), artifact.Limits{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(files).To(Equal(map[string][]byte{"a/b.yaml": []byte("b"), "c/d/run.sh": []byte("#!")}))
+
+	dir := t.TempDir()
+	g.Expect(artifact.UnpackTo(dir, bytes.NewReader(archive), artifact.Limits{})).To(Succeed())
+	info, err := os.Stat(filepath.Join(dir, "c/d/run.sh"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(info.Mode().Perm()).To(BeEquivalentTo(0o700))
+	info, err = os.Stat(filepath.Join(dir, "a/b.yaml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(info.Mode().Perm()).To(BeEquivalentTo(0o600))
+	g.Expect(filesBelow(t, dir)).To(Equal([]string{"a", "c", "empty"}), "the link is skipped")
+}
+
+func TestUnpackRefuses(t *testing.T) {
+	small := artifact.Limits{Files: 3, Bytes: 8 << 10}
+	for _, c := range []struct {
+		name    string
+		entries []entry
+		limits  artifact.Limits
+		want    []string
+	}{
+		{"a path above the root", []entry{{name: "../evil"}}, artifact.Limits{}, []string{`"../evil"`, "leads out"}},
+		{"a path that turns back", []entry{{name: "a/../../evil"}}, artifact.Limits{}, []string{`"a/../../evil"`, "leads out"}},
+		{"dots that cancel out", []entry{{name: "a/../b"}}, artifact.Limits{}, []string{`"a/../b"`, "leads out"}},
+		{"an absolute path", []entry{{name: "/etc/evil"}}, artifact.Limits{}, []string{`"/etc/evil"`, "leads out"}},
+		{"a backslash", []entry{{name: `..\evil`}}, artifact.Limits{}, []string{"backslash"}},
+		{"a directory above the root", []entry{{name: "..", kind: tar.TypeDir}}, artifact.Limits{}, []string{`".."`}},
+		{"a file as the root", []entry{{name: "./x/."}, {name: "."}}, artifact.Limits{}, []string{`"."`, "root"}},
+		{"a hard link", []entry{{name: "x", kind: tar.TypeLink, link: "/etc/passwd"}}, artifact.Limits{}, []string{`"x"`, "only files and directories"}},
+		{"a device", []entry{{name: "x", kind: tar.TypeChar}}, artifact.Limits{}, []string{`"x"`, "only files and directories"}},
+		{"a pipe", []entry{{name: "x", kind: tar.TypeFifo}}, artifact.Limits{}, []string{`"x"`, "only files and directories"}},
+		{"one path twice", []entry{{name: "x"}, {name: "./x"}}, artifact.Limits{}, []string{`"./x"`, "twice"}},
+		{"a directory over a file", []entry{{name: "x"}, {name: "x", kind: tar.TypeDir}}, artifact.Limits{}, []string{`"x"`, "twice"}},
+		{"a file below a file", []entry{{name: "x"}, {name: "x/y"}}, artifact.Limits{}, []string{`"x/y"`, `"x" is a file`}},
+		{"too many", []entry{{name: "1"}, {name: "2"}, {name: "3"}, {name: "4"}}, small, []string{`"4"`, "too large", "3 entries"}},
+		{"one too large", []entry{{name: "ok"}, {name: "big", body: strings.Repeat("x", 9<<10)}}, small, []string{`"big"`, "8192 bytes"}},
+		{"together too large", []entry{{name: "1", body: strings.Repeat("x", 5<<10)}, {name: "2", body: strings.Repeat("x", 5<<10)}}, small, []string{`"2"`, "8192 bytes"}},
+		{"too well compressed", []entry{{name: "bomb", body: strings.Repeat("x", 40<<20)}}, artifact.Limits{Ratio: 100}, []string{`"bomb"`, "100 times"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := NewWithT(t)
+			archive := pack(t, c.entries...)
+			_, err := artifact.Files(bytes.NewReader(archive), c.limits)
+			g.Expect(err).To(HaveOccurred())
+			for _, part := range c.want {
+				g.Expect(err.Error()).To(ContainSubstring(part))
+			}
+			parent := t.TempDir()
+			dir := filepath.Join(parent, "into")
+			g.Expect(os.Mkdir(dir, 0o700)).To(Succeed())
+			g.Expect(artifact.UnpackTo(dir, bytes.NewReader(archive), c.limits)).To(MatchError(err.Error()))
+			g.Expect(filesBelow(t, parent)).To(Equal([]string{"into"}))
+		})
+	}
+}
+
+func TestUnpackNoticesADamagedArchive(t *testing.T) {
+	g := NewWithT(t)
+	archive := pack(t, entry{name: "a", body: strings.Repeat("abc", 1000)})
+	for _, broken := range [][]byte{nil, []byte("no gzip"), archive[:len(archive)/2], archive[:len(archive)-4],
+		append(bytes.Clone(archive[:len(archive)-8]), 1, 2, 3, 4, 5, 6, 7, 8)} {
+		_, err := artifact.Files(bytes.NewReader(broken), artifact.Limits{})
+		g.Expect(err).To(HaveOccurred())
+	}
+}
+
+func FuzzUnpack(f *testing.F) {
+	f.Add(pack(f, entry{name: ".", kind: tar.TypeDir}, entry{name: "a/b", body: "c"}))
+	f.Add(pack(f, entry{name: "../a", body: "c"}))
+	f.Add(pack(f, entry{name: "a", kind: tar.TypeSymlink, link: ".."}, entry{name: "a/b", body: "c"}))
+	f.Add([]byte{0x1f, 0x8b})
+	limits := artifact.Limits{Files: 20, Bytes: 64 << 10}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		g := NewWithT(t)
+		parent := t.TempDir()
+		dir := filepath.Join(parent, "into")
+		g.Expect(os.Mkdir(dir, 0o700)).To(Succeed())
+		files, err := artifact.Files(bytes.NewReader(data), limits)
+		dirErr := artifact.UnpackTo(dir, bytes.NewReader(data), limits)
+		g.Expect(filesBelow(t, parent)).To(Equal([]string{"into"}))
+		if err != nil {
+			g.Expect(dirErr).To(HaveOccurred())
+			return
+		}
+		var total int
+		for name, body := range files {
+			g.Expect(path.Clean(name)).To(Equal(name))
+			g.Expect(filepath.IsLocal(name)).To(BeTrue())
+			total += len(body)
+		}
+		g.Expect(total).To(BeNumerically("<=", 64<<10))
+	})
+}
