@@ -39,7 +39,9 @@ func newOrigin(t *testing.T, handler http.HandlerFunc) *origin {
 }
 
 // echo answers with the last element of the path.
-func echo(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, filepath.Base(r.URL.Path)) }
+func echo(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.WriteString(w, filepath.Base(r.URL.Path))
+}
 
 func (o *origin) artifact(content string) meta.Artifact {
 	return meta.Artifact{URL: o.URL + "/" + content, Digest: digestOf(content)}

@@ -19,7 +19,7 @@ func TestGarbage(t *testing.T) {
 		{name: "nothing"},
 		{name: "the current one stays, however old", files: []file{ago("a", time.Hour)}, current: "a"},
 		{name: "what is older than the ttl goes", current: "a",
-			files: []file{ago("a", time.Hour), ago("b", 61 * time.Second)}, want: []string{"b"}},
+			files: []file{ago("a", time.Hour), ago("b", 61*time.Second)}, want: []string{"b"}},
 		{name: "exactly the ttl stays", current: "a",
 			files: []file{ago("a", 0), ago("b", time.Minute)}},
 		{name: "at most two, oldest first, the current one counted", current: "c",

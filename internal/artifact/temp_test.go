@@ -44,7 +44,7 @@ func TestSweepTakesWhatAKilledProcessLeft(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), ".tmp")
 	g.Expect(sweep(dir)).To(Succeed(), "an absent directory is made")
 
-	child := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // G204: this very test binary
+	child := exec.CommandContext(t.Context(), os.Args[0])
 	child.Env = append(os.Environ(), childDir+"="+dir)
 	stdin, err := child.StdinPipe()
 	g.Expect(err).NotTo(HaveOccurred())
