@@ -1,0 +1,64 @@
+package testenv
+
+import (
+	"sync"
+	"testing"
+)
+
+// ForTest starts a control plane that is stopped when the test ends.
+func ForTest(t testing.TB, options Options) *ControlPlane {
+	t.Helper()
+	c, err := Start(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Stop)
+	return c
+}
+
+// Assets makes a directory that controller-runtime's envtest accepts as its
+// BinaryAssetsDirectory, or KUBEBUILDER_ASSETS.
+func Assets(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := linkAssets(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Shared is a control plane that the tests of one package share: it starts
+// when the first test asks for it and stops after the last.
+//
+//	var shared = testenv.Shared{Options: testenv.Options{ControllerManager: true}}
+//
+//	func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
+//
+// Tests that share it keep apart by namespaces.
+type Shared struct {
+	Options Options
+
+	once sync.Once
+	c    *ControlPlane
+	err  error
+}
+
+// ControlPlane returns the shared control plane.
+func (s *Shared) ControlPlane(t testing.TB) *ControlPlane {
+	t.Helper()
+	s.once.Do(func() { s.c, s.err = Start(t.Context(), s.Options) })
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+	return s.c
+}
+
+// Run runs the tests, stops the control plane, and returns the exit code.
+func (s *Shared) Run(m *testing.M) int {
+	defer func() {
+		if s.c != nil {
+			s.c.Stop()
+		}
+	}()
+	return m.Run()
+}
