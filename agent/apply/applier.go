@@ -1,0 +1,111 @@
+package apply
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// defaultParallel is how many requests an Applier has under way at once.
+const defaultParallel = 4
+
+// Owner is on whose behalf objects are applied.
+type Owner struct {
+	// FieldManager owns the fields that are applied.
+	FieldManager string
+	// Group is the API group that the labels on objects start with.
+	Group string
+	// Namespace and Name of the object that asks for them.
+	Namespace, Name string
+	// Spare are the prefixes of labels and annotations that people may set by
+	// hand on what is applied. All else that was written by hand is undone.
+	Spare []string
+}
+
+// Label puts the owner's labels on the objects.
+func (o Owner) Label(objects []*unstructured.Unstructured) {
+	for _, obj := range objects {
+		labels := obj.GetLabels()
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		labels[o.Group+"/name"] = o.Name
+		labels[o.Group+"/namespace"] = o.Namespace
+		obj.SetLabels(labels)
+	}
+}
+
+// of returns the owner that the object's labels name, and whether they name
+// one.
+func (o Owner) of(obj *unstructured.Unstructured) (types.NamespacedName, bool) {
+	labels := obj.GetLabels()
+	name := types.NamespacedName{Namespace: labels[o.Group+"/namespace"], Name: labels[o.Group+"/name"]}
+	return name, name.Name != "" && name.Namespace != ""
+}
+
+// is says whether the name is the owner's.
+func (o Owner) is(name types.NamespacedName) bool {
+	return name.Namespace == o.Namespace && name.Name == o.Name
+}
+
+// says looks up what a label or annotation of the owner's group asks for on an
+// object. Values are compared without regard to case.
+func (o Owner) says(obj *unstructured.Unstructured, key, value string) bool {
+	if obj == nil {
+		return false
+	}
+	return strings.EqualFold(obj.GetLabels()[o.Group+"/"+key], value) ||
+		strings.EqualFold(obj.GetAnnotations()[o.Group+"/"+key], value)
+}
+
+// excluded says whether the object asks to be left alone: neither applied nor
+// pruned.
+func (o Owner) excluded(obj *unstructured.Unstructured) bool {
+	return o.says(obj, "reconcile", "disabled") || o.says(obj, "ssa", "ignore")
+}
+
+// Applier talks to one cluster on behalf of one owner. It is safe for
+// concurrent use.
+type Applier struct {
+	// Client reads and writes the cluster, uncached.
+	Client client.Client
+	// Mapper knows the cluster's kinds, and asks again for those that it does
+	// not know.
+	Mapper apimeta.RESTMapper
+	// Owner of what is applied.
+	Owner Owner
+	// Parallel is how many requests may be under way at once; 4 when zero.
+	Parallel int
+}
+
+// parallel calls do for each index below n, a few at a time and started in
+// order. All are called whatever the others return, so that the outcome does
+// not depend on who was faster; only an ended context stops it early. The
+// errors come in the order of the indexes.
+func (a *Applier) parallel(ctx context.Context, n int, do func(i int) error) []error {
+	limit := a.Parallel
+	if limit <= 0 {
+		limit = defaultParallel
+	}
+	var group sync.WaitGroup
+	slots := make(chan struct{}, limit)
+	errs := make([]error, n)
+	for i := range n {
+		slots <- struct{}{}
+		if errs[i] = ctx.Err(); errs[i] != nil {
+			break
+		}
+		group.Go(func() {
+			defer func() { <-slots }()
+			errs[i] = do(i)
+		})
+	}
+	group.Wait()
+	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+}

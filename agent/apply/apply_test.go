@@ -1,0 +1,406 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+)
+
+const (
+	configMap  = "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {color: red}}"
+	account    = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: web}}"
+	deployment = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: example.com/web}]}
+`
+	service = `
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+`
+)
+
+func TestApplyThenNothing(t *testing.T) {
+	c := newCluster(t)
+	set := []string{deployment, service, configMap, account}
+	c.g.Expect(c.must(set...)).To(Equal([]string{
+		"ServiceAccount/web created", "ConfigMap/settings created", "Service/web created", "Deployment/web created",
+	}))
+
+	before := c.read("apps/v1 Deployment " + c.namespace + "/web")
+	c.g.Expect(c.must(set...)).To(Equal([]string{
+		"ServiceAccount/web unchanged", "ConfigMap/settings unchanged", "Service/web unchanged", "Deployment/web unchanged",
+	}))
+	after := c.read("apps/v1 Deployment " + c.namespace + "/web")
+	c.g.Expect(after.GetResourceVersion()).To(Equal(before.GetResourceVersion()))
+	c.g.Expect(after.GetLabels()).To(Equal(map[string]string{
+		"kustomize.toolkit.fluxcd.io/name":      c.namespace,
+		"kustomize.toolkit.fluxcd.io/namespace": "fleet",
+	}))
+	c.g.Expect(after.GetManagedFields()[0].Manager).To(Equal("kustomize-controller"))
+}
+
+func TestDriftIsPutBack(t *testing.T) {
+	for _, test := range []struct {
+		name, manager string
+		patch         string
+		left          map[string]any
+	}{
+		{"a changed value", "somebody", `{"data":{"color":"blue"}}`, map[string]any{"color": "red"}},
+		{"a removed value", "somebody", `{"data":{"color":null}}`, map[string]any{"color": "red"}},
+		{"a value of another controller stays", "somebody", `{"data":{"size":"xl"}}`, map[string]any{"color": "red", "size": "xl"}},
+		{"what kubectl added goes", "kubectl-edit", `{"data":{"size":"xl"}}`, map[string]any{"color": "red"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newCluster(t)
+			c.must(configMap)
+			live := c.read("v1 ConfigMap " + c.namespace + "/settings")
+			c.g.Expect(c.admin.Patch(t.Context(), live, client.RawPatch(types.MergePatchType, []byte(test.patch)),
+				client.FieldOwner(test.manager))).To(Succeed())
+			c.must(configMap)
+			live = c.read("v1 ConfigMap " + c.namespace + "/settings")
+			c.g.Expect(live.Object["data"]).To(Equal(test.left))
+			c.g.Expect(c.must(configMap)).To(Equal([]string{"ConfigMap/settings unchanged"}))
+		})
+	}
+}
+
+func TestWhatIsAskedForByHandIsSpared(t *testing.T) {
+	c := newCluster(t)
+	c.must(configMap)
+	live := c.read("v1 ConfigMap " + c.namespace + "/settings")
+	c.g.Expect(c.admin.Patch(t.Context(), live,
+		client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":"now","note":"x"}}}`)),
+		client.FieldOwner("kubectl-annotate"))).To(Succeed())
+	c.g.Expect(c.must(configMap)).To(Equal([]string{"ConfigMap/settings configured"}))
+	live = c.read("v1 ConfigMap " + c.namespace + "/settings")
+	c.g.Expect(live.GetAnnotations()).To(Equal(map[string]string{"reconcile.fluxcd.io/requestedAt": "now"}))
+	c.g.Expect(c.must(configMap)).To(Equal([]string{"ConfigMap/settings unchanged"}))
+}
+
+func TestDefinitionAndInstanceInOneSet(t *testing.T) {
+	c := newCluster(t)
+	group := c.namespace + ".example.com"
+	definition := `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: stores.` + group + `, creationTimestamp: null}
+spec:
+  group: ` + group + `
+  names: {kind: Store, plural: stores}
+  scope: Cluster
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
+`
+	// The instance carries a namespace, as kustomize's namespace transformer
+	// gives it to every kind that it does not know.
+	instance := "{apiVersion: " + group + "/v1, kind: Store, metadata: {name: main}, spec: {size: 3}}"
+	inside := "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: inner-" + c.namespace + "}}"
+	namespace := "{apiVersion: v1, kind: Namespace, metadata: {name: inner-" + c.namespace + "}}"
+
+	c.g.Expect(c.must(instance, inside, namespace, definition)).To(Equal([]string{
+		"CustomResourceDefinition/stores." + group + " created",
+		"Namespace/inner-" + c.namespace + " created",
+		"ConfigMap/a created",
+		"Store/main created",
+	}))
+	c.g.Expect(c.must(instance, inside, namespace, definition)).To(HaveEach(HaveSuffix(" unchanged")))
+}
+
+func TestDefinitionThatIsNeverEstablished(t *testing.T) {
+	c := newCluster(t)
+	definition := func(plural string) string {
+		return `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: ` + plural + `.` + c.namespace + `.example.com}
+spec:
+  group: ` + c.namespace + `.example.com
+  names: {kind: Store, plural: ` + plural + `}
+  scope: Namespaced
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+`
+	}
+	c.must(definition("stores"))
+	objects := c.objects(definition("shops"))
+	c.g.Expect(c.Prepare(objects)).To(Succeed())
+	plan, err := c.Plan(t.Context(), objects)
+	c.g.Expect(err).NotTo(HaveOccurred())
+	done, err := c.Apply(t.Context(), plan)
+	c.g.Expect(err).NotTo(HaveOccurred())
+
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	c.g.Expect(c.Settle(ctx, done)).To(MatchError(HavePrefix(
+		"CustomResourceDefinition/shops." + c.namespace + ".example.com was applied but is not ready: its names are not accepted: ")))
+}
+
+func TestOneBadObjectStopsItsStage(t *testing.T) {
+	c := newCluster(t)
+	bad := "{apiVersion: v1, kind: Service, metadata: {name: bad}, spec: {ports: [{port: 99999, targetPort: 80}]}}"
+	namespace := "{apiVersion: v1, kind: Namespace, metadata: {name: stage-" + c.namespace + "}}"
+	done, err := c.run(c.objects(configMap, bad, namespace))
+	c.g.Expect(err).To(MatchError(HavePrefix("Service/" + c.namespace + `/bad dry-run failed (Invalid): Service "bad" is invalid: spec.ports[0].port`)))
+	c.g.Expect(words(done)).To(Equal([]string{"Namespace/stage-" + c.namespace + " created"}), "what was done is told although it failed")
+	c.g.Expect(c.exists("v1 ConfigMap " + c.namespace + "/settings")).To(BeFalse())
+}
+
+func TestPrepareRefuses(t *testing.T) {
+	c := newCluster(t)
+	for _, test := range []struct {
+		name    string
+		objects []*unstructured.Unstructured
+		want    string
+	}{
+		{"an unknown kind", c.objects("{apiVersion: nowhere.example.com/v1, kind: Thing, metadata: {name: a}}"),
+			"Thing/" + c.namespace + "/a: the cluster has no kind Thing in nowhere.example.com/v1: is its definition installed?"},
+		{"a version that is not served", c.objects("{apiVersion: apps/v1beta1, kind: Deployment, metadata: {name: a}}"),
+			"Deployment/" + c.namespace + "/a: the cluster has no kind Deployment in apps/v1beta1: is its definition installed?"},
+		{"no namespace", []*unstructured.Unstructured{parse(t, configMap)},
+			"ConfigMap/settings has no namespace: set metadata.namespace or spec.targetNamespace"},
+		{"one object twice", c.objects(configMap, configMap),
+			"ConfigMap/" + c.namespace + "/settings is there twice: remove one of the two"},
+		{"stringData that is none", c.objects("{apiVersion: v1, kind: Secret, metadata: {name: a}, stringData: {x: {y: z}}}"),
+			"Secret/" + c.namespace + "/a: stringData must be a map of strings"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			NewWithT(t).Expect(c.Prepare(test.objects)).To(MatchError(test.want))
+		})
+	}
+}
+
+func TestMissingNamespace(t *testing.T) {
+	c := newCluster(t)
+	_, err := c.run(c.objects("{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: nowhere}}"))
+	c.g.Expect(err).To(MatchError(`ConfigMap/nowhere/a dry-run failed (NotFound): namespaces "nowhere" not found`))
+}
+
+func TestSecretKeysLeaveWithTheManifest(t *testing.T) {
+	c := newCluster(t)
+	c.must("{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {a: one, b: two}}")
+	c.must("{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {a: one}, data: {c: dGhyZWU=}}")
+	live := c.read("v1 Secret " + c.namespace + "/s")
+	c.g.Expect(live.Object["data"]).To(Equal(map[string]any{"a": "b25l", "c": "dGhyZWU="}))
+}
+
+func TestConflictsNameTheOtherOwner(t *testing.T) {
+	c := newCluster(t)
+	c.must(configMap)
+	other := *c.Applier
+	other.Owner.Name = "other"
+	objects := c.objects(configMap)
+	other.Owner.Label(objects)
+	plan, err := other.Plan(t.Context(), objects)
+	c.g.Expect(err).NotTo(HaveOccurred())
+	c.g.Expect(plan.Conflicts).To(Equal([]Conflict{{
+		Ref:   RefTo(objects[0]),
+		Owner: types.NamespacedName{Namespace: "fleet", Name: c.namespace},
+	}}))
+}
+
+func TestObjectsThatAreLeftAlone(t *testing.T) {
+	for _, test := range []struct {
+		name, metadata string
+		first, second  string
+	}{
+		{"reconcile disabled", `annotations: {kustomize.toolkit.fluxcd.io/reconcile: Disabled}`, "skipped", "skipped"},
+		{"ignored", `annotations: {kustomize.toolkit.fluxcd.io/ssa: Ignore}`, "skipped", "skipped"},
+		{"ignored by a label", `labels: {kustomize.toolkit.fluxcd.io/ssa: ignore}`, "skipped", "skipped"},
+		{"only if not present", `annotations: {kustomize.toolkit.fluxcd.io/ssa: IfNotPresent}`, "created", "skipped"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newCluster(t)
+			text := "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, " + test.metadata + "}}"
+			c.g.Expect(c.must(text)).To(Equal([]string{"ConfigMap/a " + test.first}))
+			c.g.Expect(c.must(text)).To(Equal([]string{"ConfigMap/a " + test.second}))
+		})
+	}
+}
+
+func TestReplacedObjectIsNotTouched(t *testing.T) {
+	c := newCluster(t)
+	c.must(configMap)
+	objects := c.objects("{apiVersion: v1, kind: ConfigMap, metadata: {name: settings}, data: {color: green}}")
+	plan, err := c.Plan(t.Context(), objects)
+	c.g.Expect(err).NotTo(HaveOccurred())
+
+	live := c.read("v1 ConfigMap " + c.namespace + "/settings")
+	c.g.Expect(c.admin.Delete(t.Context(), live)).To(Succeed())
+	_, err = c.Apply(t.Context(), plan)
+	c.g.Expect(err).To(MatchError(HavePrefix("ConfigMap/" + c.namespace + "/settings apply failed (Conflict)")))
+	c.g.Expect(c.exists("v1 ConfigMap "+c.namespace+"/settings")).To(BeFalse(), "what was deleted is not brought back")
+}
+
+func TestApplyTellsWhatItDidWhenItFails(t *testing.T) {
+	c := newCluster(t)
+	refuse := func(ctx context.Context, next client.WithWatch, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+		if named, ok := obj.(interface{ GetKind() string }); ok && named.GetKind() == "Service" && len(options) == 2 {
+			return errors.New("cut off")
+		}
+		return next.Apply(ctx, obj, options...)
+	}
+	c.Client = intercepted(t, interceptor.Funcs{Apply: refuse})
+	done, err := c.run(c.objects(configMap, account, service, deployment))
+	c.g.Expect(err).To(MatchError("Service/" + c.namespace + "/web apply failed: cut off"))
+	c.g.Expect(words(done)).To(Equal([]string{"ServiceAccount/web created", "ConfigMap/settings created"}))
+	c.g.Expect(c.exists("apps/v1 Deployment "+c.namespace+"/web")).To(BeFalse(), "the next wave is not begun")
+}
+
+func TestParallelIsBounded(t *testing.T) {
+	g := NewWithT(t)
+	a := &Applier{Parallel: 3}
+	var (
+		mu           sync.Mutex
+		running, top int
+		arrived      = make(chan struct{}, 20)
+	)
+	errs := a.parallel(t.Context(), 20, func(i int) error {
+		mu.Lock()
+		running++
+		top = max(top, running)
+		mu.Unlock()
+		arrived <- struct{}{}
+		mu.Lock()
+		running--
+		mu.Unlock()
+		if i%7 == 0 {
+			return errors.New(string(rune('a' + i)))
+		}
+		return nil
+	})
+	g.Expect(top).To(BeNumerically("<=", 3))
+	g.Expect(arrived).To(HaveLen(20), "one failure does not keep the others from being tried")
+	g.Expect(errs).To(HaveExactElements(MatchError("a"), MatchError("h"), MatchError("o")))
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	g.Expect(a.parallel(ended, 3, func(int) error { return nil })).To(HaveExactElements(MatchError(context.Canceled)))
+}
+
+// intercepted is a client of the shared cluster in which some calls fail.
+func intercepted(t *testing.T, funcs interceptor.Funcs) client.Client {
+	t.Helper()
+	real, err := client.NewWithWatch(shared.ControlPlane(t).Config(), client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return interceptor.NewClient(real, funcs)
+}
+
+func TestPrune(t *testing.T) {
+	c := newCluster(t)
+	set := c.objects(configMap, account, service, deployment,
+		"{apiVersion: v1, kind: ConfigMap, metadata: {name: kept, annotations: {kustomize.toolkit.fluxcd.io/prune: Disabled}}}")
+	_, err := c.run(set)
+	c.g.Expect(err).NotTo(HaveOccurred())
+	foreign := c.read("v1 ServiceAccount " + c.namespace + "/web")
+	foreign.SetLabels(map[string]string{"kustomize.toolkit.fluxcd.io/name": "other", "kustomize.toolkit.fluxcd.io/namespace": "fleet"})
+	c.g.Expect(c.admin.Update(t.Context(), foreign)).To(Succeed())
+
+	var refs []Ref
+	for _, obj := range set {
+		refs = append(refs, RefTo(obj))
+	}
+	refs = append(refs, RefTo(object("v1 ConfigMap "+c.namespace+"/never")), RefTo(object("nowhere.example.com/v1 Thing "+c.namespace+"/a")))
+	deleted, kept, err := c.Prune(t.Context(), refs)
+	c.g.Expect(err).NotTo(HaveOccurred())
+	c.g.Expect(kept).To(BeEmpty())
+	c.g.Expect(words(deleted)).To(Equal([]string{"Deployment/web deleted", "Service/web deleted", "ConfigMap/settings deleted"}))
+	c.g.Expect(c.exists("v1 ConfigMap " + c.namespace + "/kept")).To(BeTrue())
+	c.g.Expect(c.exists("v1 ServiceAccount "+c.namespace+"/web")).To(BeTrue(), "it is another's")
+}
+
+func TestPruneKeepsWhatItCannotDelete(t *testing.T) {
+	c := newCluster(t)
+	c.must(configMap, account)
+	conflicts := 0
+	c.Client = intercepted(t, interceptor.Funcs{
+		Delete: func(ctx context.Context, next client.WithWatch, obj client.Object, options ...client.DeleteOption) error {
+			if obj.GetObjectKind().GroupVersionKind().Kind == "ConfigMap" {
+				return errors.New("webhook says no")
+			}
+			if conflicts++; conflicts == 1 {
+				// Somebody changes the object between the look and the delete.
+				live := obj.DeepCopyObject().(client.Object)
+				live.SetAnnotations(map[string]string{"changed": "meanwhile"})
+				if err := next.Update(ctx, live); err != nil {
+					return err
+				}
+			}
+			return next.Delete(ctx, obj, options...)
+		},
+	})
+	refs := []Ref{RefTo(object("v1 ConfigMap " + c.namespace + "/settings")), RefTo(object("v1 ServiceAccount " + c.namespace + "/web"))}
+	deleted, kept, err := c.Prune(t.Context(), refs)
+	c.g.Expect(err).To(MatchError("ConfigMap/" + c.namespace + "/settings delete failed: webhook says no"))
+	c.g.Expect(kept).To(Equal(refs[:1]))
+	c.g.Expect(words(deleted)).To(Equal([]string{"ServiceAccount/web deleted"}))
+	c.g.Expect(conflicts).To(Equal(2), "a change in between is looked at again")
+}
+
+func TestPruneSparesAnObjectThatCameAnew(t *testing.T) {
+	c := newCluster(t)
+	c.must(configMap)
+	c.Client = intercepted(t, interceptor.Funcs{
+		Delete: func(ctx context.Context, next client.WithWatch, obj client.Object, options ...client.DeleteOption) error {
+			fresh := obj.DeepCopyObject().(*unstructured.Unstructured)
+			if err := next.Delete(ctx, fresh); err != nil {
+				return err
+			}
+			fresh = object("v1 ConfigMap " + c.namespace + "/settings")
+			if err := next.Create(ctx, fresh); err != nil {
+				return err
+			}
+			return next.Delete(ctx, obj, options...)
+		},
+	})
+	deleted, kept, err := c.Prune(t.Context(), []Ref{RefTo(object("v1 ConfigMap " + c.namespace + "/settings"))})
+	c.g.Expect(err).NotTo(HaveOccurred())
+	c.g.Expect(deleted).To(BeEmpty())
+	c.g.Expect(kept).To(BeEmpty())
+	c.g.Expect(c.exists("v1 ConfigMap " + c.namespace + "/settings")).To(BeTrue())
+}
+
+func TestLook(t *testing.T) {
+	c := newCluster(t)
+	c.must(configMap, deployment)
+	health, err := c.Look(t.Context(), []Check{
+		{Ref: RefTo(object("apps/v1 Deployment " + c.namespace + "/web"))},
+		{Ref: RefTo(object("v1 ConfigMap " + c.namespace + "/settings"))},
+		{Ref: RefTo(object("nowhere.example.com/v1 Thing " + c.namespace + "/a"))},
+	})
+	c.g.Expect(err).NotTo(HaveOccurred())
+	c.g.Expect(Describe(health.Waiting)).To(Equal(
+		"[Deployment/" + c.namespace + "/web status: 'InProgress', Thing/" + c.namespace + "/a status: 'NotFound']"))
+
+	live := c.read("apps/v1 Deployment " + c.namespace + "/web")
+	live.Object["status"] = map[string]any{
+		"observedGeneration": live.GetGeneration(), "replicas": int64(1), "updatedReplicas": int64(1), "readyReplicas": int64(1), "availableReplicas": int64(1),
+		"conditions": []any{
+			map[string]any{"type": "Available", "status": "True"},
+			map[string]any{"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"},
+		},
+	}
+	c.g.Expect(c.admin.Status().Update(t.Context(), live)).To(Succeed())
+	health, err = c.Look(t.Context(), []Check{{Ref: RefTo(live)}})
+	c.g.Expect(err).NotTo(HaveOccurred())
+	c.g.Expect(health).To(Equal(Health{}))
+}

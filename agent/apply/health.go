@@ -1,0 +1,113 @@
+package apply
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// Check is one object whose health is asked for.
+type Check struct {
+	Ref Ref
+	// MayVanish says that the object being gone is as good as it being
+	// healthy: a Job that removes itself when it is done.
+	MayVanish bool
+}
+
+// Observed is a check and the object as it was found; nil when there is none.
+type Observed struct {
+	Check Check
+	Live  *unstructured.Unstructured
+}
+
+// Unhealthy is one object that is not, or not yet, as it should be.
+type Unhealthy struct {
+	Ref Ref
+	// Status is the kstatus word for it: InProgress, NotFound, Failed, ...
+	Status string
+}
+
+// Health is the judgement of a set of objects. With both lists empty all of
+// them are current.
+type Health struct {
+	// Waiting are the objects that may yet become healthy.
+	Waiting []Unhealthy
+	// Failed are the objects that will not by themselves.
+	Failed []Unhealthy
+}
+
+// Look reads the objects once and judges them.
+func (a *Applier) Look(ctx context.Context, checks []Check) (Health, error) {
+	observed := make([]Observed, len(checks))
+	errs := a.parallel(ctx, len(checks), func(i int) error {
+		live, err := a.get(ctx, checks[i].Ref)
+		if err != nil && !apimeta.IsNoMatchError(err) {
+			return err
+		}
+		observed[i] = Observed{Check: checks[i], Live: live}
+		return nil
+	})
+	if len(errs) > 0 {
+		return Health{}, joined(errs)
+	}
+	return Judge(observed), nil
+}
+
+// Judge says which of the objects are not current, by the rules of kstatus. It
+// looks at nothing but its argument. The lists are in the order of the
+// objects' names.
+func Judge(observed []Observed) Health {
+	var health Health
+	for _, o := range observed {
+		word := statusOf(o)
+		bad := Unhealthy{Ref: o.Check.Ref, Status: word.String()}
+		switch word {
+		case status.CurrentStatus:
+		case status.FailedStatus:
+			health.Failed = append(health.Failed, bad)
+		default:
+			health.Waiting = append(health.Waiting, bad)
+		}
+	}
+	byName := func(a, b Unhealthy) int { return cmp.Compare(a.Ref.String(), b.Ref.String()) }
+	slices.SortFunc(health.Waiting, byName)
+	slices.SortFunc(health.Failed, byName)
+	return health
+}
+
+func statusOf(o Observed) status.Status {
+	if o.Live == nil {
+		if o.Check.MayVanish {
+			return status.CurrentStatus
+		}
+		return status.NotFoundStatus
+	}
+	result, err := status.Compute(o.Live)
+	if err != nil {
+		return status.UnknownStatus
+	}
+	return result.Status
+}
+
+// listed is how many objects a text names.
+const listed = 10
+
+// Describe names the objects and their statuses in Flux's words:
+// [Kind/namespace/name status: 'InProgress', ...]. Long lists are cut.
+func Describe(objects []Unhealthy) string {
+	var parts []string
+	for i, o := range objects {
+		if i == listed {
+			parts = append(parts, fmt.Sprintf("and %d more", len(objects)-listed))
+			break
+		}
+		parts = append(parts, fmt.Sprintf("%s status: '%s'", o.Ref, o.Status))
+	}
+	return "[" + strings.Join(parts, ", ") + "]"
+}
