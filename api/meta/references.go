@@ -7,6 +7,55 @@ type LocalObjectReference struct {
 	Name string `json:"name"`
 }
 
+// NamespacedObjectReference names an object, by default in the namespace of
+// the object that refers to it.
+type NamespacedObjectReference struct {
+	// Name of the referent.
+	// +required
+	Name string `json:"name"`
+
+	// Namespace of the referent; the referring object's own when unset.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+}
+
+// NamespacedObjectKindReference names an object of any kind in any namespace.
+type NamespacedObjectKindReference struct {
+	// APIVersion of the referent, as group/version; apps/v1 when unset.
+	// +optional
+	APIVersion string `json:"apiVersion,omitempty"`
+
+	// Kind of the referent.
+	// +required
+	Kind string `json:"kind"`
+
+	// Name of the referent.
+	// +required
+	Name string `json:"name"`
+
+	// Namespace of the referent. What an empty one means is up to the field
+	// that holds the reference.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+}
+
+// DependencyReference names an object of the same kind that has to be ready
+// first.
+type DependencyReference struct {
+	// Name of the referent.
+	// +required
+	Name string `json:"name"`
+
+	// Namespace of the referent; the referring object's own when unset.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+
+	// ReadyExpr is a CEL expression over self (the referring object) and dep
+	// (the referent) that takes the place of the usual readiness check.
+	// +optional
+	ReadyExpr string `json:"readyExpr,omitempty"`
+}
+
 // SecretKeyReference names a Secret in the same namespace and, optionally, one
 // of its keys.
 type SecretKeyReference struct {
@@ -34,16 +83,4 @@ type KubeConfigReference struct {
 	// value is read, then value.yaml.
 	// +optional
 	SecretRef *SecretKeyReference `json:"secretRef,omitempty"`
-}
-
-// NamespacedObjectReference names an object, by default in the namespace of
-// the object that refers to it.
-type NamespacedObjectReference struct {
-	// Name of the referent.
-	// +required
-	Name string `json:"name"`
-
-	// Namespace of the referent; the referring object's own when unset.
-	// +optional
-	Namespace string `json:"namespace,omitempty"`
 }
