@@ -1,0 +1,160 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/internal/testenv"
+)
+
+// Options say where things are.
+type Options struct {
+	// Root of the repository: config/ is installed from there.
+	Root string
+	// HubBinary and AgentBinary are what make build makes.
+	HubBinary, AgentBinary string
+	// Dir is for logs, artifacts and caches. The caller removes it after Stop.
+	Dir string
+}
+
+// Stack is the product on one hub. Its methods are for one goroutine.
+type Stack struct {
+	Options
+
+	control   *testenv.ControlPlane
+	admin     client.Client
+	processes []*Process
+}
+
+// Process is the hub or an agent. It can be killed (see testenv.Process) and
+// started again, as the same agent with another process id.
+type Process struct {
+	*testenv.Process
+	// Name is hub, or the agent's.
+	Name    string
+	command testenv.Command
+}
+
+// New installs the product on the control plane. Nothing of it runs yet.
+func New(ctx context.Context, control *testenv.ControlPlane, options Options) (*Stack, error) {
+	types, err := Scheme()
+	if err != nil {
+		return nil, err
+	}
+	admin, err := control.Client(types)
+	if err != nil {
+		return nil, err
+	}
+	s := &Stack{Options: options, control: control, admin: admin}
+	return s, s.install(ctx)
+}
+
+// StartHub starts the hub with further flags.
+func (s *Stack) StartHub(ctx context.Context, flags ...string) (*Process, error) {
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	return s.start(ctx, "hub", "headwater-hub", s.HubBinary, append([]string{
+		"--storage-path=" + filepath.Join(s.Dir, "artifacts"),
+		"--storage-addr=" + address,
+		"--storage-adv-addr=" + address,
+	}, flags...))
+}
+
+// StartAgent starts an agent of the given name with further flags. All agents
+// share one artifact cache, as those of one node do.
+func (s *Stack) StartAgent(ctx context.Context, name string, flags ...string) (*Process, error) {
+	account := "headwater-" + name
+	if err := s.bind(ctx, account); err != nil {
+		return nil, err
+	}
+	return s.start(ctx, name, account, s.AgentBinary, append([]string{
+		"--name=" + name,
+		"--artifact-cache-dir=" + filepath.Join(s.Dir, "cache"),
+	}, flags...))
+}
+
+func (s *Stack) start(ctx context.Context, name, account, binary string, flags []string) (*Process, error) {
+	kubeconfig, err := s.control.ServiceAccount(ctx, Namespace, account, nil)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(s.Dir, name+".kubeconfig")
+	if err := os.WriteFile(file, kubeconfig, 0o600); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", name, err)
+	}
+	p := &Process{Name: name, command: testenv.Command{
+		Name: name,
+		Path: binary,
+		Args: append([]string{
+			"--kubeconfig=" + file,
+			"--runtime-namespace=" + Namespace,
+			"--metrics-addr=127.0.0.1:0",
+			"--health-addr=127.0.0.1:0",
+		}, flags...),
+		Log: filepath.Join(s.Dir, name+".log"),
+	}}
+	if err := p.Start(); err != nil {
+		return nil, err
+	}
+	s.processes = append(s.processes, p)
+	return p, nil
+}
+
+// Start starts the process again after it has ended.
+func (p *Process) Start() error {
+	started, err := testenv.StartProcess(p.command)
+	if err != nil {
+		return err
+	}
+	p.Process = started
+	return nil
+}
+
+// Err says which of the processes have ended by themselves or by Kill.
+func (s *Stack) Err() error {
+	var errs []error
+	for _, p := range s.processes {
+		errs = append(errs, p.Err())
+	}
+	return errors.Join(errs...)
+}
+
+// Stop kills the processes, last one first.
+func (s *Stack) Stop() {
+	for _, p := range slices.Backward(s.processes) {
+		p.Kill()
+	}
+}
+
+// Logs quotes the last lines of each process's log.
+func (s *Stack) Logs(lines int) string {
+	var text strings.Builder
+	for _, p := range s.processes {
+		content, err := os.ReadFile(p.command.Log)
+		if err != nil {
+			continue
+		}
+		all := strings.Split(strings.TrimSpace(string(content)), "\n")
+		fmt.Fprintf(&text, "the end of the log of %s:\n  %s\n", p.Name, strings.Join(all[max(0, len(all)-lines):], "\n  "))
+	}
+	return text.String()
+}
+
+// freeAddress is an address on loopback that nobody listens on.
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("looking for a free port: %w", err)
+	}
+	return listener.Addr().String(), listener.Close()
+}
