@@ -1,0 +1,36 @@
+// Command agent applies Kustomizations to the target clusters that it owns.
+package main
+
+import (
+	"context"
+
+	"github.com/headwater-dev/headwater/agent/kustomize"
+	"github.com/headwater-dev/headwater/internal/app"
+	"github.com/headwater-dev/headwater/internal/artifact"
+)
+
+func main() {
+	var o options
+	app.Run(app.Program{
+		Name:   "agent",
+		About:  "The agent applies Kustomizations to the target clusters that placement has given it.\nRun as many as the fleet needs, each under a name of its own.",
+		Scheme: scheme(),
+		Flags:  o.bind,
+		Cache:  o.cache,
+		Setup: func(ctx context.Context, a *app.App) error {
+			artifacts, err := artifact.NewCache(o.artifacts)
+			if err != nil {
+				return err
+			}
+			targets, err := o.targets(ctx, a)
+			if err != nil {
+				return err
+			}
+			return a.Add(
+				o.member(a, targets.Identity),
+				targets,
+				&kustomize.Reconciler{Targets: targets, Artifacts: artifacts, Events: a.Events},
+			)
+		},
+	})
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/agent/remote"
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/internal/app"
+	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/shard/member"
+)
+
+// options are the agent's own flags.
+type options struct {
+	name             string
+	labels           map[string]string
+	memberLease      time.Duration
+	artifacts        artifact.CacheOptions
+	fence            remote.FenceOptions
+	probeEvery       time.Duration
+	allowExec        bool
+	allowInsecureTLS bool
+}
+
+func (o *options) bind(flags *pflag.FlagSet) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = ""
+	}
+	flags.StringVar(&o.name, "name", host, "name of this agent in the record of ownership; stable over restarts, and one process at a time")
+	flags.StringToStringVar(&o.labels, "labels", nil, "labels of this agent, which RemoteClusters can select by (key=value,...)")
+	flags.DurationVar(&o.memberLease, "member-lease-duration", 15*time.Second, "time after which a silent agent counts as gone; renewed three times within it")
+	flags.StringVar(&o.artifacts.Dir, "artifact-cache-dir", filepath.Join(os.TempDir(), "headwater-artifacts"), "directory of the artifact cache; the agents of a node may share one")
+	flags.Int64Var(&o.artifacts.MaxBytes, "artifact-cache-size", 1<<30, "bound of the artifact cache in bytes")
+	flags.StringVar(&o.fence.Namespace, "fence-namespace", "kube-system", "namespace on the targets in which the fence Lease is kept")
+	flags.DurationVar(&o.fence.Duration, "fence-duration", 30*time.Second, "time after which a fence that is not renewed may be taken by another agent; the same for all agents")
+	flags.DurationVar(&o.fence.Request, "request-timeout", 10*time.Second, "longest time that one write to a target may take; less than half of --fence-duration, the same for all agents")
+	flags.DurationVar(&o.fence.Idle, "fence-idle", 30*time.Second, "time after the last write at which a fence is released")
+	flags.DurationVar(&o.probeEvery, "probe-interval", 10*time.Second, "time between two probes of a target")
+	flags.BoolVar(&o.allowExec, "insecure-kubeconfig-exec", false, "accept kubeconfigs with exec plugins")
+	flags.BoolVar(&o.allowInsecureTLS, "insecure-kubeconfig-tls", false, "accept kubeconfigs with insecure-skip-tls-verify")
+}
+
+func scheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, sourcev1.AddToScheme, kustomizev1.AddToScheme, fleetv1.AddToScheme,
+	} {
+		utilruntime.Must(add(s))
+	}
+	return s
+}
+
+// cache holds this agent's own objects alone, selected at the server by the
+// routing label, and no Helm storage.
+func (o *options) cache(app.Options) cache.Options {
+	own := labels.SelectorFromSet(labels.Set{meta.AgentLabel: o.name})
+	return cache.Options{
+		ByObject: map[client.Object]cache.ByObject{
+			&kustomizev1.Kustomization{}: {Label: own},
+			&corev1.Secret{}:             {Field: fields.OneTermNotEqualSelector("type", "helm.sh/release.v1")},
+		},
+		DefaultTransform: cache.TransformStripManagedFields(),
+	}
+}
+
+// targets are the connections to the clusters that this agent owns.
+func (o *options) targets(ctx context.Context, a *app.App) (*remote.Clusters, error) {
+	if o.name == "" {
+		return nil, errors.New("--name is empty and the machine has no hostname: give the agent a name")
+	}
+	uid, err := hubUID(ctx, a.Manager.GetAPIReader())
+	if err != nil {
+		return nil, err
+	}
+	return &remote.Clusters{
+		HubUID:           uid,
+		Events:           a.Events,
+		Agent:            o.name,
+		Identity:         o.name + "_" + uuid.NewString(),
+		Namespace:        a.Options.Namespace,
+		Fence:            o.fence,
+		ProbeEvery:       o.probeEvery,
+		AllowExec:        o.allowExec,
+		AllowInsecureTLS: o.allowInsecureTLS,
+	}, nil
+}
+
+// hubUID identifies the hub; its fences on a target are named by it.
+func hubUID(ctx context.Context, hub client.Reader) (string, error) {
+	var system corev1.Namespace
+	if err := hub.Get(ctx, types.NamespacedName{Name: "kube-system"}, &system); err != nil {
+		return "", fmt.Errorf("identify the hub by the uid of its namespace kube-system: %w", err)
+	}
+	return string(system.UID), nil
+}
+
+func (o *options) member(a *app.App, identity string) *member.Member {
+	return &member.Member{
+		Name:      o.name,
+		ID:        identity,
+		Namespace: a.Options.Namespace,
+		Labels:    o.labels,
+		Duration:  o.memberLease,
+	}
+}

@@ -1,0 +1,146 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	"github.com/headwater-dev/headwater/shard"
+)
+
+const (
+	probeEvery   = 10 * time.Second
+	probeTimeout = 5 * time.Second
+	// stillDraining is how soon a key that is assigned again during its
+	// hand-over is looked at again.
+	stillDraining = time.Second
+)
+
+// AddToManager starts the controller that follows the record of ownership:
+// assigned keys are kept connected, others are handed over.
+func (c *Clusters) AddToManager(mgr ctrl.Manager) error {
+	if c.Client == nil {
+		c.Client, c.Live, c.Hub = mgr.GetClient(), mgr.GetAPIReader(), mgr.GetConfig()
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	if c.ProbeEvery == 0 {
+		c.ProbeEvery = probeEvery
+	}
+	if c.ProbeTimeout == 0 {
+		c.ProbeTimeout = probeTimeout
+	}
+	if c.Fence.validity() <= 0 {
+		return errors.New("--fence-duration must be more than twice --request-timeout")
+	}
+	c.clusters = map[shard.Key]*kept{}
+	c.life, c.kill = context.WithCancel(context.Background())
+	if err := mgr.Add(c); err != nil {
+		return err
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("remotecluster").
+		For(&fleetv1.RemoteCluster{}).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(c.secretChanged),
+			builder.OnlyMetadata, builder.WithPredicates(predicate.Funcs{
+				CreateFunc: func(event.CreateEvent) bool { return true },
+				UpdateFunc: func(e event.UpdateEvent) bool {
+					return e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion()
+				},
+			})).
+		Complete(c)
+}
+
+// Reconcile brings the connections in line with one RemoteCluster.
+func (c *Clusters) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	var record fleetv1.RemoteCluster
+	err := c.Client.Get(ctx, request.NamespacedName, &record)
+	if client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, err
+	}
+	mine := map[shard.Key]int64{}
+	if !apierrors.IsNotFound(err) {
+		mine = c.assigned(&record)
+	}
+	for _, key := range c.keysOf(request.NamespacedName) {
+		if _, ok := mine[key]; !ok {
+			c.give(ctx, key)
+		}
+	}
+	served := true
+	for key, epoch := range mine {
+		served = c.keep(ctx, key, request.NamespacedName, epoch) && served
+	}
+	if !served {
+		return ctrl.Result{RequeueAfter: stillDraining}, nil
+	}
+	return ctrl.Result{}, nil
+}
+
+// assigned is the keys of the RemoteCluster that the record gives to this
+// agent, with their epochs.
+func (c *Clusters) assigned(record *fleetv1.RemoteCluster) map[shard.Key]int64 {
+	mine := map[shard.Key]int64{}
+	for _, assignment := range record.Status.Assignments {
+		if assignment.Agent == c.Agent {
+			mine[keyOf(record, assignment.Partition)] = assignment.Epoch
+		}
+	}
+	return mine
+}
+
+// keysOf is the keys that are served on behalf of the RemoteCluster.
+func (c *Clusters) keysOf(record types.NamespacedName) []shard.Key {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var keys []shard.Key
+	for key, found := range c.clusters {
+		if found.record == record {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// secretChanged makes the targets whose kubeconfig is in the Secret read it
+// again. It enqueues nothing: the record has not changed.
+func (c *Clusters) secretChanged(_ context.Context, secret client.Object) []ctrl.Request {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, found := range c.clusters {
+		if key.IsHub() || key.Namespace != secret.GetNamespace() || key.Name != secret.GetName() {
+			continue
+		}
+		select {
+		case found.refresh <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+func isConfigError(err error) bool {
+	var refused *configError
+	return errors.As(err, &refused)
+}
+
+// keyOf is the key that one partition of a RemoteCluster stands for.
+func keyOf(record *fleetv1.RemoteCluster, partition int32) shard.Key {
+	if record.Spec.Mode == fleetv1.HubMode {
+		return shard.HubKey(partition)
+	}
+	return shard.KeyFor(record.Namespace, record.Name, record.Spec.KubeConfig)
+}

@@ -1,0 +1,240 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/headwater-dev/headwater/internal/reconcile"
+	"github.com/headwater-dev/headwater/shard"
+)
+
+const (
+	// probeFailures in a row make a target unreachable.
+	probeFailures = 3
+	// drainDeadline is how long a hand-over waits for work in flight before it
+	// is cut off.
+	drainDeadline = 30 * time.Second
+)
+
+// redial spreads the attempts to reach a target that does not answer.
+func redial() wait.Backoff {
+	return wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 16, Cap: 5 * time.Minute}
+}
+
+// cluster is one key that this agent owns: its connection, its fence, and the
+// work that is under way for it.
+type cluster struct {
+	key shard.Key
+	// record is the RemoteCluster that assigns the key.
+	record  types.NamespacedName
+	parent  *Clusters
+	fence   *fence
+	refresh chan struct{}
+	// cut ends every request to the target.
+	cut     context.CancelFunc
+	closed  context.Context
+	stopped chan struct{}
+
+	// mu is never held over I/O.
+	mu      sync.Mutex
+	session *session
+	err     error
+	work    int
+	// idle is made when the hand-over begins, and closed when no work is left.
+	idle chan struct{}
+}
+
+// run dials, probes and reports until the context ends.
+func (c *cluster) run(ctx context.Context) {
+	defer close(c.stopped)
+	ctx = log.IntoContext(ctx, log.FromContext(ctx).WithValues("target", c.key.String()))
+	go wait.UntilWithContext(ctx, func(ctx context.Context) {
+		if err := c.fence.tend(ctx); err != nil {
+			log.FromContext(ctx).Info("fence not renewed", "error", reconcile.Redact(err.Error()))
+		}
+	}, c.parent.Fence.Duration/renewalsPerDuration)
+
+	backoff, failures := redial(), 0
+	for {
+		delay := c.parent.ProbeEvery
+		if err := c.check(ctx); err != nil {
+			failures++
+			if c.current() == nil || failures >= probeFailures {
+				c.disconnect(err)
+				delay = backoff.Step()
+			} else {
+				delay = min(delay, time.Second)
+			}
+		} else {
+			backoff, failures = redial(), 0
+		}
+		c.parent.report(ctx, c)
+		timer := time.NewTimer(delay)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-c.refresh:
+			timer.Stop()
+			if err := c.connect(ctx); err != nil {
+				c.disconnect(err)
+			}
+		case <-timer.C:
+		}
+	}
+}
+
+// check probes the connection, or makes one.
+func (c *cluster) check(ctx context.Context) error {
+	current := c.current()
+	if current == nil {
+		return c.connect(ctx)
+	}
+	probe, cancel := context.WithTimeout(ctx, c.parent.ProbeTimeout)
+	defer cancel()
+	err := current.probe(probe)
+	if apierrors.IsUnauthorized(err) {
+		return c.connect(ctx)
+	}
+	return err
+}
+
+// connect makes a new session and puts it in place of the old one, whose
+// requests in flight go on.
+func (c *cluster) connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.parent.ProbeTimeout)
+	defer cancel()
+	config, err := c.parent.loadConfig(ctx, c.key)
+	if err != nil {
+		return err
+	}
+	config.UserAgent = "headwater-agent (" + c.parent.Identity + ")"
+	config.Timeout = 0
+	made, err := newSession(config, &gate{fence: c.fence, closed: c.closed}, c.parent.Fence.Request)
+	if err != nil {
+		return err
+	}
+	if err := made.probe(ctx); err != nil {
+		made.close()
+		return explainProbe(err)
+	}
+	if err := made.identify(ctx); err != nil {
+		made.close()
+		return err
+	}
+	c.fence.rebind(made.leases)
+	c.mu.Lock()
+	old := c.session
+	c.session, c.err = made, nil
+	c.mu.Unlock()
+	if old != nil {
+		old.close()
+	}
+	return nil
+}
+
+func explainProbe(err error) error {
+	if apierrors.IsUnauthorized(err) {
+		return &configError{errors.New("the target refuses the credentials of the kubeconfig (401)")}
+	}
+	return err
+}
+
+func (c *cluster) disconnect(err error) {
+	c.mu.Lock()
+	old := c.session
+	c.session, c.err = nil, err
+	c.mu.Unlock()
+	if old != nil {
+		old.close()
+	}
+}
+
+func (c *cluster) current() *session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session
+}
+
+// state is the session and the reason why there is none.
+func (c *cluster) state() (*session, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session, c.err
+}
+
+// begin counts one unit of work in.
+func (c *cluster) begin() (*session, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.idle != nil:
+		return nil, reconcile.ErrNotOwner
+	case c.session != nil:
+		c.work++
+		return c.session, nil
+	case c.err != nil:
+		return nil, c.err
+	}
+	return nil, ErrNotConnected
+}
+
+func (c *cluster) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.work--
+	if c.work == 0 && c.idle != nil {
+		close(c.idle)
+	}
+}
+
+// drain refuses new work and returns what is closed when no work is left; a
+// second call returns false.
+func (c *cluster) drain() (<-chan struct{}, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.idle != nil {
+		return c.idle, false
+	}
+	c.idle = make(chan struct{})
+	if c.work == 0 {
+		close(c.idle)
+	}
+	return c.idle, true
+}
+
+func (c *cluster) draining() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.idle != nil
+}
+
+// handOver ends the work for the key, after drain has refused any more, in the
+// order that keeps it single: wait for what is in flight, cut off what does not
+// end, release the fence.
+func (c *cluster) handOver(ctx context.Context, idle <-chan struct{}, stop context.CancelFunc) error {
+	deadline := time.NewTimer(drainDeadline)
+	defer deadline.Stop()
+	select {
+	case <-idle:
+	case <-deadline.C:
+	}
+	c.cut()
+	<-idle
+	stop()
+	<-c.stopped
+	err := c.fence.release(context.WithoutCancel(ctx))
+	c.disconnect(ErrNotConnected)
+	if err != nil {
+		return fmt.Errorf("release target %s: %w", c.key, err)
+	}
+	return nil
+}

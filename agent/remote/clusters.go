@@ -1,0 +1,240 @@
+package remote
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+	"github.com/headwater-dev/headwater/shard"
+)
+
+var coordinationGroupVersion = coordinationv1.SchemeGroupVersion
+
+// ErrNotConnected says that there is no connection to the target (yet).
+var ErrNotConnected = errors.New("not connected")
+
+// firstConnect is how soon work for a key whose first connection is being made
+// is looked at again.
+const firstConnect = 200 * time.Millisecond
+
+// Clusters holds the targets of the keys that this agent owns. It is safe for
+// concurrent use.
+type Clusters struct {
+	// Client reads RemoteClusters from the cache and writes their status.
+	Client client.Client
+	// Live reads kubeconfig Secrets past the cache.
+	Live client.Reader
+	// Hub is this agent's own access to the hub, the target of the hub's keys.
+	Hub *rest.Config
+	// HubUID tells this hub's fences from another's on the same target.
+	HubUID string
+	// Events publishes what happens to connections.
+	Events *reconcile.Recorder
+
+	// Agent is this agent's name in the record; Identity adds a random part
+	// per process; Namespace is where the fences of the hub's own keys are.
+	Agent, Identity, Namespace string
+	// Fence has the times of DESIGN §4.
+	Fence FenceOptions
+	// ProbeEvery and ProbeTimeout time the probes of each target.
+	ProbeEvery, ProbeTimeout time.Duration
+	// AllowExec and AllowInsecureTLS accept kubeconfigs with exec plugins, and
+	// with insecure-skip-tls-verify.
+	AllowExec, AllowInsecureTLS bool
+	// Clock is the real one when nil.
+	Clock clock.Clock
+
+	mu       sync.Mutex
+	clusters map[shard.Key]*kept
+	closing  sync.WaitGroup
+	// life ends the connections; it outlives the controllers, so that what is
+	// in flight when the agent stops can be waited for.
+	life context.Context
+	kill context.CancelFunc
+}
+
+// kept is a cluster and what stops its loop.
+type kept struct {
+	*cluster
+	stop context.CancelFunc
+}
+
+// Target is one unit of work for a key. Close ends it.
+type Target struct {
+	// Client reads and writes the target without a cache. Writes pass the gate.
+	Client client.Client
+	// Mapper knows the target's kinds; it asks again for those it does not know.
+	Mapper apimeta.RESTMapper
+	// Config is for clients of other libraries; their writes pass the gate too.
+	Config *rest.Config
+
+	cluster *cluster
+	once    sync.Once
+}
+
+// Open begins a unit of work for the key. It answers at once. The error carries
+// its outcome: not ours, unreachable, or a kubeconfig that is missing or refused.
+func (c *Clusters) Open(_ context.Context, key shard.Key) (*Target, error) {
+	found := c.find(key)
+	if found == nil {
+		return nil, reconcile.ErrNotOwner
+	}
+	current, err := found.begin()
+	var refused *configError
+	switch {
+	case errors.Is(err, reconcile.ErrNotOwner):
+		return nil, err
+	case errors.As(err, &refused):
+		return nil, reconcile.Fail(meta.KubeConfigInvalidReason, err)
+	case err != nil:
+		return nil, reconcile.Fail(meta.TargetUnreachableReason, fmt.Errorf("target %s is unreachable: %w", key, err))
+	}
+	return &Target{Client: current.client, Mapper: current.mapper, Config: current.config, cluster: found}, nil
+}
+
+// Fence makes sure that this process may write to the target. It must be called
+// before the first write; while another agent still holds the fence it returns a
+// Wait.
+func (t *Target) Fence(ctx context.Context) error {
+	err := t.cluster.fence.take(ctx)
+	var held *heldError
+	if errors.As(err, &held) {
+		return reconcile.Wait(meta.FenceHeldReason,
+			fmt.Sprintf("target %s: waiting until %s can no longer write", t.cluster.key, held.holder), held.after)
+	}
+	return err
+}
+
+// Close ends the unit of work. It may be called more than once.
+func (t *Target) Close() {
+	t.once.Do(t.cluster.end)
+}
+
+// Admit says whether work for the key may begin here: yes; not yet, look again
+// after the given time; or, with a time of zero, not here at all.
+func (c *Clusters) Admit(key shard.Key) (bool, time.Duration) {
+	found := c.find(key)
+	if found == nil || found.draining() {
+		return false, 0
+	}
+	if current, err := found.state(); current == nil && err == nil {
+		return false, firstConnect
+	}
+	return true, 0
+}
+
+// MayWrite says whether this agent may still write the status of objects of
+// the key: from the time it is assigned until it has been handed over.
+func (c *Clusters) MayWrite(key shard.Key) bool { return c.find(key) != nil }
+
+func (c *Clusters) find(key shard.Key) *cluster {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if found, ok := c.clusters[key]; ok {
+		return found.cluster
+	}
+	return nil
+}
+
+// keep makes sure that the key is served. It returns false while an earlier
+// tenure of the same key is still being handed over.
+func (c *Clusters) keep(ctx context.Context, key shard.Key, record types.NamespacedName, epoch int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if found, ok := c.clusters[key]; ok {
+		return !found.draining()
+	}
+	life, stop := context.WithCancel(log.IntoContext(c.life, log.FromContext(ctx)))
+	closed, cut := context.WithCancel(context.WithoutCancel(ctx))
+	made := &cluster{
+		key: key, record: record, parent: c,
+		refresh: make(chan struct{}, 1),
+		cut:     cut, closed: closed,
+		stopped: make(chan struct{}),
+	}
+	namespace := c.Fence.Namespace
+	if key.IsHub() {
+		namespace = c.Namespace
+	}
+	made.fence = &fence{
+		FenceOptions: c.Fence,
+		name:         fenceName(c.HubUID, key),
+		namespace:    namespace,
+		identity:     c.Identity,
+		first:        epoch <= 1,
+		clock:        c.Clock,
+	}
+	c.clusters[key] = &kept{cluster: made, stop: stop}
+	go made.run(life)
+	return true
+}
+
+// fenceName is the name of the Lease in the target: one for each hub and key.
+func fenceName(hubUID string, key shard.Key) string {
+	sum := sha256.Sum256([]byte(hubUID + "/" + key.String()))
+	return "headwater-fence-" + hex.EncodeToString(sum[:10])
+}
+
+// give hands a key over, in the background.
+func (c *Clusters) give(ctx context.Context, key shard.Key) {
+	c.mu.Lock()
+	found, ok := c.clusters[key]
+	c.mu.Unlock()
+	if !ok {
+		return
+	}
+	idle, first := found.drain()
+	if !first {
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	c.closing.Go(func() {
+		if err := found.handOver(ctx, idle, found.stop); err != nil {
+			log.FromContext(ctx).Info("fence left to run out", "target", key.String(), "error", reconcile.Redact(err.Error()))
+		}
+		c.mu.Lock()
+		delete(c.clusters, key)
+		c.mu.Unlock()
+		log.FromContext(ctx).Info("target handed over", "target", key.String())
+	})
+}
+
+// Start waits for the end of the process and then gives all targets up: the
+// manager stops the controllers first.
+func (c *Clusters) Start(ctx context.Context) error {
+	<-ctx.Done()
+	ctx = context.WithoutCancel(ctx)
+	for _, key := range c.keys() {
+		c.give(ctx, key)
+	}
+	c.closing.Wait()
+	c.kill()
+	return nil
+}
+
+// NeedLeaderElection is false: every agent runs.
+func (c *Clusters) NeedLeaderElection() bool { return false }
+
+func (c *Clusters) keys() []shard.Key {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	keys := make([]shard.Key, 0, len(c.clusters))
+	for key := range c.clusters {
+		keys = append(keys, key)
+	}
+	return keys
+}

@@ -1,0 +1,221 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/internal/reconcile"
+	"github.com/headwater-dev/headwater/internal/testenv"
+)
+
+var shared testenv.Shared
+
+func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
+
+// The times of the tests: D = 30 s, R = 10 s, so a write may begin within 10 s
+// of a renewal, and a successor waits 40 s.
+func times() FenceOptions {
+	return FenceOptions{Duration: 30 * time.Second, Request: 10 * time.Second, Idle: 30 * time.Second}
+}
+
+// fencesOn makes two agents' fences of one key on a real API server.
+func fencesOn(t *testing.T) (a, b *fence, clock *clocktesting.FakeClock, target client.Client) {
+	t.Helper()
+	g := NewWithT(t)
+	target, err := shared.ControlPlane(t).Client(clientgoscheme.Scheme)
+	g.Expect(err).NotTo(HaveOccurred())
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "fence-"}}
+	g.Expect(target.Create(t.Context(), namespace)).To(Succeed())
+	clock = clocktesting.NewFakeClock(time.Now())
+	made := func(identity string) *fence {
+		return &fence{
+			FenceOptions: times(), leases: target, clock: clock,
+			name: "headwater-fence-x", namespace: namespace.Name, identity: identity, first: true,
+		}
+	}
+	return made("agent-a_1"), made("agent-b_1"), clock, target
+}
+
+func leaseOf(t *testing.T, f *fence, target client.Client) *coordinationv1.Lease {
+	t.Helper()
+	lease := &coordinationv1.Lease{}
+	NewWithT(t).Expect(target.Get(t.Context(), types.NamespacedName{Namespace: f.namespace, Name: f.name}, lease)).To(Succeed())
+	return lease
+}
+
+func expectHeld(t *testing.T, err error, holder string) {
+	t.Helper()
+	g := NewWithT(t)
+	var held *heldError
+	g.Expect(errors.As(err, &held)).To(BeTrue(), "got %v", err)
+	g.Expect(held.holder).To(Equal(holder))
+	g.Expect(held.after).To(BeNumerically(">", 0))
+}
+
+func TestASuccessorWaitsUntilTheHolderCanNoLongerWrite(t *testing.T) {
+	g := NewWithT(t)
+	a, b, clock, _ := fencesOn(t)
+	g.Expect(a.take(t.Context())).To(Succeed())
+	g.Expect(a.valid()).To(BeTrue())
+	expectHeld(t, b.take(t.Context()), "agent-a_1")
+
+	clock.Step(11 * time.Second)
+	g.Expect(a.valid()).To(BeFalse(), "past D - 2R after its last renewal")
+	g.Expect(a.tend(t.Context())).To(Succeed())
+	g.Expect(a.valid()).To(BeTrue(), "renewed")
+
+	clock.Step(38 * time.Second)
+	expectHeld(t, b.take(t.Context()), "agent-a_1") // the renewal was seen only now
+	clock.Step(39 * time.Second)
+	expectHeld(t, b.take(t.Context()), "agent-a_1")
+	clock.Step(time.Second)
+	g.Expect(b.take(t.Context())).To(Succeed())
+	g.Expect(b.valid()).To(BeTrue())
+	g.Expect(a.valid()).To(BeFalse())
+	a.use()
+	g.Expect(a.tend(t.Context())).NotTo(Succeed(), "its Lease was taken")
+	expectHeld(t, a.take(t.Context()), "agent-b_1")
+}
+
+func TestAReleasedFenceIsTakenAtOnce(t *testing.T) {
+	g := NewWithT(t)
+	a, b, _, target := fencesOn(t)
+	g.Expect(a.take(t.Context())).To(Succeed())
+	g.Expect(a.release(t.Context())).To(Succeed())
+	g.Expect(a.valid()).To(BeFalse())
+	g.Expect(*leaseOf(t, a, target).Spec.HolderIdentity).To(BeEmpty())
+	g.Expect(b.take(t.Context())).To(Succeed())
+}
+
+func TestAFenceWithAnUnsettledWriteIsLeftToRunOut(t *testing.T) {
+	g := NewWithT(t)
+	a, b, _, target := fencesOn(t)
+	g.Expect(a.take(t.Context())).To(Succeed())
+	a.unsettle()
+	g.Expect(a.release(t.Context())).To(Succeed())
+	g.Expect(a.valid()).To(BeFalse())
+	g.Expect(*leaseOf(t, a, target).Spec.HolderIdentity).To(Equal("agent-a_1"))
+	expectHeld(t, b.take(t.Context()), "agent-a_1")
+}
+
+func TestAnIdleFenceIsReleased(t *testing.T) {
+	g := NewWithT(t)
+	a, _, clock, target := fencesOn(t)
+	g.Expect(a.take(t.Context())).To(Succeed())
+	renewed := leaseOf(t, a, target).Spec.RenewTime
+	clock.Step(31 * time.Second)
+	g.Expect(a.tend(t.Context())).To(Succeed())
+	lease := leaseOf(t, a, target)
+	g.Expect(*lease.Spec.HolderIdentity).To(BeEmpty())
+	g.Expect(lease.Spec.RenewTime).To(Equal(renewed))
+	before := lease.ResourceVersion
+	g.Expect(a.tend(t.Context())).To(Succeed())
+	g.Expect(leaseOf(t, a, target).ResourceVersion).To(Equal(before), "nothing is renewed at rest")
+}
+
+func TestARenewalKeepsNoIdleFenceAlive(t *testing.T) {
+	g := NewWithT(t)
+	a, _, clock, target := fencesOn(t)
+	g.Expect(a.take(t.Context())).To(Succeed())
+	for range 7 {
+		clock.Step(5 * time.Second)
+		g.Expect(a.tend(t.Context())).To(Succeed())
+	}
+	g.Expect(*leaseOf(t, a, target).Spec.HolderIdentity).To(BeEmpty(), "35 s after the last write")
+}
+
+func TestADeletedLeaseIsLostAtOnceAndMadeAnewWithAWait(t *testing.T) {
+	g := NewWithT(t)
+	a, b, clock, target := fencesOn(t)
+	b.first = false
+	g.Expect(a.take(t.Context())).To(Succeed())
+	g.Expect(target.Delete(t.Context(), leaseOf(t, a, target))).To(Succeed())
+
+	err := b.take(t.Context())
+	expectHeld(t, err, "a former owner whose Lease is gone")
+	g.Expect(b.valid()).To(BeFalse())
+	g.Expect(a.tend(t.Context())).NotTo(Succeed())
+	g.Expect(a.valid()).To(BeFalse())
+	for range 8 {
+		clock.Step(5 * time.Second)
+		b.use()
+		g.Expect(b.tend(t.Context())).To(Succeed())
+	}
+	g.Expect(b.valid()).To(BeTrue(), "after D + R")
+}
+
+func TestAWallClockThatJumpsEndsTheFence(t *testing.T) {
+	g := NewWithT(t)
+	a, _, clock, _ := fencesOn(t)
+	g.Expect(a.take(t.Context())).To(Succeed())
+	// A time without a monotonic part is what the clock of a machine that was
+	// suspended for an hour shows.
+	clock.SetTime(clock.Now().Round(0).Add(time.Hour))
+	g.Expect(a.valid()).To(BeFalse())
+}
+
+// sent records what passes the gate.
+type sent []*http.Request
+
+func (s *sent) RoundTrip(r *http.Request) (*http.Response, error) {
+	*s = append(*s, r)
+	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
+}
+
+func request(t *testing.T, method, url string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return r
+}
+
+func TestTheGate(t *testing.T) {
+	g := NewWithT(t)
+	a, _, clock, _ := fencesOn(t)
+	closed, cut := context.WithCancel(t.Context())
+	defer cut()
+	var passed sent
+	gate := &gate{next: &passed, fence: a, closed: closed}
+	try := func(method, url string) error {
+		response, err := gate.RoundTrip(request(t, method, url))
+		if err == nil {
+			g.Expect(response.Body.Close()).To(Succeed())
+		}
+		return err
+	}
+	const pods = "https://target/api/v1/namespaces/x/pods"
+
+	g.Expect(try(http.MethodPost, pods)).To(MatchError(errFenceInvalid))
+	g.Expect(try(http.MethodDelete, pods+"/y")).To(MatchError(errFenceInvalid))
+	g.Expect(passed).To(BeEmpty())
+	g.Expect(try(http.MethodGet, pods)).To(Succeed())
+	g.Expect(try(http.MethodPatch, pods+"/y?dryRun=All")).To(Succeed())
+	g.Expect(try(http.MethodPost, "https://target/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")).To(Succeed())
+
+	g.Expect(a.take(t.Context())).To(Succeed())
+	g.Expect(try(http.MethodPatch, pods+"/y?fieldManager=k")).To(Succeed())
+	last := passed[len(passed)-1]
+	g.Expect(last.URL.Query().Get("timeout")).To(Equal("10s"), "the server is told to give up")
+	deadline, ok := last.Context().Deadline()
+	g.Expect(ok).To(BeTrue())
+	g.Expect(time.Until(deadline)).To(BeNumerically("<=", 10*time.Second))
+
+	clock.Step(11 * time.Second)
+	g.Expect(try(http.MethodPatch, pods+"/y")).To(MatchError(errFenceInvalid))
+
+	cut()
+	g.Expect(try(http.MethodGet, pods)).To(MatchError(reconcile.ErrNotOwner), "after the hand-over nothing passes")
+}

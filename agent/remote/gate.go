@@ -1,0 +1,108 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// errFenceInvalid refuses a write that came too late or too early.
+var errFenceInvalid = errors.New("write refused: this agent does not hold the target's fence")
+
+// gate is the innermost round tripper of a target's only transport: it lets a
+// write through while the fence is valid, bounds its time at the server and here,
+// and refuses everything once the key has been handed over.
+type gate struct {
+	next  http.RoundTripper
+	fence *fence
+	// closed ends all requests of the target, those in flight included.
+	closed context.Context
+	// requests counts what was sent, by kind, for the metrics.
+	reads, writes atomic.Int64
+}
+
+// RoundTrip sends the request if it may be sent.
+func (g *gate) RoundTrip(request *http.Request) (*http.Response, error) {
+	if g.closed.Err() != nil {
+		return nil, reconcile.ErrNotOwner
+	}
+	if !mutates(request) {
+		g.reads.Add(1)
+		return g.read(request)
+	}
+	g.writes.Add(1)
+	return g.write(request)
+}
+
+// read passes a request that changes nothing; it ends when the target closes.
+func (g *gate) read(request *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(request.Context())
+	stop := context.AfterFunc(g.closed, func() { cancel(reconcile.ErrNotOwner) })
+	response, err := g.next.RoundTrip(request.WithContext(ctx))
+	if err != nil {
+		stop()
+		cancel(nil)
+		return nil, err
+	}
+	response.Body = &bodyWithEnd{ReadCloser: response.Body, end: func() { stop(); cancel(nil) }}
+	return response, nil
+}
+
+// write passes a request that changes the target. The server is told to give up
+// after R, since a client that goes away does not stop it.
+func (g *gate) write(request *http.Request) (*http.Response, error) {
+	if !g.fence.valid() {
+		return nil, errFenceInvalid
+	}
+	g.fence.use()
+	limit := g.fence.Request
+	ctx, cancel := context.WithTimeout(request.Context(), limit)
+	stop := context.AfterFunc(g.closed, cancel)
+	end := func() { stop(); cancel() }
+
+	bounded := request.Clone(ctx)
+	query := bounded.URL.Query()
+	query.Set("timeout", limit.Truncate(time.Millisecond).String())
+	bounded.URL.RawQuery = query.Encode()
+	response, err := g.next.RoundTrip(bounded)
+	if err != nil {
+		end()
+		g.fence.unsettle()
+		return nil, fmt.Errorf("write to the target ended without an answer: %w", err)
+	}
+	response.Body = &bodyWithEnd{ReadCloser: response.Body, end: end}
+	return response, nil
+}
+
+// mutates says whether a request can change the target. Dry runs and the
+// reviews that are POSTs in form only do not.
+func mutates(request *http.Request) bool {
+	switch request.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return false
+	}
+	if request.URL.Query().Get("dryRun") == "All" {
+		return false
+	}
+	return request.Method != http.MethodPost ||
+		!strings.HasPrefix(request.URL.Path, "/apis/authorization.k8s.io/") &&
+			!strings.HasPrefix(request.URL.Path, "/apis/authentication.k8s.io/")
+}
+
+// bodyWithEnd runs end when the body is closed.
+type bodyWithEnd struct {
+	io.ReadCloser
+	end func()
+}
+
+func (b *bodyWithEnd) Close() error {
+	defer b.end()
+	return b.ReadCloser.Close()
+}

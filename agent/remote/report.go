@@ -1,0 +1,116 @@
+package remote
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+const (
+	// fieldManager owns the agent's part of a RemoteCluster's status.
+	fieldManager = "headwater-agent"
+	// reportEvery bounds how old the latency and the time of the last probe in
+	// a RemoteCluster's status get while nothing else changes.
+	reportEvery = 5 * time.Minute
+
+	connectedReason = "Connected"
+)
+
+// report writes what is known of the connection to the RemoteCluster's status,
+// when it says something new.
+func (c *Clusters) report(ctx context.Context, of *cluster) {
+	if of.draining() || of.key.IsHub() && of.key.Partition != 0 {
+		return
+	}
+	var record fleetv1.RemoteCluster
+	if err := c.Client.Get(ctx, of.record, &record); err != nil {
+		return
+	}
+	current, err := of.state()
+	condition := connectedCondition(current, err)
+	before := apimeta.FindStatusCondition(record.Status.Conditions, fleetv1.ConnectedCondition)
+	changed := before == nil || before.Status != condition.Status || before.Reason != condition.Reason || before.Message != condition.Message
+	now := c.Clock.Now()
+	fresh := record.Status.LastProbeTime != nil && now.Sub(record.Status.LastProbeTime.Time) < reportEvery
+	if !changed && (fresh || current == nil) {
+		return
+	}
+	condition.LastTransitionTime = metav1.NewTime(now)
+	if before != nil && before.Status == condition.Status {
+		condition.LastTransitionTime = before.LastTransitionTime
+	}
+	if err := c.applyStatus(ctx, of.record, statusOf(current, condition, now)); err != nil {
+		log.FromContext(ctx).Info("status of the target not written", "error", reconcile.Redact(err.Error()))
+		return
+	}
+	if changed {
+		c.announce(ctx, &record, condition)
+	}
+}
+
+func connectedCondition(current *session, err error) metav1.Condition {
+	condition := metav1.Condition{Type: fleetv1.ConnectedCondition, Status: metav1.ConditionTrue, Reason: connectedReason, Message: "connected"}
+	if current == nil {
+		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, reasonOf(err), "not connected yet"
+		if err != nil {
+			condition.Message = reconcile.Redact(err.Error())
+		}
+	}
+	return condition
+}
+
+func reasonOf(err error) string {
+	if isConfigError(err) {
+		return meta.KubeConfigInvalidReason
+	}
+	return meta.TargetUnreachableReason
+}
+
+// statusOf is the agent's part of the status.
+func statusOf(current *session, condition metav1.Condition, now time.Time) map[string]any {
+	status := map[string]any{"conditions": []metav1.Condition{condition}}
+	if current != nil {
+		status["version"] = current.version
+		status["clusterUID"] = current.uid
+		status["latencyMilliseconds"] = current.latency.Milliseconds()
+		status["lastProbeTime"] = metav1.NewTime(now)
+	}
+	return status
+}
+
+func (c *Clusters) applyStatus(ctx context.Context, name types.NamespacedName, status map[string]any) error {
+	body, err := json.Marshal(map[string]any{
+		"apiVersion": fleetv1.GroupVersion.String(),
+		"kind":       "RemoteCluster",
+		"metadata":   map[string]any{"name": name.Name, "namespace": name.Namespace},
+		"status":     status,
+	})
+	if err != nil {
+		return err
+	}
+	record := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Name: name.Name, Namespace: name.Namespace}}
+	patch := client.RawPatch(types.ApplyPatchType, body)
+	if err := c.Client.Status().Patch(ctx, record, patch, client.FieldOwner(fieldManager), client.ForceOwnership); err != nil {
+		return fmt.Errorf("remote cluster %s: %w", name, err)
+	}
+	return nil
+}
+
+func (c *Clusters) announce(ctx context.Context, record *fleetv1.RemoteCluster, condition metav1.Condition) {
+	severity := reconcile.SeverityInfo
+	if condition.Status != metav1.ConditionTrue {
+		severity = reconcile.SeverityError
+	}
+	c.Events.Publish(ctx, record, reconcile.Event{Severity: severity, Reason: condition.Reason, Message: condition.Message})
+}

@@ -1,0 +1,147 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"golang.org/x/net/http2"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+)
+
+const (
+	// Idle checks of HTTP/2: the library's defaults notice a dead connection
+	// after 45 s only.
+	http2IdleCheck = 5 * time.Second
+	http2Ping      = 5 * time.Second
+
+	handshakeTimeout = 10 * time.Second
+	idleConnections  = 90 * time.Second
+)
+
+// session is one live connection to a target, shared by all work for its key.
+type session struct {
+	// config reaches the target through the gate.
+	config *rest.Config
+	client client.Client
+	mapper meta.RESTMapper
+	// probe and leases reach it past the gate.
+	probes *discovery.DiscoveryClient
+	leases client.Client
+
+	transport *http.Transport
+	version   string
+	uid       string
+	latency   time.Duration
+}
+
+// newSession builds a session on the configuration without any I/O.
+func newSession(config *rest.Config, gate *gate, timeout time.Duration) (*session, error) {
+	tlsConfig, err := rest.TLSConfigFor(config)
+	if err != nil {
+		return nil, &configError{fmt.Errorf("TLS settings of the kubeconfig: %w", err)}
+	}
+	transport := &http.Transport{
+		Proxy:               config.Proxy,
+		DialContext:         dialer(timeout).DialContext,
+		TLSClientConfig:     tlsConfig,
+		TLSHandshakeTimeout: handshakeTimeout,
+		IdleConnTimeout:     idleConnections,
+	}
+	h2, err := http2.ConfigureTransports(transport)
+	if err != nil {
+		return nil, fmt.Errorf("configure HTTP/2: %w", err)
+	}
+	h2.ReadIdleTimeout, h2.PingTimeout = http2IdleCheck, http2Ping
+
+	gate.next = transport
+	gated, err := withTransport(config, gate)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := withTransport(config, transport)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{config: gated, transport: transport}
+	if s.probes, err = discovery.NewDiscoveryClientForConfig(raw); err != nil {
+		return nil, err
+	}
+	if s.leases, err = client.New(raw, client.Options{Mapper: leaseMapper()}); err != nil {
+		return nil, err
+	}
+	gatedHTTP := &http.Client{Transport: gated.Transport}
+	if s.mapper, err = apiutil.NewDynamicRESTMapper(gated, gatedHTTP); err != nil {
+		return nil, err
+	}
+	s.client, err = client.New(gated, client.Options{HTTPClient: gatedHTTP, Mapper: s.mapper})
+	return s, err
+}
+
+// withTransport is a configuration that reaches the same server through the
+// given round tripper, with the credentials wrapped round it.
+func withTransport(config *rest.Config, next http.RoundTripper) (*rest.Config, error) {
+	wrapped, err := rest.HTTPWrappersForConfig(config, next)
+	if err != nil {
+		return nil, &configError{fmt.Errorf("credentials of the kubeconfig: %w", err)}
+	}
+	return &rest.Config{
+		Host:      config.Host,
+		APIPath:   config.APIPath,
+		Transport: wrapped,
+		// The server's own fairness and the cap per target do it.
+		QPS: -1,
+	}, nil
+}
+
+// leaseMapper knows the one kind that the fence needs, so that taking a fence
+// costs no discovery.
+func leaseMapper() meta.RESTMapper {
+	gv := coordinationGroupVersion
+	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper.Add(gv.WithKind("Lease"), meta.RESTScopeNamespace)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
+	return mapper
+}
+
+// probe asks the server whether it is there.
+func (s *session) probe(ctx context.Context) error {
+	started := time.Now()
+	err := s.probes.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
+		err = s.probes.RESTClient().Get().AbsPath("/version").Do(ctx).Error()
+	}
+	if err == nil {
+		s.latency = time.Since(started)
+	}
+	return err
+}
+
+// identify reads what the target says of itself. The UID of kube-system stands
+// for the cluster; credentials that may not read it leave it empty.
+func (s *session) identify(ctx context.Context) error {
+	version, err := s.probes.ServerVersion()
+	if err != nil {
+		return fmt.Errorf("read version: %w", err)
+	}
+	s.version = version.GitVersion
+	var system corev1.Namespace
+	err = s.leases.Get(ctx, types.NamespacedName{Name: "kube-system"}, &system)
+	if err != nil && !apierrors.IsForbidden(err) && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("read namespace kube-system: %w", err)
+	}
+	s.uid = string(system.UID)
+	return nil
+}
+
+func (s *session) close() {
+	s.transport.CloseIdleConnections()
+}

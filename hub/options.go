@@ -1,0 +1,64 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/placement"
+	"github.com/headwater-dev/headwater/internal/app"
+	"github.com/headwater-dev/headwater/internal/artifact"
+)
+
+// options are the hub's own flags.
+type options struct {
+	store       artifact.StoreOptions
+	storageAddr string
+
+	memberLease   time.Duration
+	reassignAfter time.Duration
+}
+
+func (o *options) bind(flags *pflag.FlagSet) {
+	flags.StringVar(&o.store.Dir, "storage-path", filepath.Join(os.TempDir(), "headwater-storage"), "directory of the artifacts")
+	flags.StringVar(&o.storageAddr, "storage-addr", ":9090", "address that serves the artifacts")
+	flags.StringVar(&o.store.AdvertisedAddr, "storage-adv-addr", "", "host and port at which agents reach the artifacts (required)")
+	flags.DurationVar(&o.store.RetentionTTL, "artifact-retention-ttl", time.Minute, "time for which a replaced artifact is kept")
+	flags.IntVar(&o.store.RetentionRecords, "artifact-retention-records", 2, "artifacts kept of each source at most, the current one included")
+	flags.DurationVar(&o.memberLease, "member-lease-duration", 15*time.Second, "time after which a silent agent counts as gone")
+	flags.DurationVar(&o.reassignAfter, "reassign-after", 30*time.Second, "time after which the clusters of an agent that is gone are given to others")
+}
+
+func scheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, sourcev1.AddToScheme, kustomizev1.AddToScheme, fleetv1.AddToScheme,
+	} {
+		utilruntime.Must(add(s))
+	}
+	return s
+}
+
+// cache holds of the Kustomizations what placement looks at, and no Helm
+// storage.
+func (o *options) cache(app.Options) cache.Options {
+	return cache.Options{
+		ByObject: map[client.Object]cache.ByObject{
+			&kustomizev1.Kustomization{}: {Transform: placement.Strip},
+			&corev1.Secret{}:             {Field: fields.OneTermNotEqualSelector("type", "helm.sh/release.v1")},
+		},
+		DefaultTransform: cache.TransformStripManagedFields(),
+	}
+}
