@@ -45,6 +45,7 @@ type ControlPlane struct {
 	port      *port
 	authority *authority
 	admin     keyPair
+	serving   keyPair
 
 	mu      sync.Mutex // guards what follows
 	etcd    *Process
@@ -83,6 +84,9 @@ func newControlPlane(options Options) (*ControlPlane, error) {
 		return nil, err
 	}
 	if c.admin, err = c.authority.client("admin", []string{"system:masters"}); err != nil {
+		return nil, err
+	}
+	if c.serving, err = c.authority.server(); err != nil {
 		return nil, err
 	}
 	if c.port, err = reservePort(); err != nil {

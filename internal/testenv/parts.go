@@ -43,10 +43,6 @@ const (
 
 // writeCredentials makes the keys that the parts read from files.
 func (c *ControlPlane) writeCredentials() error {
-	serving, err := c.authority.server()
-	if err != nil {
-		return err
-	}
 	private, public, err := newSigningKeys()
 	if err != nil {
 		return err
@@ -57,8 +53,8 @@ func (c *ControlPlane) writeCredentials() error {
 	}
 	for name, content := range map[string][]byte{
 		caFile:                c.authority.pem,
-		servingCertFile:       serving.certificate,
-		servingKeyFile:        serving.key,
+		servingCertFile:       c.serving.certificate,
+		servingKeyFile:        c.serving.key,
 		tokenKeyFile:          private,
 		tokenPublicFile:       public,
 		managerKubeconfigFile: kubeconfig,

@@ -27,6 +27,11 @@ func helper(role string) {
 	parts := []*Process{}
 	dir := ""
 	switch role {
+	case "client":
+		if err := listOnce(ctx); err != nil {
+			fmt.Println(err)
+		}
+		return
 	case "controlplane":
 		c, err := Start(ctx, Options{ControllerManager: true})
 		if err != nil {
