@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -50,7 +51,7 @@ func HubKey(partition int32) Key {
 func KeyFor(namespace, name string, ref *meta.KubeConfigReference) Key {
 	switch {
 	case ref == nil || ref.SecretRef == nil && ref.ConfigMapRef == nil:
-		return HubKey(int32(xxhash.Sum64String(namespace+"/"+name) % Partitions)) //nolint:gosec // below 16
+		return HubKey(int32(xxhash.Sum64String(namespace+"/"+name) % Partitions))
 	case ref.SecretRef == nil:
 		return Key{Namespace: namespace, Name: ref.ConfigMapRef.Name, DataKey: configMapDataKey}
 	case ref.SecretRef.Key == "":
@@ -79,6 +80,12 @@ func (k Key) Reference() *meta.KubeConfigReference {
 	default:
 		return &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: k.Name, Key: k.DataKey}}
 	}
+}
+
+// Compare orders keys for people: the hub's first, then by namespace and name.
+func (k Key) Compare(other Key) int {
+	return cmp.Or(cmp.Compare(k.Namespace, other.Namespace), cmp.Compare(k.Name, other.Name),
+		cmp.Compare(k.DataKey, other.DataKey), cmp.Compare(k.Partition, other.Partition))
 }
 
 // String is namespace/secret/datakey, or hub/partition. ParseKey reads it.

@@ -1,0 +1,90 @@
+package shard
+
+// keepOwners leaves each key where it is if it may stay there, and moves the
+// pinned ones to where they are pinned to.
+func (p *plan) keepOwners() {
+	for i := range p.keys {
+		k := &p.keys[i]
+		to := k.owner
+		if k.pin != none && k.pin != to && !p.agents[k.pin].away {
+			if to != none {
+				p.moved[k.input] = Pinned
+			}
+			to = k.pin
+		}
+		k.owner = none
+		if to != none {
+			p.give(int32(i), to)
+		}
+	}
+}
+
+// placeRest gives an owner to each key that has none, the costly ones first:
+// the agent that the key prefers among those that stay within their bound with
+// it; where none does, the one that would have the least to do.
+func (p *plan) placeRest() {
+	for i := range p.keys {
+		if p.keys[i].owner != none {
+			continue
+		}
+		k := int32(i)
+		to := p.favourite(k, func(a *agent) bool { return float64(a.load+p.keys[k].cost) <= a.upper })
+		if to == none {
+			to = p.idlest(k)
+		}
+		if to != none {
+			p.give(k, to)
+		}
+	}
+}
+
+// favourite is the agent that the key prefers among those that are present, may
+// own it, and pass the test.
+func (p *plan) favourite(k int32, test func(*agent) bool) int32 {
+	best, most, hash, ignore := none, 0.0, p.keys[k].hash, int64(-1)
+	for _, i := range p.classes[p.keys[k].class].members {
+		drawn := draw(hash, p.hashes[i])
+		if drawn <= ignore {
+			continue
+		}
+		a := &p.agents[i]
+		wish := preference(drawn, float64(a.weight))
+		if (best == none || wish > most) && !a.away && test(a) {
+			best, most, ignore = i, wish, hopeless(wish, float64(p.heaviest))
+		}
+	}
+	return best
+}
+
+// idlest is the agent that would have the least to do with the key.
+func (p *plan) idlest(k int32) int32 {
+	best, cost := none, p.keys[k].cost
+	for _, i := range p.classes[p.keys[k].class].members {
+		a := &p.agents[i]
+		if !a.away && (best == none || less(a.load+cost, a.weight, p.agents[best].load+cost, p.agents[best].weight)) {
+			best = i
+		}
+	}
+	return best
+}
+
+// give makes the agent the owner of the key.
+func (p *plan) give(k, to int32) {
+	given := &p.keys[k]
+	if from := given.owner; from != none {
+		p.agents[from].load -= given.cost
+		keys := p.owned[from]
+		last := keys[len(keys)-1]
+		keys[given.at], p.keys[last].at = last, given.at
+		p.owned[from] = keys[:len(keys)-1]
+	}
+	given.owner, given.at = to, int32(len(p.owned[to]))
+	p.agents[to].load += given.cost
+	p.owned[to] = append(p.owned[to], k)
+}
+
+// less compares two loads in proportion to the weights that carry them. It is
+// exact, so that no rounding lets a key go to and fro.
+func less(load, weight, otherLoad, otherWeight int64) bool {
+	return load*otherWeight < otherLoad*weight
+}

@@ -1,0 +1,207 @@
+package shard
+
+import (
+	"cmp"
+	"slices"
+)
+
+// none stands for no agent.
+const none = int32(-1)
+
+// agent is an Agent in the plan.
+type agent struct {
+	name   string
+	weight int64
+	away   bool
+	group  int
+	// load is the cost of what the agent owns.
+	load int64
+	// upper and lower are the bounds of the load, mean is its fair share.
+	upper, lower, mean float64
+}
+
+// key is a KeyState in the plan. It is kept small: every step visits all of
+// them.
+type key struct {
+	hash uint64
+	cost int64
+	// input is the key's index in Input.Keys.
+	input int32
+	class int32
+	pin   int32
+	owner int32
+	// at is the key's place in its owner's list.
+	at int32
+}
+
+// class is what all keys of a class share.
+type class struct {
+	// members are the agents that may own the keys, present or away.
+	members []int32
+	allowed []bool
+}
+
+// plan is an assignment in the making. Agents and keys are known by their index
+// in it; agents are sorted by name and keys by falling cost, so that nothing
+// depends on the order of the input.
+type plan struct {
+	agents []agent
+	// hashes are the agents' too, side by side for the one loop that is hot.
+	hashes []uint64
+	// heaviest is the largest weight.
+	heaviest int64
+	keys     []key
+	// moved is why a key is not where it was, empty while it is; by its index
+	// in Input.Keys.
+	moved   []Reason
+	classes []class
+	// owned lists the keys of each agent.
+	owned [][]int32
+	// queue is what fill chooses from, kept for its memory.
+	queue queue
+
+	factor float64
+	budget int
+}
+
+func newPlan(in Input) *plan {
+	p := &plan{factor: in.MaxLoadFactor, budget: in.Budget}
+	if p.factor < 1 {
+		p.factor = DefaultMaxLoadFactor
+	}
+	agents := slices.SortedFunc(slices.Values(in.Agents), func(a, b Agent) int { return cmp.Compare(a.Name, b.Name) })
+	index := make(map[string]int32, len(agents))
+	for i, a := range agents {
+		index[a.Name] = int32(i)
+		weight := max(a.Weight, 1)
+		p.agents = append(p.agents, agent{name: a.Name, weight: weight, away: a.Away})
+		p.hashes = append(p.hashes, hash(a.Name))
+		p.heaviest = max(p.heaviest, weight)
+	}
+	p.owned = make([][]int32, len(agents))
+	p.addKeys(in, agents, index)
+	p.setBounds()
+	return p
+}
+
+func (p *plan) addKeys(in Input, agents []Agent, index map[string]int32) {
+	classes := map[string]int32{}
+	p.keys = make([]key, len(in.Keys))
+	p.moved = make([]Reason, len(in.Keys))
+	for i, k := range in.Keys {
+		number, known := classes[k.Class]
+		if !known {
+			number = int32(len(classes))
+			classes[k.Class] = number
+			p.classes = append(p.classes, newClass(k.Class, agents, in.Allows))
+		}
+		added := &p.keys[i]
+		*added = key{hash: hash(k.Key.String()), cost: max(k.Cost, 0), input: int32(i), class: number, pin: none, owner: none}
+		allowed := p.classes[number].allowed
+		if pin, ok := index[k.Pin]; ok && allowed[pin] {
+			added.pin = pin
+		}
+		current := in.Current[k.Key]
+		switch owner, present := index[current]; {
+		case current == "":
+			p.moved[i] = Placed
+		case !present:
+			p.moved[i] = OwnerGone
+		case !allowed[owner]:
+			p.moved[i] = NotAllowed
+		default:
+			added.owner = owner
+		}
+	}
+	slices.SortFunc(p.keys, func(a, b key) int {
+		if order := cmp.Or(cmp.Compare(b.cost, a.cost), cmp.Compare(a.hash, b.hash)); order != 0 {
+			return order
+		}
+		return in.Keys[a.input].Key.Compare(in.Keys[b.input].Key)
+	})
+}
+
+func newClass(name string, agents []Agent, allows func(string, Agent) bool) class {
+	c := class{allowed: make([]bool, len(agents))}
+	for i, a := range agents {
+		if allows == nil || allows(name, a) {
+			c.members = append(c.members, int32(i))
+			c.allowed[i] = true
+		}
+	}
+	return c
+}
+
+// setBounds computes the bounds of each agent's load. Agents that have no class
+// in common, directly or through others, cannot share work: each such group has
+// a mean of its own.
+func (p *plan) setBounds() {
+	p.group()
+	cost, weight, largest := map[int]int64{}, map[int]int64{}, map[int]int64{}
+	for _, k := range p.keys {
+		if members := p.classes[k.class].members; len(members) > 0 {
+			group := p.agents[members[0]].group
+			cost[group] += k.cost
+			largest[group] = max(largest[group], k.cost)
+		}
+	}
+	for _, a := range p.agents {
+		weight[a.group] += a.weight
+	}
+	for i := range p.agents {
+		a := &p.agents[i]
+		a.mean = float64(cost[a.group]) / float64(weight[a.group]) * float64(a.weight)
+		a.upper = p.factor*a.mean + float64(largest[a.group])
+		a.lower = a.mean / p.factor
+	}
+}
+
+// group numbers the agents by the groups that share classes: the number is the
+// smallest index of a member.
+func (p *plan) group() {
+	parent := make([]int, len(p.agents))
+	for i := range parent {
+		parent[i] = i
+	}
+	root := func(i int) int {
+		for parent[i] != i {
+			parent[i] = parent[parent[i]]
+			i = parent[i]
+		}
+		return i
+	}
+	for _, c := range p.classes {
+		for _, m := range c.members {
+			a, b := root(int(c.members[0])), root(int(m))
+			parent[max(a, b)] = min(a, b)
+		}
+	}
+	for i := range p.agents {
+		p.agents[i].group = root(i)
+	}
+}
+
+// draw of the key and the agent.
+func (p *plan) draw(k, a int32) int64 { return draw(p.keys[k].hash, p.hashes[a]) }
+
+// result compares the plan with the owners before.
+func (p *plan) result(in Input) Result {
+	owners := make([]int32, len(p.keys))
+	for _, k := range p.keys {
+		owners[k.input] = k.owner
+	}
+	result := Result{Owners: make(map[Key]string, len(p.keys))}
+	for i, owner := range owners {
+		name := in.Keys[i].Key
+		from, to := in.Current[name], ""
+		if owner != none {
+			to = p.agents[owner].name
+			result.Owners[name] = to
+		}
+		if to == from || to == "" && p.moved[i] == OwnerGone {
+			continue
+		}
+		result.Moves = append(result.Moves, Move{Key: name, From: from, To: to, Reason: p.moved[i]})
+	}
+	return result
+}
