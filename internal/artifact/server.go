@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 )
 
 const (
@@ -38,6 +39,9 @@ type Server struct {
 
 // NeedLeaderElection is true: see Server.
 func (*Server) NeedLeaderElection() bool { return true }
+
+// AddToManager lets the manager run the server.
+func (s *Server) AddToManager(mgr manager.Manager) error { return mgr.Add(s) }
 
 // Start serves until the context ends.
 func (s *Server) Start(ctx context.Context) error {

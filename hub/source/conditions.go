@@ -1,0 +1,95 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// The conditions of sources. ArtifactInStorage is there while it is true;
+// ArtifactOutdated, FetchFailed and StorageOperationFailed are abnormal and
+// there only while they are true. An error gets its reason here, once.
+
+const (
+	artifactInStorageCondition      = "ArtifactInStorage"
+	artifactOutdatedCondition       = "ArtifactOutdated"
+	fetchFailedCondition            = "FetchFailed"
+	storageOperationFailedCondition = "StorageOperationFailed"
+)
+
+// AuthenticationFailedReason is for remotes that refuse the credentials, and for
+// credentials that cannot be read.
+const AuthenticationFailedReason = "AuthenticationFailed"
+
+const (
+	newRevisionReason             = "NewRevision"
+	readOperationFailedReason     = "ReadOperationFailed"
+	directoryCreationFailedReason = "DirectoryCreationFailed"
+	archiveOperationFailedReason  = "ArchiveOperationFailed"
+	sourceIgnoreErrorReason       = "SourceIgnoreError"
+	garbageCollectionFailedReason = "GarbageCollectionFailed"
+)
+
+func storedMessage(a *meta.Artifact) string {
+	return fmt.Sprintf("stored artifact for revision '%s'", a.Revision)
+}
+
+// stored says that all is well.
+func stored(obj reconcile.Object, a *meta.Artifact) {
+	setTrue(obj, artifactInStorageCondition, meta.SucceededReason, storedMessage(a))
+	clearConditions(obj, artifactOutdatedCondition, fetchFailedCondition, storageOperationFailedCondition)
+}
+
+// fetched says that the remote gave what was asked for.
+func fetched(obj reconcile.Object) {
+	clearConditions(obj, fetchFailedCondition)
+}
+
+// lost says that the artifact is not in the store.
+func lost(obj reconcile.Object) {
+	clearConditions(obj, artifactInStorageCondition)
+}
+
+// outdated says that there is something newer than the artifact.
+func outdated(obj reconcile.Object, rev Revision) {
+	setTrue(obj, artifactOutdatedCondition, newRevisionReason, fmt.Sprintf("new upstream revision '%s'", rev.Name))
+}
+
+// fetchFailed notes that the remote could not be resolved or fetched. What only
+// a person can help passes as it is.
+func fetchFailed(obj reconcile.Object, err error) error {
+	var f *failure
+	if !errors.As(err, &f) {
+		clearConditions(obj, fetchFailedCondition)
+		return err
+	}
+	setTrue(obj, fetchFailedCondition, f.reason, f.Error())
+	return reconcile.Fail(f.reason, err)
+}
+
+// storageFailed notes that the store failed.
+func storageFailed(obj reconcile.Object, reason string, err error) error {
+	setTrue(obj, storageOperationFailedCondition, reason, err.Error())
+	return reconcile.Fail(reason, err)
+}
+
+func setTrue(obj reconcile.Object, kind, reason, message string) {
+	apimeta.SetStatusCondition(&obj.CommonStatus().Conditions, metav1.Condition{
+		Type:               kind,
+		Status:             metav1.ConditionTrue,
+		Reason:             reason,
+		Message:            reconcile.Redact(message),
+		ObservedGeneration: obj.GetGeneration(),
+	})
+}
+
+func clearConditions(obj reconcile.Object, kinds ...string) {
+	for _, kind := range kinds {
+		apimeta.RemoveStatusCondition(&obj.CommonStatus().Conditions, kind)
+	}
+}

@@ -1,0 +1,61 @@
+package source
+
+import (
+	"context"
+
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// Object is what the Reconciler needs to know of a kind's Go type.
+type Object interface {
+	reconcile.Object
+	// GetArtifact returns status.artifact; nil when there is none.
+	GetArtifact() *meta.Artifact
+	// SetArtifact replaces it.
+	SetArtifact(artifact *meta.Artifact)
+}
+
+// Fetcher is what a kind of source supplies. Its methods may be called for
+// several objects at once. An error carries its reason (Fail), says which field
+// of the spec is wrong, and holds no secret.
+type Fetcher[T Object] interface {
+	// Kind is the name of the kind in the API; it is part of the artifact's
+	// path.
+	Kind() string
+	// Ignore returns spec.ignore (excludes in .gitignore syntax; nil when
+	// unset) and where status.observedIgnore is.
+	Ignore(obj T) (want *string, observed **string)
+	// Resolve asks the remote which revision the object's reference points to
+	// now. It does so at every interval, so it has to be cheap.
+	Resolve(ctx context.Context, obj T) (Revision, error)
+	// Fetch writes the files of the revision into dir, which is empty. It may
+	// leave scratch files beside dir; all is removed after the run. The
+	// summary completes the sentence "stored artifact for …".
+	Fetch(ctx context.Context, obj T, rev Revision, dir string) (summary string, err error)
+}
+
+// Revision is one state of a remote.
+type Revision struct {
+	// Name is what status shows, such as main@sha1:<commit>. Equal names mean
+	// equal content.
+	Name string
+	// ID names the state alone, such as the commit's hash. It becomes the name
+	// of the artifact's file.
+	ID string
+}
+
+// failure is an error with the reason of the conditions that it leads to.
+type failure struct {
+	reason string
+	err    error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// Fail says why a source could not be resolved or fetched. The reason becomes
+// that of the conditions FetchFailed and Ready; the run is retried.
+func Fail(reason string, err error) error {
+	return &failure{reason: reason, err: err}
+}

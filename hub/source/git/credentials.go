@@ -1,0 +1,122 @@
+package git
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"github.com/go-git/go-git/v5/plumbing/transport"
+	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/source"
+)
+
+// Keys of the Secret that spec.secretRef names.
+const (
+	usernameKey = "username"
+	passwordKey = "password"
+	tokenKey    = "bearerToken" //nolint:gosec // G101: the name of a key
+	caKey       = "ca.crt"
+	legacyCAKey = "caFile"
+	certKey     = "tls.crt"
+	keyKey      = "tls.key"
+)
+
+// credentials are what a Secret says about how to reach a remote.
+type credentials struct {
+	// secret is the Secret's name, for messages; empty when there is none.
+	secret string
+	auth   transport.AuthMethod
+	// tls is nil where the machine's own trust will do.
+	tls *tls.Config
+}
+
+// credentials reads the Secret of the object, if it names one.
+func (f *Fetcher) credentials(ctx context.Context, obj *sourcev1.GitRepository) (credentials, error) {
+	if obj.Spec.SecretRef == nil {
+		return credentials{}, nil
+	}
+	name := types.NamespacedName{Namespace: obj.Namespace, Name: obj.Spec.SecretRef.Name}
+	var secret corev1.Secret
+	err := f.Secrets.Get(ctx, name, &secret)
+	if apierrors.IsNotFound(err) {
+		err = errors.New("it does not exist")
+	}
+	c := credentials{secret: name.String()}
+	if err == nil {
+		err = c.read(secret.Data)
+	}
+	if err != nil {
+		return credentials{}, source.Fail(source.AuthenticationFailedReason, fmt.Errorf("spec.secretRef: Secret %s: %w", name, err))
+	}
+	return c, nil
+}
+
+// read takes what the Secret holds. Its errors name keys, never values.
+func (c *credentials) read(data map[string][]byte) error {
+	if err := c.readAuth(data); err != nil {
+		return err
+	}
+	if err := c.readTLS(data); err != nil {
+		return err
+	}
+	if c.auth == nil && c.tls == nil {
+		return fmt.Errorf("it has none of the keys %s with %s, %s, %s, or %s with %s",
+			usernameKey, passwordKey, tokenKey, caKey, certKey, keyKey)
+	}
+	return nil
+}
+
+func (c *credentials) readAuth(data map[string][]byte) error {
+	username, password, token := string(data[usernameKey]), string(data[passwordKey]), string(data[tokenKey])
+	switch {
+	case username != "" && password == "":
+		return fmt.Errorf("it has the key %s, but no %s", usernameKey, passwordKey)
+	case password != "" && username == "":
+		return fmt.Errorf("it has the key %s, but no %s", passwordKey, usernameKey)
+	case username != "" && token != "":
+		return fmt.Errorf("it has both %s and %s: remove one of them", usernameKey, tokenKey)
+	case username != "":
+		c.auth = &githttp.BasicAuth{Username: username, Password: password}
+	case token != "":
+		c.auth = &githttp.TokenAuth{Token: token}
+	}
+	return nil
+}
+
+func (c *credentials) readTLS(data map[string][]byte) error {
+	ca, field := data[caKey], caKey
+	if len(ca) == 0 {
+		ca, field = data[legacyCAKey], legacyCAKey
+	}
+	cert, key := data[certKey], data[keyKey]
+	if len(ca)+len(cert)+len(key) == 0 {
+		return nil
+	}
+	c.tls = &tls.Config{MinVersion: tls.VersionTLS12}
+	if len(ca) > 0 {
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool()
+		}
+		if !pool.AppendCertsFromPEM(ca) {
+			return fmt.Errorf("its key %s holds no certificate in PEM form", field)
+		}
+		c.tls.RootCAs = pool
+	}
+	if len(cert)+len(key) == 0 {
+		return nil
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return fmt.Errorf("its keys %s and %s are not a pair of certificate and key", certKey, keyKey)
+	}
+	c.tls.Certificates = []tls.Certificate{pair}
+	return nil
+}

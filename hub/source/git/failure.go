@@ -1,0 +1,96 @@
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/transport"
+	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
+
+	"github.com/headwater-dev/headwater/hub/source"
+)
+
+const (
+	gitOperationFailedReason = "GitOperationFailed"
+	emptyRepositoryReason    = "EmptyGitRepository"
+)
+
+// failed turns what go-git says into one sentence with a reason. Texts from the
+// remote are left out: they can hold anything.
+func (s *session) failed(ctx context.Context, doing string, err error) error {
+	remote := plainURL(s.obj.Spec.URL)
+	reason := gitOperationFailedReason
+	var status *githttp.Err
+	err = unwrap(err)
+	switch ended := ctx.Err(); {
+	case errors.Is(ended, context.DeadlineExceeded):
+		err = fmt.Errorf("spec.url %s: %s took longer than %s (spec.timeout): %w", remote, doing, s.obj.Timeout(), ended)
+	case ended != nil: // and go-git's error hides it
+		err = fmt.Errorf("spec.url %s: %s: %w", remote, doing, ended)
+	case errors.Is(err, transport.ErrEmptyRemoteRepository):
+		reason = emptyRepositoryReason
+		err = fmt.Errorf("spec.url %s: the repository is empty", remote)
+	case errors.Is(err, transport.ErrRepositoryNotFound):
+		err = fmt.Errorf("spec.url %s: there is no repository%s", remote, s.orCredentials())
+	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed):
+		reason = source.AuthenticationFailedReason
+		err = fmt.Errorf("spec.url %s: authentication failed: %s", remote, s.credentialsHint())
+	case errors.As(err, &status):
+		err = fmt.Errorf("spec.url %s: %s: the server answered %d", remote, doing, status.StatusCode())
+	default:
+		err = fmt.Errorf("spec.url %s: %s: %w", remote, doing, err)
+	}
+	return source.Fail(reason, err)
+}
+
+// notFound says that the remote has no such reference.
+func (s *session) notFound(t target) error {
+	return source.Fail(gitOperationFailedReason,
+		fmt.Errorf("%s %q does not exist in %s", t.field, t.value, plainURL(s.obj.Spec.URL)))
+}
+
+func (s *session) credentialsHint() string {
+	if s.secret == "" {
+		return "the remote wants credentials, and spec.secretRef is not set"
+	}
+	return fmt.Sprintf("the remote does not accept the credentials of Secret %s (spec.secretRef)", s.secret)
+}
+
+// orCredentials covers the hosts that hide private repositories.
+func (s *session) orCredentials() string {
+	if s.secret == "" {
+		return ", or it needs credentials (spec.secretRef)"
+	}
+	return fmt.Sprintf(", or the credentials of Secret %s (spec.secretRef) do not reach it", s.secret)
+}
+
+// unwrap takes off the layers that hide a cause or repeat a URL, which may hold
+// credentials.
+func unwrap(err error) error {
+	var unexpected *plumbing.UnexpectedError
+	for errors.As(err, &unexpected) {
+		err = unexpected.Err
+	}
+	var permanent *plumbing.PermanentError
+	if errors.As(err, &permanent) {
+		err = permanent.Err
+	}
+	var request *url.Error
+	for errors.As(err, &request) {
+		err = request.Err
+	}
+	return err
+}
+
+// plainURL is the URL without credentials and query.
+func plainURL(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(which does not parse)"
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
+}

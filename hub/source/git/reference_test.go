@@ -1,0 +1,76 @@
+package git
+
+import (
+	"testing"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+	. "github.com/onsi/gomega"
+
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+)
+
+func TestTargetAndRevision(t *testing.T) {
+	for _, c := range []struct {
+		name                 string
+		ref                  *sourcev1.GitRepositoryRef
+		field, ref1, revised string
+	}{
+		{"nothing", nil, "spec.ref.branch (by default)", "refs/heads/master", "master@sha1:abc"},
+		{"empty", &sourcev1.GitRepositoryRef{}, "spec.ref.branch (by default)", "refs/heads/master", "master@sha1:abc"},
+		{"branch", &sourcev1.GitRepositoryRef{Branch: "feat/x"}, "spec.ref.branch", "refs/heads/feat/x", "feat/x@sha1:abc"},
+		{"tag before branch", &sourcev1.GitRepositoryRef{Branch: "main", Tag: "v1.0.0"}, "spec.ref.tag", "refs/tags/v1.0.0", "v1.0.0@sha1:abc"},
+		{"name before tag", &sourcev1.GitRepositoryRef{Tag: "v1", Name: "refs/pull/7/head"}, "spec.ref.name", "refs/pull/7/head", "refs/pull/7/head@sha1:abc"},
+		{"commit before name", &sourcev1.GitRepositoryRef{Name: "refs/heads/x", Commit: "abc"}, "spec.ref.commit", "", "sha1:abc"},
+		{"commit of a branch", &sourcev1.GitRepositoryRef{Branch: "main", Commit: "abc"}, "spec.ref.commit", "", "main@sha1:abc"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := NewWithT(t)
+			got := targetOf(c.ref)
+			g.Expect(got.field).To(Equal(c.field))
+			g.Expect(got.ref).To(Equal(c.ref1))
+			g.Expect(got.revision("abc")).To(Equal(c.revised))
+		})
+	}
+}
+
+func TestCheckCommit(t *testing.T) {
+	g := NewWithT(t)
+	for _, bad := range []string{"", "abc", "main", "0123456789012345678901234567890123456789a", "g123456789012345678901234567890123456789", "A123456789012345678901234567890123456789"} {
+		g.Expect(target{field: "spec.ref.commit", value: bad}.checkCommit()).To(MatchError(ContainSubstring("spec.ref.commit")), bad)
+	}
+	g.Expect(target{value: "a123456789012345678901234567890123456789"}.checkCommit()).To(Succeed())
+}
+
+func TestFind(t *testing.T) {
+	hash := func(c byte) plumbing.Hash { return plumbing.Hash{c} }
+	head := hash(9)
+	refs := &packp.AdvRefs{
+		Head: &head,
+		References: map[string]plumbing.Hash{
+			"refs/heads/main": hash(1), "refs/tags/light": hash(2), "refs/tags/full": hash(3),
+		},
+		Peeled: map[string]plumbing.Hash{"refs/tags/full": hash(4)},
+	}
+	for _, c := range []struct {
+		ref         string
+		tip, commit byte
+		ok          bool
+	}{
+		{"refs/heads/main", 1, 1, true},
+		{"refs/tags/light", 2, 2, true},
+		{"refs/tags/full", 3, 4, true},
+		{"refs/tags/full^{}", 3, 4, true},
+		{"HEAD", 9, 9, true},
+		{"main", 0, 0, false},
+		{"refs/heads/mai", 0, 0, false},
+	} {
+		tip, commit, ok := target{ref: c.ref}.find(refs)
+		g := NewWithT(t)
+		g.Expect(ok).To(Equal(c.ok), c.ref)
+		if ok {
+			g.Expect(tip).To(Equal(hash(c.tip)), c.ref)
+			g.Expect(commit).To(Equal(hash(c.commit)), c.ref)
+		}
+	}
+}

@@ -1,0 +1,145 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// Reconciler keeps the artifact of each object of one kind as new as its
+// remote. It is a reconcile.Kind.
+type Reconciler[T Object] struct {
+	// Fetcher knows the kind.
+	Fetcher Fetcher[T]
+	// Store keeps the artifacts.
+	Store *artifact.Store
+	// Events announces new artifacts.
+	Events *reconcile.Recorder
+	// Pace is how hard the controller works.
+	Pace Pace
+}
+
+// Reconcile resolves the remote and publishes a new artifact if need be.
+func (r *Reconciler[T]) Reconcile(ctx context.Context, obj T) error {
+	before := obj.GetArtifact()
+	if err := r.checkStored(obj); err != nil {
+		return err
+	}
+	rev, err := r.Fetcher.Resolve(ctx, obj)
+	if err != nil {
+		return fetchFailed(obj, err)
+	}
+	if r.current(obj, rev) {
+		obj.GetArtifact().URL = r.Store.URL(obj.GetArtifact().Path)
+		r.done(ctx, obj)
+		return nil
+	}
+	outdated(obj, rev)
+	summary, err := r.rebuild(ctx, obj, rev)
+	if err != nil {
+		return err
+	}
+	if before == nil || before.Digest != obj.GetArtifact().Digest {
+		r.Events.Publish(ctx, obj, newArtifact(obj.GetArtifact(), summary))
+	}
+	r.done(ctx, obj)
+	return nil
+}
+
+// checkStored takes an artifact out of the status that is not in the store any
+// longer, or damaged there: it is rebuilt although the remote has not moved.
+func (r *Reconciler[T]) checkStored(obj T) error {
+	if obj.GetArtifact() == nil {
+		return nil
+	}
+	err := r.Store.Verify(obj.GetArtifact())
+	switch {
+	case errors.Is(err, artifact.ErrNotFound), errors.Is(err, artifact.ErrDigest):
+		obj.SetArtifact(nil)
+		lost(obj)
+		return nil
+	case err != nil:
+		return storageFailed(obj, readOperationFailedReason, err)
+	}
+	return nil
+}
+
+// current says whether the artifact in status is what a rebuild would give.
+func (r *Reconciler[T]) current(obj T, rev Revision) bool {
+	stored := obj.GetArtifact()
+	ignore, observed := r.Fetcher.Ignore(obj)
+	return stored != nil && stored.Revision == rev.Name && ptr.Equal(ignore, *observed)
+}
+
+// rebuild fetches the revision and publishes it. The artifact in status changes
+// at its end only.
+func (r *Reconciler[T]) rebuild(ctx context.Context, obj T, rev Revision) (summary string, err error) {
+	work, done, err := r.Store.WorkDir()
+	if err != nil {
+		return "", storageFailed(obj, directoryCreationFailedReason, err)
+	}
+	defer done()
+	dir := filepath.Join(work, "tree")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", storageFailed(obj, directoryCreationFailedReason, fmt.Errorf("making a directory to fetch into: %w", err))
+	}
+	summary, err = r.Fetcher.Fetch(ctx, obj, rev, dir)
+	if err != nil {
+		return "", fetchFailed(obj, err)
+	}
+	fetched(obj)
+	ignore, observed := r.Fetcher.Ignore(obj)
+	exclude, err := excluder(dir, ignore)
+	if err != nil {
+		return "", storageFailed(obj, sourceIgnoreErrorReason, err)
+	}
+	stored, err := r.Store.Publish(ctx, r.ref(obj), rev.Name, rev.ID+".tar.gz", func(w io.Writer) error {
+		return artifact.Archive(ctx, w, dir, exclude)
+	})
+	if err != nil {
+		return "", storageFailed(obj, archiveOperationFailedReason, err)
+	}
+	obj.SetArtifact(stored)
+	*observed = ignore
+	return summary, nil
+}
+
+// done ends a run that went well. Garbage that cannot be collected harms
+// nobody now, and is tried again at the next run.
+func (r *Reconciler[T]) done(ctx context.Context, obj T) {
+	stored(obj, obj.GetArtifact())
+	removed, err := r.Store.GC(r.ref(obj), obj.GetArtifact().Path)
+	if err != nil {
+		log.FromContext(ctx).Error(err, "garbage not collected")
+	}
+	if removed > 0 {
+		log.FromContext(ctx).V(1).Info("garbage collected", "artifacts", removed)
+	}
+}
+
+// Finalize removes what is stored for the object.
+func (r *Reconciler[T]) Finalize(_ context.Context, obj T) error {
+	if err := r.Store.Remove(r.ref(obj)); err != nil {
+		return reconcile.Fail(garbageCollectionFailedReason, err)
+	}
+	return nil
+}
+
+// Ready says which revision is stored.
+func (r *Reconciler[T]) Ready(obj T) (reason, message string) {
+	return meta.SucceededReason, storedMessage(obj.GetArtifact())
+}
+
+func (r *Reconciler[T]) ref(obj T) artifact.Ref {
+	return artifact.Ref{Kind: r.Fetcher.Kind(), Namespace: obj.GetNamespace(), Name: obj.GetName()}
+}
