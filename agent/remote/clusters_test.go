@@ -1,0 +1,194 @@
+package remote
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+	"github.com/headwater-dev/headwater/shard"
+)
+
+// fleet is one agent's Clusters, run by a manager against a real API server
+// that is hub and target at once.
+type fleet struct {
+	*WithT
+	t         *testing.T
+	hub       client.Client
+	clusters  *Clusters
+	namespace string
+	stop      func()
+}
+
+func newFleet(t *testing.T) *fleet {
+	t.Helper()
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(fleetv1.AddToScheme(scheme))
+	config := shared.ControlPlane(t).Config()
+	_, err := envtest.InstallCRDs(config, envtest.CRDInstallOptions{Paths: []string{filepath.Join("..", "..", "config", "crd", "bases")}})
+	g.Expect(err).NotTo(HaveOccurred())
+	hub, err := client.New(config, client.Options{Scheme: scheme})
+	g.Expect(err).NotTo(HaveOccurred())
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "fleet-"}}
+	g.Expect(hub.Create(t.Context(), namespace)).To(Succeed())
+
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme: scheme, Metrics: server.Options{BindAddress: "0"},
+		// Each test runs a manager of its own in one process.
+		Controller: ctrlconfig.Controller{SkipNameValidation: ptr.To(true)},
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	clusters := &Clusters{
+		HubUID: namespace.Name, Agent: "agent-a", Identity: "agent-a_1", Namespace: namespace.Name,
+		Fence:      FenceOptions{Namespace: namespace.Name, Duration: 9 * time.Second, Request: 3 * time.Second, Idle: 30 * time.Second},
+		ProbeEvery: 100 * time.Millisecond, ProbeTimeout: 2 * time.Second,
+		Events: reconcile.NewRecorder(record.NewFakeRecorder(100), scheme, "headwater-agent", ""),
+	}
+	g.Expect(clusters.AddToManager(mgr)).To(Succeed())
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- mgr.Start(ctx) }()
+	f := &fleet{WithT: g, t: t, hub: hub, clusters: clusters, namespace: namespace.Name, stop: func() { cancel(); g.Expect(<-done).To(Succeed()); done <- nil }}
+	t.Cleanup(f.stop)
+	return f
+}
+
+// kubeconfig makes the Secret of a target, which is this API server.
+func (f *fleet) kubeconfig(name string) {
+	f.t.Helper()
+	data, err := shared.ControlPlane(f.t).ServiceAccount(f.t.Context(), f.namespace, name, []rbacv1.PolicyRule{
+		{APIGroups: []string{"", "coordination.k8s.io"}, Resources: []string{"configmaps", "leases"}, Verbs: []string{"*"}},
+	})
+	f.Expect(err).NotTo(HaveOccurred())
+	f.Expect(f.hub.Create(f.t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name}, Data: map[string][]byte{"value": data},
+	})).To(Succeed())
+}
+
+func (f *fleet) assign(name, agent string, epoch int64) shard.Key {
+	f.t.Helper()
+	record := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name}}
+	if err := f.hub.Get(f.t.Context(), client.ObjectKeyFromObject(record), record); err != nil {
+		record.Spec.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: name}}
+		f.Expect(f.hub.Create(f.t.Context(), record)).To(Succeed())
+	}
+	before := record.DeepCopy()
+	record.Status.Assignments = []fleetv1.Assignment{{Agent: agent, Epoch: epoch}}
+	f.Expect(f.hub.Status().Patch(f.t.Context(), record, client.MergeFrom(before))).To(Succeed())
+	return shard.KeyFor(f.namespace, "any", record.Spec.KubeConfig)
+}
+
+// open opens the key as soon as that works.
+func (f *fleet) open(key shard.Key) *Target {
+	f.t.Helper()
+	var target *Target
+	f.Eventually(func() (err error) {
+		target, err = f.clusters.Open(f.t.Context(), key)
+		return err
+	}, "20s").Should(Succeed())
+	return target
+}
+
+func (f *fleet) connected(name string) string {
+	var record fleetv1.RemoteCluster
+	f.Expect(f.hub.Get(f.t.Context(), client.ObjectKey{Namespace: f.namespace, Name: name}, &record)).To(Succeed())
+	condition := apimeta.FindStatusCondition(record.Status.Conditions, "Connected")
+	if condition == nil {
+		return ""
+	}
+	return string(condition.Status) + " " + condition.Reason + " " + condition.Message
+}
+
+func (f *fleet) configMap(name string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name}}
+}
+
+func (f *fleet) holder(key shard.Key) string {
+	lease := &coordinationv1.Lease{}
+	name := client.ObjectKey{Namespace: f.namespace, Name: fenceName(f.clusters.HubUID, key)}
+	if err := f.hub.Get(context.WithoutCancel(f.t.Context()), name, lease); err != nil {
+		return err.Error()
+	}
+	return *lease.Spec.HolderIdentity
+}
+
+func TestWritesNeedTheFenceAndEndWithTheHandOver(t *testing.T) {
+	f := newFleet(t)
+	f.kubeconfig("prod")
+	key := f.assign("prod", "agent-a", 1)
+	target := f.open(key)
+	f.Eventually(func() string { return f.connected("prod") }).Should(HavePrefix("True Connected"))
+
+	f.Expect(target.Client.Create(t.Context(), f.configMap("early"))).To(MatchError(ContainSubstring("does not hold the target's fence")))
+	f.Expect(target.Fence(t.Context())).To(Succeed())
+	f.Expect(target.Client.Create(t.Context(), f.configMap("one"))).To(Succeed())
+	f.Expect(f.holder(key)).To(Equal("agent-a_1"))
+
+	f.assign("prod", "agent-b", 2)
+	f.Eventually(func() error { _, err := f.clusters.Open(t.Context(), key); return err }).Should(MatchError(reconcile.ErrNotOwner))
+	f.Expect(f.holder(key)).To(Equal("agent-a_1"), "work is still in flight")
+	f.Expect(f.clusters.MayWrite(key)).To(BeTrue(), "its last status may be written")
+	f.Expect(target.Client.Create(t.Context(), f.configMap("two"))).To(Succeed())
+
+	target.Close()
+	f.Eventually(func() string { return f.holder(key) }).Should(BeEmpty())
+	f.Eventually(func() bool { return f.clusters.MayWrite(key) }).Should(BeFalse())
+	f.Expect(target.Client.Create(t.Context(), f.configMap("late"))).To(MatchError(reconcile.ErrNotOwner))
+	f.Expect(f.hub.Get(t.Context(), client.ObjectKey{Namespace: f.namespace, Name: "late"}, f.configMap("late"))).NotTo(Succeed())
+}
+
+func TestAProcessThatStopsReleasesItsFences(t *testing.T) {
+	f := newFleet(t)
+	f.kubeconfig("prod")
+	key := f.assign("prod", "agent-a", 1)
+	target := f.open(key)
+	f.Expect(target.Fence(t.Context())).To(Succeed())
+	target.Close()
+	f.stop()
+	f.Expect(f.holder(key)).To(BeEmpty())
+}
+
+func TestATargetThatCannotBeReachedSaysWhy(t *testing.T) {
+	f := newFleet(t)
+	missing := f.assign("absent", "agent-a", 1)
+	f.Eventually(func() string { return f.connected("absent") }, "10s").Should(HavePrefix("False KubeConfigInvalid secret " + f.namespace + "/absent: kubeconfig not found"))
+	_, err := f.clusters.Open(t.Context(), missing)
+	f.Expect(err).To(MatchError(ErrSecretMissing))
+
+	f.Expect(f.hub.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "dark"},
+		StringData: map[string]string{"value": goodKubeconfig, "other": "x"},
+	})).To(Succeed())
+	dark := f.assign("dark", "agent-a", 1)
+	f.Eventually(func() string { return f.connected("dark") }, "20s").Should(HavePrefix("False TargetUnreachable"))
+	f.Expect(f.connected("dark")).NotTo(ContainSubstring("hunter2"))
+	_, err = f.clusters.Open(t.Context(), dark)
+	f.Expect(err).To(MatchError(ContainSubstring("is unreachable")))
+
+	// The Secret appears: no need to wait for the next attempt.
+	f.kubeconfig("absent")
+	f.open(missing).Close()
+	f.Eventually(func() string { return f.connected("absent") }).Should(HavePrefix("True Connected"))
+}
