@@ -39,7 +39,7 @@ test: ## Run everything that CI runs: lint, verify, test-unit, test-e2e
 .PHONY: build
 build: ## Build bin/hub and bin/agent
 	@echo "==> build"
-	@CGO_ENABLED=0 go build -trimpath -o bin/ ./hub ./agent
+	@CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./hub ./agent
 
 .PHONY: controlplane
 controlplane: bin/controlplane ## Build etcd, kube-apiserver and kube-controller-manager from source, once (10 minutes)

@@ -39,9 +39,9 @@ func TestScenesFailWithABrokenAgent(t *testing.T) {
 	g.Expect(w.Open(t.Context())).To(Succeed())
 	g.Expect(w.pretendReady(t.Context())).To(Succeed())
 
-	err := w.Play(t.Context(), scenes())
+	err := w.Play(t.Context())
 
-	g.Expect(err).To(MatchError(And(ContainSubstring("scene 1"), ContainSubstring("prod-us"), ContainSubstring("not found"))))
+	g.Expect(err).To(MatchError(And(ContainSubstring("deploying"), ContainSubstring("prod-us"), ContainSubstring("not found"))))
 }
 
 func (w *world) pretendReady(ctx context.Context) error {

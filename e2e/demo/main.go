@@ -42,7 +42,7 @@ func run(ctx context.Context, o options, screen *screen) error {
 		return stopped(ctx, err)
 	}
 	watching := w.Watch(ctx)
-	err := w.Play(ctx, scenes())
+	err := w.Play(ctx)
 	if err == nil && !o.once {
 		err = w.stay(ctx)
 	}

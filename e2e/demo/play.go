@@ -17,22 +17,36 @@ const logLines = 12
 // pollInterval is the time between two looks at a cluster.
 const pollInterval = 100 * time.Millisecond
 
-// Play plays the scenes and returns an error for the first that fails.
-func (w *world) Play(ctx context.Context, scenes []scene) error {
-	for i, scene := range scenes {
-		w.screen.Say("SCENE %d of %d: %s", i+1, len(scenes), scene.title)
-		took, err := w.play(ctx, scene)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			w.screen.Say("FAILED after %.1fs", took.total.Seconds())
-			w.screen.Print(w.product.Logs(logLines))
-			return fmt.Errorf("scene %d, %s: %w", i+1, scene.title, err)
-		}
-		w.screen.Say("passed in %.1fs (%s)", took.total.Seconds(), took)
+// Play deploys the repository, plays the scenes, and returns an error for the
+// first that fails.
+func (w *world) Play(ctx context.Context) error {
+	if err := w.perform(ctx, opening()); err != nil {
+		return err
 	}
-	w.screen.Say("all %d scenes passed", len(scenes))
+	all := scenes()
+	for i, next := range all {
+		next.title = fmt.Sprintf("scene %d of %d, %s", i+1, len(all), next.title)
+		if err := w.perform(ctx, next); err != nil {
+			return err
+		}
+	}
+	w.screen.Say("all %d scenes passed", len(all))
+	return nil
+}
+
+// perform plays a scene and says how it went.
+func (w *world) perform(ctx context.Context, scene scene) error {
+	w.screen.Say("%s", scene.title)
+	took, err := w.play(ctx, scene)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		w.screen.Say("FAILED after %.1fs", took.total.Seconds())
+		w.screen.Print(w.product.Logs(logLines))
+		return fmt.Errorf("%s: %w", scene.title, err)
+	}
+	w.screen.Say("passed in %.1fs (%s)", took.total.Seconds(), took)
 	return nil
 }
 

@@ -28,9 +28,13 @@ type scene struct {
 // check says what is still wrong with a cluster, from the cluster's own objects.
 type check func(context.Context, *cluster) error
 
+// opening comes before the scenes: what they play on.
+func opening() scene {
+	return scene{"deploying the repository to every cluster", 60, arrives}
+}
+
 func scenes() []scene {
 	return []scene{
-		{"the repository arrives on every cluster", 60, arrives},
 		{"a commit reaches every cluster", 60, commitReaches},
 		{"a hand-edited object is put back", 60, editIsPutBack},
 		{"a file removed from Git is pruned", 60, removalIsPruned},

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+)
+
+func main() {
+	var o options
+	flag.IntVar(&o.kustomizations, "kustomizations", 100, "Kustomizations, of four objects each")
+	flag.IntVar(&o.pairs, "pairs", 5, "runs of floor and product")
+	flag.StringVar(&o.root, "root", ".", "the repository's root")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the flags.
+type options struct {
+	kustomizations, pairs int
+	root                  string
+}
+
+// step is one thing to measure, as the floor and as the product do it, and what
+// must then be true of the product's.
+type step struct {
+	name                  string
+	floor, product, check func(context.Context) error
+}
+
+// run measures every step with floor and product in turn, several times.
+func run(ctx context.Context, o options) error {
+	w := &world{options: o}
+	defer w.Close()
+	if err := w.Open(ctx); err != nil {
+		return err
+	}
+	fmt.Printf("%d Kustomizations of 4 objects on one cluster; the floor makes %d calls at a time; %d CPUs\n",
+		o.kustomizations, parallel, runtime.NumCPU())
+	results := &report{}
+	for i := range o.pairs {
+		if err := w.reset(ctx); err != nil {
+			return fmt.Errorf("preparing: %w\n%s", err, w.product.Logs(logLines))
+		}
+		for _, s := range w.steps() {
+			p, err := w.run(ctx, s)
+			if err != nil {
+				return fmt.Errorf("%s: %w\n%s", s.name, err, w.product.Logs(logLines))
+			}
+			results.add(s.name, p)
+			fmt.Printf("pair %d of %d  %-16s floor %6.2fs  product %6.2fs\n",
+				i+1, o.pairs, s.name, p.floor.seconds, p.product.seconds)
+		}
+	}
+	return results.print(os.Stdout, w.peaks())
+}
+
+func (w *world) run(ctx context.Context, s step) (pair, error) {
+	floor, err := w.measure(ctx, s.floor)
+	if err != nil {
+		return pair{}, fmt.Errorf("floor: %w", err)
+	}
+	product, err := w.measure(ctx, s.product)
+	if err != nil {
+		return pair{}, fmt.Errorf("product: %w", err)
+	}
+	return pair{floor, product}, s.check(ctx)
+}
