@@ -34,7 +34,7 @@ exec 9<> <(:)
 ) &
 ticker=$!
 
-if ! go build -v -trimpath -ldflags "$flags" -o "$output" . 2>"$log"; then
+if ! go build -v -buildvcs=false -trimpath -ldflags "$flags" -o "$output" . 2>"$log"; then
 	tail -n 40 "$log" >&2
 	exit 1
 fi
