@@ -51,6 +51,7 @@ type ControlPlane struct {
 	etcd    *Process
 	api     *Process
 	manager *Process // nil without a controller manager
+	kubelet *Kubelet // nil without one
 }
 
 // Start starts a control plane and returns when it is ready for use: RBAC's
@@ -115,6 +116,13 @@ func (c *ControlPlane) start(ctx context.Context) error {
 		if err := c.startControllerManager(ctx); err != nil {
 			return err
 		}
+	}
+	if c.options.Kubelet {
+		kubelet, err := StartKubelet(ctx, c.Config())
+		if err != nil {
+			return err
+		}
+		c.kubelet = kubelet
 	}
 	return nil
 }
@@ -203,6 +211,10 @@ func await(ctx context.Context, part *Process, ready func(context.Context) error
 func (c *ControlPlane) Stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.kubelet != nil {
+		c.kubelet.Stop()
+		c.kubelet = nil
+	}
 	for _, part := range []*Process{c.manager, c.api, c.etcd} {
 		if part != nil {
 			part.Kill()
