@@ -21,7 +21,8 @@ type NamespacedObjectReference struct {
 
 // NamespacedObjectKindReference names an object of any kind in any namespace.
 type NamespacedObjectKindReference struct {
-	// APIVersion of the referent, as group/version; apps/v1 when unset.
+	// APIVersion of the referent, as group/version. What an empty one means is
+	// up to the field that holds the reference.
 	// +optional
 	APIVersion string `json:"apiVersion,omitempty"`
 

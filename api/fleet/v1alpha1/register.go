@@ -20,6 +20,7 @@ var (
 func addKinds(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion,
 		&RemoteCluster{}, &RemoteClusterList{},
+		&AgentPool{}, &AgentPoolList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

@@ -25,12 +25,6 @@ const (
 	ValidationServer = "server"
 )
 
-// Values of PostBuild.SubstituteStrategy; an empty one means WithVariables.
-const (
-	SubstituteStrategyWithVariables = "WithVariables"
-	SubstituteStrategyAlways        = "Always"
-)
-
 // KustomizationSpec says what is rendered, and to which cluster it is applied.
 type KustomizationSpec struct {
 	// SourceRef names the source of the files.
@@ -114,7 +108,8 @@ type KustomizationSpec struct {
 	Wait bool `json:"wait,omitempty"`
 
 	// HealthChecks are the objects whose health is checked after the apply.
-	// An entry without a namespace means the target namespace.
+	// An entry without a namespace means the target namespace, and one without
+	// an apiVersion apps/v1.
 	// +optional
 	HealthChecks []meta.NamespacedObjectKindReference `json:"healthChecks,omitempty"`
 
@@ -190,11 +185,6 @@ type KustomizationSpec struct {
 	Ignore []meta.IgnoreRule `json:"ignore,omitempty"`
 }
 
-// BuildMetadataOption names annotations that kustomize can put on objects.
-//
-// +kubebuilder:validation:Enum=originAnnotations;transformerAnnotations
-type BuildMetadataOption string
-
 // CrossNamespaceSourceReference names a source.
 type CrossNamespaceSourceReference struct {
 	// APIVersion of the source; the current one when unset.
@@ -213,65 +203,6 @@ type CrossNamespaceSourceReference struct {
 	// Namespace of the source; the referring object's own when unset.
 	// +optional
 	Namespace string `json:"namespace,omitempty"`
-}
-
-// Decryption says how encrypted files and Secrets are opened.
-type Decryption struct {
-	// Provider of the encryption.
-	// +kubebuilder:validation:Enum=sops
-	// +required
-	Provider string `json:"provider"`
-
-	// SecretRef names the Secret with the keys: *.asc for OpenPGP, *.agekey
-	// for age, and sops.vault-token, sops.aws-kms, sops.azure-kv and
-	// sops.gcp-kms for key services. They win over serviceAccountName.
-	// +optional
-	SecretRef *meta.LocalObjectReference `json:"secretRef,omitempty"`
-
-	// ServiceAccountName is the ServiceAccount whose workload identity logs in
-	// at a cloud's key service.
-	// +optional
-	ServiceAccountName string `json:"serviceAccountName,omitempty"`
-}
-
-// PostBuild changes the text of the rendered objects.
-type PostBuild struct {
-	// Substitute are variables: ${name} in an object becomes the value. They
-	// win over substituteFrom.
-	// +optional
-	Substitute map[string]string `json:"substitute,omitempty"`
-
-	// SubstituteFrom are ConfigMaps and Secrets whose keys are variables. Of
-	// the same variable in several the last one counts.
-	// +optional
-	SubstituteFrom []SubstituteReference `json:"substituteFrom,omitempty"`
-
-	// SubstituteStrategy says when substitution takes place. WithVariables:
-	// when there is at least one variable. Always: also when there is none, so
-	// that defaults in the text are filled in. Default WithVariables.
-	// +kubebuilder:validation:Enum=WithVariables;Always
-	// +optional
-	SubstituteStrategy string `json:"substituteStrategy,omitempty"`
-}
-
-// SubstituteReference names a ConfigMap or Secret of variables, in the
-// Kustomization's namespace.
-type SubstituteReference struct {
-	// Kind of the referent.
-	// +kubebuilder:validation:Enum=Secret;ConfigMap
-	// +required
-	Kind string `json:"kind"`
-
-	// Name of the referent.
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	// +required
-	Name string `json:"name"`
-
-	// Optional takes an absent referent for an empty one.
-	// +kubebuilder:default=false
-	// +optional
-	Optional bool `json:"optional,omitempty"`
 }
 
 // KustomizationStatus says how a Kustomization is doing.
