@@ -1,0 +1,216 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+)
+
+// secret must never be seen in a status or an event.
+const secret = "hunter2"
+
+// silent expects that nothing on the hub tells the secret.
+func (n *tenant) silent() {
+	n.t.Helper()
+	var events corev1.EventList
+	n.Expect(shared.onHub.List(n.t.Context(), &events, client.InNamespace(n.namespace))).To(Succeed())
+	for _, event := range events.Items {
+		n.Expect(event.Message).NotTo(ContainSubstring(secret))
+	}
+}
+
+func TestBadSources(t *testing.T) {
+	cases := []struct {
+		name   string
+		change func(*tenant, *sourcev1.GitRepository)
+		want   []string
+	}{
+		{
+			name: "wrong branch", want: []string{"False ", "spec.ref.branch", "nosuch"},
+			change: func(_ *tenant, s *sourcev1.GitRepository) { s.Spec.Reference.Branch = "nosuch" },
+		},
+		{
+			name: "does not resolve", want: []string{"False ", "127.0.0.1:1"},
+			change: func(_ *tenant, s *sourcev1.GitRepository) { s.Spec.URL = "http://me:" + secret + "@127.0.0.1:1/x" },
+		},
+		{
+			name: "wrong credentials", want: []string{"False AuthenticationFailed"},
+			change: func(n *tenant, s *sourcev1.GitRepository) {
+				n.repo.Protect("me", "right")
+				n.create(&corev1.Secret{ObjectMeta: n.meta("auth"), StringData: map[string]string{"username": "me", "password": secret}})
+				s.Spec.SecretRef = &meta.LocalObjectReference{Name: "auth"}
+			},
+		},
+		{
+			name: "missing credentials", want: []string{"False AuthenticationFailed", "auth"},
+			change: func(_ *tenant, s *sourcev1.GitRepository) {
+				s.Spec.SecretRef = &meta.LocalObjectReference{Name: "auth"}
+			},
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			n := newTenant(t, map[string]string{"a.yaml": configMap("a", "1")})
+			good := n.source()
+			n.create(good)
+			n.becomes(good, HavePrefix("True "))
+			served := good.Status.Artifact
+
+			change := good.DeepCopy()
+			c.change(n, change)
+			n.Expect(shared.onHub.Patch(t.Context(), change, client.MergeFrom(good))).To(Succeed())
+			for _, want := range c.want {
+				n.becomes(change, ContainSubstring(want))
+			}
+			n.Expect(change.Status.Artifact).To(Equal(served), "the last artifact is still there")
+			n.Eventually(func() []string { return n.warnings("repo") }).ShouldNot(BeEmpty())
+			n.Expect(fmt.Sprint(change.Status)).NotTo(ContainSubstring(secret))
+			n.silent()
+		})
+	}
+}
+
+func TestBadKustomizations(t *testing.T) {
+	cases := []struct {
+		name   string
+		commit map[string]string
+		change func(*tenant, *kustomizev1.Kustomization)
+		want   []string
+	}{
+		{
+			name:   "kustomization.yaml does not parse",
+			commit: map[string]string{"kustomization.yaml": "resources: [a.yaml\n"},
+			want:   []string{"False BuildFailed", "kustomization.yaml"},
+		},
+		{
+			name:   "a file is missing",
+			commit: map[string]string{"kustomization.yaml": "resources: [a.yaml, nosuch.yaml]\n"},
+			want:   []string{"False BuildFailed", "nosuch.yaml"},
+		},
+		{
+			name:   "the API server rejects an object",
+			commit: map[string]string{"bad.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec: {ports: [{port: 99999999}]}\n", "late.yaml": configMap("late", "1")},
+			want:   []string{"False ReconciliationFailed", "Service/", "/bad"},
+		},
+		{
+			name:   "an unknown kind",
+			commit: map[string]string{"bad.yaml": "apiVersion: nosuch.example.com/v1\nkind: Nosuch\nmetadata: {name: bad}\n"},
+			want:   []string{"False ReconciliationFailed", "Nosuch"},
+		},
+		{
+			name:   "no such path",
+			change: func(_ *tenant, ks *kustomizev1.Kustomization) { ks.Spec.Path = "./nosuch" },
+			want:   []string{"False BuildFailed", "spec.path", "nosuch"},
+		},
+		{
+			name:   "a path outside",
+			change: func(_ *tenant, ks *kustomizev1.Kustomization) { ks.Spec.Path = "../../etc" },
+			want:   []string{"False BuildFailed", "spec.path"},
+		},
+		{
+			name:   "no such source",
+			change: func(_ *tenant, ks *kustomizev1.Kustomization) { ks.Spec.SourceRef.Name = "nosuch" },
+			want:   []string{"False ", "nosuch' not found"},
+		},
+		{
+			name:   "no kubeconfig Secret",
+			change: func(_ *tenant, ks *kustomizev1.Kustomization) { ks.Spec.KubeConfig.SecretRef.Name = "nosuch" },
+			want:   []string{"False KubeConfigInvalid", "/nosuch: kubeconfig not found"},
+		},
+		{
+			name:   "no such key",
+			change: func(_ *tenant, ks *kustomizev1.Kustomization) { ks.Spec.KubeConfig.SecretRef.Key = "nosuch" },
+			want:   []string{"False KubeConfigInvalid", `no key "nosuch"`},
+		},
+		{
+			name: "a kubeconfig with exec",
+			change: func(n *tenant, ks *kustomizev1.Kustomization) {
+				n.rawCluster("exec", strings.Replace(foreignKubeconfig, "token: "+secret, "exec: {apiVersion: client.authentication.k8s.io/v1, command: "+secret+"}", 1))
+				ks.Spec.KubeConfig.SecretRef.Name = "exec"
+			},
+			want: []string{"False KubeConfigInvalid", "exec plugin"},
+		},
+		{
+			name: "an unreachable cluster",
+			change: func(n *tenant, ks *kustomizev1.Kustomization) {
+				n.rawCluster("dark", foreignKubeconfig)
+				ks.Spec.KubeConfig.SecretRef.Name = "dark"
+			},
+			want: []string{"False TargetUnreachable", "/dark/value is unreachable"},
+		},
+		{
+			name:   "a field that is not implemented",
+			change: func(_ *tenant, ks *kustomizev1.Kustomization) { ks.Spec.NamePrefix = "x-" },
+			want:   []string{"False UnsupportedField", "spec.namePrefix"},
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			n := newTenant(t, map[string]string{"a.yaml": configMap("a", "1")})
+			n.cluster("one")
+			ks := n.kustomization("one", "one")
+			n.create(n.source(), ks)
+			n.becomes(ks, HavePrefix("True "))
+			inventory := ks.Status.Inventory.DeepCopy()
+			if c.commit != nil {
+				n.commit(c.commit)
+			}
+			if c.change != nil {
+				change := ks.DeepCopy()
+				c.change(n, change)
+				n.Expect(shared.onHub.Patch(t.Context(), change, client.MergeFrom(ks))).To(Succeed())
+			}
+			for _, want := range c.want {
+				n.becomes(ks, ContainSubstring(want))
+			}
+			n.Eventually(func() []string { return n.warnings("one") }).ShouldNot(BeEmpty())
+			n.Expect(n.data("a")).To(HaveKeyWithValue("value", "1"), "what was applied before stays")
+			n.Expect(n.data("late")).To(BeNil(), "one bad object stops its stage")
+			for _, entry := range inventory.Entries {
+				n.Expect(ks.Status.Inventory.Entries).To(ContainElement(entry))
+			}
+			n.Expect(fmt.Sprint(ks.Status)).NotTo(ContainSubstring(secret))
+			n.silent()
+		})
+	}
+}
+
+// foreignKubeconfig names a server that nobody listens at.
+const foreignKubeconfig = `apiVersion: v1
+kind: Config
+current-context: x
+contexts: [{name: x, context: {cluster: x, user: x}}]
+clusters: [{name: x, cluster: {server: "https://127.0.0.1:1"}}]
+users: [{name: x, user: {token: hunter2}}]
+`
+
+func (n *tenant) rawCluster(name, kubeconfig string) {
+	n.t.Helper()
+	n.create(&corev1.Secret{ObjectMeta: n.meta(name), StringData: map[string]string{"value": kubeconfig}})
+}
+
+func TestTwoKustomizationsThatClaimOneObject(t *testing.T) {
+	n := newTenant(t, map[string]string{"one/a.yaml": configMap("a", "one"), "two/a.yaml": configMap("a", "two")})
+	n.cluster("one")
+	first, second := n.kustomization("first", "one"), n.kustomization("second", "one")
+	first.Spec.Path, second.Spec.Path = "./one", "./two"
+	n.create(n.source(), first)
+	n.becomes(first, HavePrefix("True "))
+	n.create(second)
+	n.becomes(second, And(HavePrefix("False OwnershipConflict"), ContainSubstring("ConfigMap/"+n.namespace+"/a"), ContainSubstring(n.namespace+"/first")))
+	n.Expect(n.data("a")).To(HaveKeyWithValue("value", "one"))
+	n.Eventually(func() []string { return n.warnings("second") }).ShouldNot(BeEmpty())
+
+	// The remedy in the message works.
+	n.Expect(shared.onHub.Delete(t.Context(), first)).To(Succeed())
+	n.becomes(second, HavePrefix("True "))
+	n.Expect(n.data("a")).To(HaveKeyWithValue("value", "two"))
+}
