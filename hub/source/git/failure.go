@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/format/pktline"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 
@@ -16,10 +19,12 @@ import (
 const (
 	gitOperationFailedReason = "GitOperationFailed"
 	emptyRepositoryReason    = "EmptyGitRepository"
+	// maxCause bounds what is quoted of an error.
+	maxCause = 300
 )
 
-// failed turns what go-git says into one sentence with a reason. Texts from the
-// remote are left out: they can hold anything.
+// failed turns what go-git says into one sentence with a reason. Bodies of
+// answers are left out: they can hold anything.
 func (s *session) failed(ctx context.Context, doing string, err error) error {
 	remote := plainURL(s.obj.Spec.URL)
 	reason := gitOperationFailedReason
@@ -40,8 +45,10 @@ func (s *session) failed(ctx context.Context, doing string, err error) error {
 		err = fmt.Errorf("spec.url %s: authentication failed: %s", remote, s.credentialsHint())
 	case errors.As(err, &status):
 		err = fmt.Errorf("spec.url %s: %s: the server answered %d", remote, doing, status.StatusCode())
+	case notGit(err):
+		err = fmt.Errorf("spec.url %s: %s: the answer is not that of a Git server", remote, doing)
 	default:
-		err = fmt.Errorf("spec.url %s: %s: %w", remote, doing, err)
+		err = fmt.Errorf("spec.url %s: %s: %s", remote, doing, oneLine(err))
 	}
 	return source.Fail(reason, err)
 }
@@ -65,6 +72,22 @@ func (s *session) orCredentials() string {
 		return ", or it needs credentials (spec.secretRef)"
 	}
 	return fmt.Sprintf(", or the credentials of Secret %s (spec.secretRef) do not reach it", s.secret)
+}
+
+// notGit says that the remote answered with something else, such as a page.
+func notGit(err error) bool {
+	var unexpected *packp.ErrUnexpectedData
+	return errors.Is(err, pktline.ErrInvalidPktLen) || errors.As(err, &unexpected)
+}
+
+// oneLine is the error's text, as short as a sentence: a remote may have written
+// a part of it.
+func oneLine(err error) string {
+	text := strings.Join(strings.Fields(strings.ToValidUTF8(err.Error(), "?")), " ")
+	if len(text) > maxCause {
+		text = strings.ToValidUTF8(text[:maxCause], "") + "..."
+	}
+	return text
 }
 
 // unwrap takes off the layers that hide a cause or repeat a URL, which may hold

@@ -278,7 +278,7 @@ func TestFailuresAreOneSentence(t *testing.T) {
 		{"no server", "http://127.0.0.1:1/x.git", []string{"spec.url http://127.0.0.1:1/x.git", "connection refused"}},
 		{"no host", "http://nowhere.invalid/x.git", []string{"nowhere.invalid"}},
 		{"broken server", broken.URL + "/x.git", []string{"the server answered 502"}},
-		{"not a Git server", page.URL + "/x.git", []string{"spec.url " + page.URL}},
+		{"not a Git server", page.URL + "/x.git", []string{"spec.url " + page.URL, "not that of a Git server"}},
 		{"forbidden", forbidden.URL + "/x.git", []string{"authentication failed", "spec.secretRef is not set"}},
 		{"credentials in the URL", "http://user:hunter2@127.0.0.1:1/x.git?token=hunter2", []string{"spec.url http://127.0.0.1:1/x.git:"}},
 		{"a URL that does not parse", "http://user:hunter2@[::1/x.git", []string{"spec.url"}},
