@@ -62,21 +62,21 @@ func (c *cluster) run(ctx context.Context) {
 		}
 	}, c.parent.Fence.Duration/renewalsPerDuration)
 
-	backoff, failures := redial(), 0
+	backoff, failures, changed := redial(), 0, false
 	for {
 		delay := c.parent.ProbeEvery
-		if err := c.check(ctx); err != nil {
-			failures++
-			if c.current() == nil || failures >= probeFailures {
-				c.disconnect(err)
-				delay = backoff.Step()
-			} else {
-				delay = min(delay, time.Second)
-			}
-		} else {
+		switch err := c.check(ctx, changed); {
+		case err == nil:
 			backoff, failures = redial(), 0
+		case !changed && c.current() != nil && failures < probeFailures-1:
+			failures++
+			delay = min(delay, time.Second)
+		default:
+			c.disconnect(err)
+			delay = backoff.Step()
 		}
 		c.parent.report(ctx, c)
+		changed = false
 		timer := time.NewTimer(delay)
 		select {
 		case <-ctx.Done():
@@ -84,18 +84,17 @@ func (c *cluster) run(ctx context.Context) {
 			return
 		case <-c.refresh:
 			timer.Stop()
-			if err := c.connect(ctx); err != nil {
-				c.disconnect(err)
-			}
+			changed = true
 		case <-timer.C:
 		}
 	}
 }
 
-// check probes the connection, or makes one.
-func (c *cluster) check(ctx context.Context) error {
+// check probes the connection, or makes one when there is none or its Secret
+// has changed.
+func (c *cluster) check(ctx context.Context, changed bool) error {
 	current := c.current()
-	if current == nil {
+	if current == nil || changed {
 		return c.connect(ctx)
 	}
 	probe, cancel := context.WithTimeout(ctx, c.parent.ProbeTimeout)

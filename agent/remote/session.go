@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
@@ -11,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -128,11 +130,15 @@ func (s *session) probe(ctx context.Context) error {
 // identify reads what the target says of itself. The UID of kube-system stands
 // for the cluster; credentials that may not read it leave it empty.
 func (s *session) identify(ctx context.Context) error {
-	version, err := s.probes.ServerVersion()
+	body, err := s.probes.RESTClient().Get().AbsPath("/version").Do(ctx).Raw()
 	if err != nil {
 		return fmt.Errorf("read version: %w", err)
 	}
-	s.version = version.GitVersion
+	var info version.Info
+	if err := json.Unmarshal(body, &info); err != nil {
+		return fmt.Errorf("read version: %w", err)
+	}
+	s.version = info.GitVersion
 	var system corev1.Namespace
 	err = s.leases.Get(ctx, types.NamespacedName{Name: "kube-system"}, &system)
 	if err != nil && !apierrors.IsForbidden(err) && !apierrors.IsNotFound(err) {
