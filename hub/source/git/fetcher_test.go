@@ -2,6 +2,7 @@ package git_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -323,4 +324,35 @@ func TestTimeout(t *testing.T) {
 	obj.Spec.Timeout = &metav1.Duration{Duration: 50 * time.Millisecond}
 	_, err := newFetcher().Resolve(t.Context(), obj)
 	g.Expect(err).To(MatchError(ContainSubstring("took longer than 50ms (spec.timeout)")))
+}
+
+func TestEndlessAnswers(t *testing.T) {
+	const hash = "1111111111111111111111111111111111111111"
+	packet := func(line string) string { return fmt.Sprintf("%04x%s", len(line)+4, line) }
+	endless := func(status int, text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/x-git-upload-pack-advertisement")
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, "001e# service=git-upload-pack\n0000"+packet(hash+" refs/heads/main\x00ofs-delta\n"))
+			for r.Context().Err() == nil {
+				if _, err := io.WriteString(w, text); err != nil {
+					return
+				}
+			}
+		}
+	}
+	line := packet(hash + " refs/heads/" + strings.Repeat("x", 60_000) + "\n")
+	for name, c := range map[string]struct {
+		handler http.HandlerFunc
+		want    string
+	}{
+		"list":  {endless(http.StatusOK, line), "longer than 67108864 bytes"},
+		"error": {endless(http.StatusInternalServerError, "leak"), "the server answered 500"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := elsewhere(t, c.handler)
+			_, err := newFetcher().Resolve(t.Context(), newObject(server.URL+"/x.git"))
+			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.want)))
+		})
+	}
 }
