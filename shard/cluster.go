@@ -1,0 +1,66 @@
+package shard
+
+import (
+	"cmp"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+)
+
+// ManagedLabel with the value true marks the RemoteClusters that the hub made
+// itself, and deletes when nothing refers to them.
+const ManagedLabel = "fleet.headwater.dev/managed"
+
+// kubeConfigSuffix is what Cluster API appends to the name of a Cluster to name
+// its kubeconfig Secret.
+const kubeConfigSuffix = "-kubeconfig"
+
+// HubCluster is the name of the RemoteCluster, in the system namespace, that
+// stands for the hub itself.
+const HubCluster = hubName
+
+// KeysOf are the keys for which the RemoteCluster holds the record, by
+// partition. A hub has one only in the system namespace and under its own name:
+// a RemoteCluster of mode Hub anywhere else stands for nothing.
+func KeysOf(cluster *fleetv1.RemoteCluster, systemNamespace string) []Key {
+	namespace, name := cluster.Namespace, cluster.Name
+	switch {
+	case cluster.GetMode() == fleetv1.HubMode && namespace == systemNamespace && name == HubCluster:
+		keys := make([]Key, Partitions)
+		for i := range keys {
+			keys[i] = HubKey(int32(i))
+		}
+		return keys
+	case cluster.GetMode() == fleetv1.HubMode:
+		return nil
+	case cluster.GetMode() == fleetv1.PullMode:
+		return []Key{{Namespace: namespace, Name: name, DataKey: defaultDataKey}}
+	case cluster.Spec.ClusterRef != nil:
+		return []Key{{Namespace: namespace, Name: cluster.Spec.ClusterRef.Name + kubeConfigSuffix, DataKey: defaultDataKey}}
+	case cluster.Spec.KubeConfig != nil:
+		return []Key{KeyFor(namespace, name, cluster.Spec.KubeConfig)}
+	default:
+		return nil
+	}
+}
+
+// Precedence orders RemoteClusters that hold the record of one key: the first
+// is in force. What a user made goes before what the hub made, then the older,
+// then by name.
+func Precedence(a, b *fleetv1.RemoteCluster) int {
+	return cmp.Or(
+		cmp.Compare(managed(a), managed(b)),
+		a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
+		cmp.Compare(a.Namespace, b.Namespace),
+		cmp.Compare(a.Name, b.Name),
+	)
+}
+
+// IsManaged says whether the hub made the RemoteCluster.
+func IsManaged(cluster *fleetv1.RemoteCluster) bool { return cluster.Labels[ManagedLabel] == "true" }
+
+func managed(cluster *fleetv1.RemoteCluster) int {
+	if IsManaged(cluster) {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,142 @@
+package member
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/internal/testenv"
+)
+
+var shared testenv.Shared
+
+func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
+
+// world is a namespace of agents on a real API server, and the time there.
+type world struct {
+	*WithT
+	t         *testing.T
+	admin     client.Client
+	namespace string
+	clock     *clocktesting.FakeClock
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	g := NewWithT(t)
+	admin, err := shared.ControlPlane(t).Client(nil)
+	g.Expect(err).NotTo(HaveOccurred())
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "member-"}}
+	g.Expect(admin.Create(t.Context(), namespace)).To(Succeed())
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	return &world{WithT: g, t: t, admin: admin, namespace: namespace.Name, clock: clocktesting.NewFakeClock(now)}
+}
+
+func (w *world) member(name, process string) *Member {
+	return &Member{
+		Client: w.admin, Live: w.admin, Clock: w.clock,
+		Namespace: w.namespace, Name: name, ID: name + "_" + process,
+		Duration: 15 * time.Second, RenewEvery: 5 * time.Second,
+	}
+}
+
+func (w *world) lease(name string) *coordinationv1.Lease {
+	w.t.Helper()
+	var lease coordinationv1.Lease
+	w.Expect(w.admin.Get(w.t.Context(), client.ObjectKey{Namespace: w.namespace, Name: "headwater-agent-" + name}, &lease)).To(Succeed())
+	return &lease
+}
+
+func (w *world) renew(m *Member) {
+	w.t.Helper()
+	w.Expect(m.renew(w.t.Context())).To(Succeed())
+}
+
+func TestMemberJoinsRenewsAndLeaves(t *testing.T) {
+	w := newWorld(t)
+	m := w.member("agent-0", "one")
+	m.Labels = map[string]string{"zone": "eu"}
+	ctx, stop := context.WithCancel(t.Context())
+	stopped := make(chan error, 1)
+	go func() { stopped <- m.Start(ctx) }()
+
+	w.Eventually(w.clock.HasWaiters).Should(BeTrue())
+	lease := w.lease("agent-0")
+	w.Expect(lease.Labels).To(Equal(map[string]string{"zone": "eu", "fleet.headwater.dev/member": "true"}))
+	w.Expect(*lease.Spec.HolderIdentity).To(Equal("agent-0_one"))
+	w.Expect(*lease.Spec.LeaseDurationSeconds).To(BeEquivalentTo(15))
+	joined := lease.Spec.RenewTime.Time
+
+	w.clock.Step(5 * time.Second)
+	w.Eventually(w.clock.HasWaiters).Should(BeTrue())
+	w.Expect(w.lease("agent-0").Spec.RenewTime.Sub(joined)).To(Equal(5 * time.Second))
+
+	stop()
+	w.Expect(<-stopped).To(Succeed())
+	w.Expect(w.lease("agent-0").Spec.HolderIdentity).To(BeNil())
+}
+
+func TestMemberTakesOverFromAProcessThatWasKilled(t *testing.T) {
+	w := newWorld(t)
+	w.renew(w.member("agent-0", "killed"))
+	w.clock.Step(time.Second)
+	w.renew(w.member("agent-0", "next"))
+	w.Expect(*w.lease("agent-0").Spec.HolderIdentity).To(Equal("agent-0_next"))
+}
+
+func TestMembersOfOneNameDoNotFight(t *testing.T) {
+	w := newWorld(t)
+	old, successor := w.member("agent-0", "old"), w.member("agent-0", "successor")
+	w.renew(old)
+	w.renew(successor)
+	for range 10 {
+		w.clock.Step(5 * time.Second)
+		w.renew(old)
+		w.renew(successor)
+		w.Expect(*w.lease("agent-0").Spec.HolderIdentity).To(Equal("agent-0_successor"))
+	}
+	w.Expect(old.leave(t.Context())).To(Succeed())
+	w.Expect(*w.lease("agent-0").Spec.HolderIdentity).To(Equal("agent-0_successor"), "a process releases its own Lease alone")
+
+	w.Expect(successor.leave(t.Context())).To(Succeed())
+	w.renew(old)
+	w.Expect(*w.lease("agent-0").Spec.HolderIdentity).To(Equal("agent-0_old"))
+}
+
+func TestMemberTakesOverFromASuccessorThatDied(t *testing.T) {
+	w := newWorld(t)
+	old, successor := w.member("agent-0", "old"), w.member("agent-0", "successor")
+	w.renew(old)
+	w.renew(successor)
+	w.renew(old) // sees that it was replaced
+	w.clock.Step(14 * time.Second)
+	w.renew(old)
+	w.Expect(*w.lease("agent-0").Spec.HolderIdentity).To(Equal("agent-0_successor"))
+	w.clock.Step(time.Second)
+	w.renew(old)
+	w.Expect(*w.lease("agent-0").Spec.HolderIdentity).To(Equal("agent-0_old"))
+}
+
+func TestMemberSurvivesHandsOnItsLease(t *testing.T) {
+	w := newWorld(t)
+	m := w.member("agent-0", "one")
+	w.renew(m)
+
+	edited := w.lease("agent-0")
+	edited.Labels = nil
+	w.Expect(w.admin.Update(t.Context(), edited)).To(Succeed())
+	w.renew(m)
+	w.Expect(w.lease("agent-0").Labels).To(HaveKey("fleet.headwater.dev/member"))
+
+	w.Expect(w.admin.Delete(t.Context(), w.lease("agent-0"))).To(Succeed())
+	w.renew(m)
+	w.Expect(*w.lease("agent-0").Spec.HolderIdentity).To(Equal("agent-0_one"))
+}
