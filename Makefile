@@ -91,6 +91,7 @@ generate: ## Write the generated files: deepcopy functions and CRDs
 	@echo "==> generate"
 	@$(generators) controller-gen object paths=./api/...
 	@$(generators) controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
+	@go run ./config/crd/gen config/crd/bases
 
 .PHONY: verify
 verify: ## Check that the generated files and go.mod are up to date

@@ -59,7 +59,7 @@ func New(ctx context.Context, control *testenv.ControlPlane, options Options) (*
 
 // StartHub starts the hub with further flags.
 func (s *Stack) StartHub(ctx context.Context, flags ...string) (*Process, error) {
-	address, err := freeAddress()
+	address, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -151,8 +151,8 @@ func (s *Stack) Logs(lines int) string {
 }
 
 // freeAddress is an address on loopback that nobody listens on.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func freeAddress(ctx context.Context) (string, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("looking for a free port: %w", err)
 	}
