@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -38,18 +39,13 @@ func (c *Clusters) report(ctx context.Context, of *cluster) {
 		return
 	}
 	current, err := of.state()
-	condition := connectedCondition(current, err)
-	before := apimeta.FindStatusCondition(record.Status.Conditions, fleetv1.ConnectedCondition)
-	changed := before == nil || before.Status != condition.Status || before.Reason != condition.Reason || before.Message != condition.Message
-	now := c.Clock.Now()
+	conditions, now := slices.Clone(record.Status.Conditions), c.Clock.Now()
+	changed := apimeta.SetStatusCondition(&conditions, connectedCondition(current, err, now))
 	fresh := record.Status.LastProbeTime != nil && now.Sub(record.Status.LastProbeTime.Time) < reportEvery
 	if !changed && (fresh || current == nil) {
 		return
 	}
-	condition.LastTransitionTime = metav1.NewTime(now)
-	if before != nil && before.Status == condition.Status {
-		condition.LastTransitionTime = before.LastTransitionTime
-	}
+	condition := *apimeta.FindStatusCondition(conditions, fleetv1.ConnectedCondition)
 	if err := c.applyStatus(ctx, of.record, statusOf(current, condition, now)); err != nil {
 		log.FromContext(ctx).Info("status of the target not written", "error", reconcile.Redact(err.Error()))
 		return
@@ -59,8 +55,11 @@ func (c *Clusters) report(ctx context.Context, of *cluster) {
 	}
 }
 
-func connectedCondition(current *session, err error) metav1.Condition {
-	condition := metav1.Condition{Type: fleetv1.ConnectedCondition, Status: metav1.ConditionTrue, Reason: connectedReason, Message: "connected"}
+func connectedCondition(current *session, err error, now time.Time) metav1.Condition {
+	condition := metav1.Condition{
+		Type: fleetv1.ConnectedCondition, Status: metav1.ConditionTrue, Reason: connectedReason, Message: "connected",
+		LastTransitionTime: metav1.NewTime(now),
+	}
 	if current == nil {
 		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, reasonOf(err), "not connected yet"
 		if err != nil {

@@ -7,10 +7,9 @@ import (
 	"net/http"
 	"time"
 
-	"golang.org/x/net/http2"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/discovery"
@@ -34,7 +33,7 @@ type session struct {
 	// config reaches the target through the gate.
 	config *rest.Config
 	client client.Client
-	mapper meta.RESTMapper
+	mapper apimeta.RESTMapper
 	// probe and leases reach it past the gate.
 	probes *discovery.DiscoveryClient
 	leases client.Client
@@ -57,12 +56,9 @@ func newSession(config *rest.Config, gate *gate, timeout time.Duration) (*sessio
 		TLSClientConfig:     tlsConfig,
 		TLSHandshakeTimeout: handshakeTimeout,
 		IdleConnTimeout:     idleConnections,
+		ForceAttemptHTTP2:   true,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: http2IdleCheck, PingTimeout: http2Ping},
 	}
-	h2, err := http2.ConfigureTransports(transport)
-	if err != nil {
-		return nil, fmt.Errorf("configure HTTP/2: %w", err)
-	}
-	h2.ReadIdleTimeout, h2.PingTimeout = http2IdleCheck, http2Ping
 
 	gate.next = transport
 	gated, err := withTransport(config, gate)
@@ -106,11 +102,11 @@ func withTransport(config *rest.Config, next http.RoundTripper) (*rest.Config, e
 
 // leaseMapper knows the one kind that the fence needs, so that taking a fence
 // costs no discovery.
-func leaseMapper() meta.RESTMapper {
+func leaseMapper() apimeta.RESTMapper {
 	gv := coordinationGroupVersion
-	mapper := meta.NewDefaultRESTMapper(nil)
-	mapper.Add(gv.WithKind("Lease"), meta.RESTScopeNamespace)
-	mapper.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
+	mapper := apimeta.NewDefaultRESTMapper(nil)
+	mapper.Add(gv.WithKind("Lease"), apimeta.RESTScopeNamespace)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), apimeta.RESTScopeRoot)
 	return mapper
 }
 

@@ -121,12 +121,12 @@ func TestMessagesAreRedactedAndBounded(t *testing.T) {
 
 func TestRedact(t *testing.T) {
 	cases := map[string]string{
-		"get https://user:pa$$@host/x failed":               "get https://*****@host/x failed",
-		"Authorization: Bearer abcdefgh12345678":            "Authorization: Bearer *****",
-		"GET /x?token=abc&y=1":                              "GET /x?token=*****&y=1",
-		"jwt eyJhbGciOiJSUzI1.eyJzdWIiOiJzeXN0.c2lnbmF0dXJl": "jwt *****",
+		"get https://user:pa$$@host/x failed":                                     "get https://*****@host/x failed",
+		"Authorization: Bearer abcdefgh12345678":                                  "Authorization: Bearer *****",
+		"GET /x?token=abc&y=1":                                                    "GET /x?token=*****&y=1",
+		"jwt eyJhbGciOiJSUzI1.eyJzdWIiOiJzeXN0.c2lnbmF0dXJl":                      "jwt *****",
 		"-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY----- end": "-----BEGIN RSA PRIVATE KEY-----***** end",
-		"nothing to hide: https://host/path?x=1":            "nothing to hide: https://host/path?x=1",
+		"nothing to hide: https://host/path?x=1":                                  "nothing to hide: https://host/path?x=1",
 	}
 	for text, want := range cases {
 		if got := Redact(text); got != want {
