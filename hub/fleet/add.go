@@ -1,0 +1,82 @@
+package fleet
+
+import (
+	"context"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
+)
+
+// AddToManager sets the defaults and starts the controller with the manager. It
+// runs on the leader alone.
+func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
+	if r.Client == nil {
+		r.Client = mgr.GetClient()
+	}
+	// The hub's own RemoteCluster is wanted although nothing refers to it.
+	start := make(chan event.GenericEvent, 1)
+	start <- event.GenericEvent{Object: &fleetv1.RemoteCluster{}}
+	first := func(context.Context, client.Object) []ctrl.Request { return request(r.Namespace) }
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("fleet").
+		WatchesRawSource(source.Channel(start, handler.EnqueueRequestsFromMapFunc(first))).
+		Watches(&kustomizev1.Kustomization{}, handler.EnqueueRequestsFromMapFunc(namespaceOf), builder.WithPredicates(keyChanged())).
+		Watches(&fleetv1.RemoteCluster{}, handler.EnqueueRequestsFromMapFunc(namespaceOf), builder.WithPredicates(clusterChanged())).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(namespaceOf), builder.OnlyMetadata, builder.WithPredicates(secretChanged())).
+		Complete(r)
+}
+
+func request(namespace string) []ctrl.Request {
+	return []ctrl.Request{{NamespacedName: types.NamespacedName{Name: namespace}}}
+}
+
+func namespaceOf(_ context.Context, obj client.Object) []ctrl.Request {
+	return request(obj.GetNamespace())
+}
+
+// keyChanged passes the Kustomizations that come, go, or change their target.
+func keyChanged() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(*kustomizev1.Kustomization)
+		after, also := e.ObjectNew.(*kustomizev1.Kustomization)
+		return !ok || !also || keyOf(before) != keyOf(after)
+	}}
+}
+
+// clusterChanged passes what plan looks at: the spec, the labels, the list of
+// copied ones, and whether there is a record.
+func clusterChanged() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(*fleetv1.RemoteCluster)
+		after, also := e.ObjectNew.(*fleetv1.RemoteCluster)
+		return !ok || !also || before.Generation != after.Generation || !maps.Equal(before.Labels, after.Labels) ||
+			before.Annotations[copiedAnnotation] != after.Annotations[copiedAnnotation] ||
+			len(before.Status.Assignments) != len(after.Status.Assignments)
+	}}
+}
+
+// secretChanged passes the Secrets of clusters that come, go, or change their
+// labels.
+func secretChanged() predicate.Predicate {
+	labelled := func(obj client.Object) bool { return obj.GetLabels()[meta.ClusterLabel] == "true" }
+	return predicate.Funcs{
+		CreateFunc:  func(e event.CreateEvent) bool { return labelled(e.Object) },
+		DeleteFunc:  func(e event.DeleteEvent) bool { return labelled(e.Object) },
+		GenericFunc: func(e event.GenericEvent) bool { return labelled(e.Object) },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return (labelled(e.ObjectOld) || labelled(e.ObjectNew)) && !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels())
+		},
+	}
+}

@@ -1,0 +1,13 @@
+// Package fleet keeps the inventory of target clusters: one RemoteCluster for
+// each kubeconfig that a Kustomization names, for each Secret that is labelled
+// as a cluster, and for the hub itself.
+//
+// It promises that a target in use always has a RemoteCluster, so that
+// placement has a place for its record; and that what it made goes away when
+// nothing refers to it any more. It never changes a RemoteCluster that a user
+// made, never reads the content of a Secret, and never writes a status.
+//
+// The unit of work is a namespace, not a RemoteCluster: references, Secrets and
+// RemoteClusters of one target are all in one namespace, and whether a name is
+// free or a target is still in use is a question to all of it.
+package fleet

@@ -1,0 +1,132 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/shard"
+)
+
+// fieldManager of the writes.
+const fieldManager = "headwater-fleet"
+
+// Reconciler keeps the RemoteClusters of one namespace at a time; a request
+// names the namespace.
+type Reconciler struct {
+	// Client reads from the cache and writes; the manager's when nil.
+	Client client.Client
+	// Namespace is the system namespace, in which the hub has its
+	// RemoteCluster.
+	Namespace string
+}
+
+// Reconcile brings the RemoteClusters of a namespace in line with what refers
+// to them.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	s, err := r.look(ctx, request.Name)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	c, err := plan(s)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{}, r.apply(ctx, c)
+}
+
+// look reads what there is in the namespace.
+func (r *Reconciler) look(ctx context.Context, namespace string) (state, error) {
+	s := state{
+		namespace: namespace, system: r.Namespace,
+		used: map[shard.Key]bool{}, labelled: map[shard.Key]map[string]string{},
+	}
+	var kustomizations kustomizev1.KustomizationList
+	if err := r.Client.List(ctx, &kustomizations, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return s, fmt.Errorf("list the Kustomizations in %s: %w", namespace, err)
+	}
+	for i := range kustomizations.Items {
+		if key := keyOf(&kustomizations.Items[i]); !key.IsHub() {
+			s.used[key] = true
+		}
+	}
+	secrets := metav1.PartialObjectMetadataList{}
+	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	if err := r.Client.List(ctx, &secrets, client.InNamespace(namespace), client.MatchingLabels{meta.ClusterLabel: "true"}); err != nil {
+		return s, fmt.Errorf("list the Secrets of clusters in %s: %w", namespace, err)
+	}
+	for _, secret := range secrets.Items {
+		ref := &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: secret.Name}}
+		s.labelled[shard.KeyFor(namespace, secret.Name, ref)] = secret.Labels
+	}
+	var clusters fleetv1.RemoteClusterList
+	if err := r.Client.List(ctx, &clusters, client.InNamespace(namespace)); err != nil {
+		return s, fmt.Errorf("list the RemoteClusters in %s: %w", namespace, err)
+	}
+	s.clusters = clusters.Items
+	return s, nil
+}
+
+// apply does what was planned. One change that fails does not keep the others
+// from being made.
+func (r *Reconciler) apply(ctx context.Context, c changes) error {
+	var failed []error
+	for _, cluster := range c.create {
+		err := r.Client.Create(ctx, cluster, client.FieldOwner(fieldManager))
+		failed = append(failed, done(ctx, "made a RemoteCluster", cluster, err))
+	}
+	for _, change := range c.relabel {
+		err := r.relabel(ctx, change)
+		failed = append(failed, done(ctx, "copied the labels of the kubeconfig Secret", change.cluster, err))
+	}
+	for _, cluster := range c.remove {
+		err := r.Client.Delete(ctx, cluster, client.Preconditions{UID: &cluster.UID, ResourceVersion: &cluster.ResourceVersion})
+		failed = append(failed, done(ctx, "removed a RemoteCluster that nothing refers to", cluster, client.IgnoreNotFound(err)))
+	}
+	return errors.Join(failed...)
+}
+
+func done(ctx context.Context, what string, cluster *fleetv1.RemoteCluster, err error) error {
+	name := client.ObjectKeyFromObject(cluster).String()
+	switch {
+	case err == nil:
+		log.FromContext(ctx).Info(what, "remoteCluster", name)
+		return nil
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return nil
+	default:
+		return fmt.Errorf("remote cluster %s: %w", name, err)
+	}
+}
+
+// relabel patches labels and the list of those that were copied.
+func (r *Reconciler) relabel(ctx context.Context, change relabel) error {
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid":             change.cluster.UID,
+		"resourceVersion": change.cluster.ResourceVersion,
+		"labels":          change.labels,
+		"annotations":     map[string]*string{copiedAnnotation: change.copied},
+	}})
+	if err != nil {
+		return err
+	}
+	patched := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: change.cluster.Namespace, Name: change.cluster.Name}}
+	patched.SetGroupVersionKind(fleetv1.GroupVersion.WithKind(fleetv1.RemoteClusterKind))
+	return r.Client.Patch(ctx, patched, client.RawPatch(types.MergePatchType, body), client.FieldOwner(fieldManager))
+}
+
+func keyOf(k *kustomizev1.Kustomization) shard.Key {
+	return shard.KeyFor(k.Namespace, k.Name, k.Spec.KubeConfig)
+}
