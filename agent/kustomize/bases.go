@@ -1,0 +1,165 @@
+package kustomize
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/kio"
+)
+
+// remote matches what kustomize fetches over the network: URLs, and the
+// spellings of Git repositories that it knows.
+var remote = regexp.MustCompile(`(?i)^\s*(git::|(https?|ssh|file):|[a-z][a-z0-9-]*@|github\.com[/:])`)
+
+// pathFields are the fields of a kustomization, and of the built-in generators
+// and transformers, that name files and directories.
+var pathFields = []string{
+	"resources", "bases", "components", "crds", "configurations", "generators", "transformers", "validators",
+	"path", "paths", "files", "env", "envs", "patchesStrategicMerge", "targetFilePath",
+}
+
+// configFields name files that say in turn which files are read.
+var configFields = []string{"generators", "transformers", "validators"}
+
+// textFields hold names and values of labels and annotations, never paths.
+var textFields = []string{"commonLabels", "commonAnnotations", "labels", "annotations", "pairs"}
+
+// checkKustomization refuses a kustomization file that reaches out of the
+// artifact: over the network or by a path. kustomize has no switch for the
+// first, and takes the second for a path inside.
+func (t *tree) checkKustomization(dir string, content []byte) error {
+	var k types.Kustomization
+	if err := k.Unmarshal(content); err != nil {
+		return err
+	}
+	k.FixKustomization()
+	if len(k.HelmCharts) > 0 || len(k.HelmChartInflationGenerator) > 0 {
+		return fmt.Errorf("helmCharts: charts are not rendered by a Kustomization: use a HelmRelease")
+	}
+	raw, err := json.Marshal(k)
+	if err != nil {
+		return err
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return err
+	}
+	return t.checkFields(dir, "", fields)
+}
+
+// checkFields looks at the paths anywhere below the value of a field.
+func (t *tree) checkFields(dir, field string, value any) error {
+	if slices.Contains(textFields, field) {
+		return nil
+	}
+	switch value := value.(type) {
+	case map[string]any:
+		for _, name := range sortedKeys(value) {
+			if err := t.checkFields(dir, name, value[name]); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for _, item := range value {
+			if err := t.checkFields(dir, field, item); err != nil {
+				return err
+			}
+		}
+	case string:
+		if err := t.checkPath(dir, field, value); err != nil {
+			return fmt.Errorf("%s: %w", field, err)
+		}
+	}
+	return nil
+}
+
+func (t *tree) checkPath(dir, field, value string) error {
+	if !slices.Contains(pathFields, field) {
+		return nil
+	}
+	isConfig := slices.Contains(configFields, field)
+	if isConfig {
+		if inline, err := configs([]byte(value)); err == nil && len(inline) > 0 {
+			return t.checkConfigs(dir, inline)
+		}
+	}
+	target := value
+	if _, file, named := strings.Cut(value, "="); named && field == "files" {
+		target = file
+	}
+	if remote.MatchString(value) || remote.MatchString(target) {
+		return fmt.Errorf("%q is remote: remote bases and files are not supported, put a copy into the source", abbreviated(value))
+	}
+	if field == "path" || strings.Contains(target, "\n") {
+		// Also the path of a field inside an object, and an inline patch.
+		return nil
+	}
+	if joined := path.Join(dir, target); joined == ".." || strings.HasPrefix(joined, "../") {
+		return fmt.Errorf("%q leads out of the artifact", target)
+	}
+	if !isConfig {
+		return nil
+	}
+	content, ok := t.content(clean(path.Join(dir, target)))
+	if !ok {
+		return fmt.Errorf("%q is not a file of the artifact", abbreviated(target))
+	}
+	if err := t.limitAliases(target, content); err != nil {
+		return err
+	}
+	found, err := configs(content)
+	if err != nil {
+		return fmt.Errorf("%s: %w", target, err)
+	}
+	return t.checkConfigs(dir, found)
+}
+
+func (t *tree) checkConfigs(dir string, configs []map[string]any) error {
+	for _, config := range configs {
+		if err := t.checkFields(dir, "", config); err != nil {
+			return fmt.Errorf("%v: %w", config["kind"], err)
+		}
+	}
+	return nil
+}
+
+// configs reads the configuration of generators and transformers with
+// kustomize's own parser, so that both see the same.
+func configs(content []byte) ([]map[string]any, error) {
+	nodes, err := kio.FromBytes(content)
+	if err != nil {
+		return nil, err
+	}
+	var found []map[string]any
+	for _, node := range nodes {
+		fields, err := node.Map()
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, fields)
+	}
+	return found, nil
+}
+
+func sortedKeys(fields map[string]any) []string {
+	names := make([]string, 0, len(fields))
+	for name := range fields {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// abbreviated is a value from a file, short enough for a message.
+func abbreviated(value string) string {
+	const most = 200
+	if len(value) > most {
+		return value[:most] + "..."
+	}
+	return value
+}

@@ -1,0 +1,144 @@
+package kustomize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/openapi"
+)
+
+// buildTimeout is how long one build may keep the others waiting. It takes
+// effect when the next file is read.
+const buildTimeout = time.Minute
+
+// errNoPath says that spec.path is not in the artifact.
+var errNoPath = errors.New("kustomization path not found")
+
+// renderer turns files into objects. kustomize keeps its OpenAPI schema in
+// variables of the process, so one build runs at a time. It is safe for
+// concurrent use.
+type renderer struct {
+	// most is what a build may use; the default where nothing is set.
+	most limits
+
+	mu sync.Mutex
+}
+
+// request is what one build depends on.
+type request struct {
+	// files of the artifact by path.
+	files map[string][]byte
+	// path of the directory to build, as the spec has it.
+	path string
+	// namespace for all objects; empty to leave them as they are.
+	namespace string
+}
+
+// render builds the objects. An empty directory is an empty set.
+func (r *renderer) render(ctx context.Context, req request) ([]*unstructured.Unstructured, error) {
+	dir, err := entryPoint(req.path)
+	if err != nil {
+		return nil, err
+	}
+	most := r.most
+	if most == (limits{}) {
+		most = defaultLimits()
+	}
+	t := newTree(ctx, req.files, most)
+	if !t.isDir(dir) {
+		return nil, fmt.Errorf("%w: spec.path %q is no directory of the artifact", errNoPath, req.path)
+	}
+	some, err := t.enter(dir, req.namespace)
+	if err != nil || !some {
+		return nil, err
+	}
+	resources, err := r.build(t, "/"+dir)
+	if err != nil {
+		return nil, err
+	}
+	return objects(resources)
+}
+
+// entryPoint is the path of the directory to build, below the artifact's root.
+// A leading slash means that root.
+func entryPoint(specPath string) (string, error) {
+	dir := path.Clean(strings.TrimLeft(specPath, "/"))
+	if dir == ".." || strings.HasPrefix(dir, "../") {
+		return "", fmt.Errorf("%w: spec.path %q leads out of the artifact", errNoPath, specPath)
+	}
+	return clean(dir), nil
+}
+
+// build runs kustomize, one build at a time, and survives its panics.
+func (r *renderer) build(t *tree, dir string) (resources resmap.ResMap, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.ctx, buildTimeout)
+	defer cancel()
+	t.ctx = ctx
+	defer func() {
+		if crash := recover(); crash != nil {
+			resources, err = nil, fmt.Errorf("kustomize crashed on these files: %v", crash)
+			openapi.ResetOpenAPI()
+		}
+		if t.refusal != nil {
+			// What kustomize made of it is further from the cause.
+			resources, err = nil, t.refusal
+		}
+		err = withoutContents(err)
+	}()
+	version := openapi.GetSchemaVersion()
+	defer func() {
+		if openapi.GetSchemaVersion() != version {
+			// A kustomization brought a schema of its own: the next build,
+			// maybe somebody else's, must not see it.
+			openapi.ResetOpenAPI()
+		}
+	}()
+	options := krusty.MakeDefaultOptions()
+	options.LoadRestrictions = types.LoadRestrictionsNone
+	return krusty.MakeKustomizer(options).Run(t, dir)
+}
+
+// withoutContents cuts off the place where kustomize quotes the file that it
+// could not read: it may be a Secret.
+func withoutContents(err error) error {
+	if err == nil {
+		return nil
+	}
+	text, _, found := strings.Cut(err.Error(), "node contents:")
+	if !found {
+		return err
+	}
+	return errors.New(strings.TrimRight(text, " :;\n"))
+}
+
+// objects turns what kustomize rendered into objects, without the documents
+// that are none: kustomize's own configuration.
+func objects(resources resmap.ResMap) ([]*unstructured.Unstructured, error) {
+	var found []*unstructured.Unstructured
+	for _, resource := range resources.Resources() {
+		raw, err := resource.MarshalJSON()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", resource.CurId(), err)
+		}
+		obj := &unstructured.Unstructured{}
+		if err := obj.UnmarshalJSON(raw); err != nil {
+			return nil, fmt.Errorf("%s: %w", resource.CurId(), err)
+		}
+		if strings.HasPrefix(obj.GetAPIVersion(), "kustomize.config.k8s.io/") || obj.GetName() == "" {
+			continue
+		}
+		found = append(found, obj)
+	}
+	return found, nil
+}

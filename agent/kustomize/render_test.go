@@ -1,0 +1,241 @@
+package kustomize
+
+import (
+	"context"
+	"flag"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestRenderGolden(t *testing.T) {
+	cases, err := filepath.Glob("testdata/render/*")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	for _, dir := range cases {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			g := NewWithT(t)
+			files := map[string][]byte{}
+			root := os.DirFS(filepath.Join(dir, "files"))
+			g.Expect(fs.WalkDir(root, ".", func(name string, entry fs.DirEntry, err error) error {
+				if err == nil && !entry.IsDir() {
+					files[name], err = fs.ReadFile(root, name)
+				}
+				return err
+			})).To(Succeed())
+			var asked struct{ Path, Namespace string }
+			raw, err := os.ReadFile(filepath.Join(dir, "request.yaml"))
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(yaml.UnmarshalStrict(raw, &asked)).To(Succeed())
+
+			var r renderer
+			objects, err := r.render(t.Context(), request{files: files, path: asked.Path, namespace: asked.Namespace})
+			g.Expect(err).NotTo(HaveOccurred())
+			got := asYAML(t, objects)
+			golden := filepath.Join(dir, "want.yaml")
+			if *update {
+				g.Expect(os.WriteFile(golden, []byte(got), 0o600)).To(Succeed())
+			}
+			want, err := os.ReadFile(golden)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(got).To(Equal(string(want)))
+		})
+	}
+}
+
+func asYAML(t *testing.T, objects []*unstructured.Unstructured) string {
+	t.Helper()
+	var documents []string
+	for _, obj := range objects {
+		raw, err := yaml.Marshal(obj.Object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		documents = append(documents, string(raw))
+	}
+	return strings.Join(documents, "---\n")
+}
+
+// files makes an artifact of pairs of path and content.
+func files(pairs ...string) map[string][]byte {
+	made := map[string][]byte{}
+	for i := 0; i < len(pairs); i += 2 {
+		made[pairs[i]] = []byte(pairs[i+1])
+	}
+	return made
+}
+
+const one = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one, namespace: a}\n"
+
+func TestRenderEmpty(t *testing.T) {
+	for name, req := range map[string]request{
+		"no files at all":         {},
+		"no manifests":            {files: files("README.md", "hello")},
+		"none in the path":        {files: files("a/README.md", "hello", "b/one.yaml", one), path: "a"},
+		"only comments":           {files: files("a.yaml", "# nothing\n")},
+		"an empty list":           {files: files("a.yaml", "apiVersion: v1\nkind: List\nitems: []\n")},
+		"only a kustomize config": {files: files("a.yaml", "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Component\nmetadata: {name: x}\n")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var r renderer
+			NewWithT(t).Expect(r.render(t.Context(), req)).To(BeEmpty())
+		})
+	}
+}
+
+func TestRenderRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		path  string
+		files map[string][]byte
+		want  string
+	}{
+		{"no such path", "deploy", files("one.yaml", one), `kustomization path not found: spec.path "deploy" is no directory of the artifact`},
+		{"a file for a path", "one.yaml", files("one.yaml", one), `spec.path "one.yaml" is no directory of the artifact`},
+		{"a path outside", "../etc", files("one.yaml", one), `spec.path "../etc" leads out of the artifact`},
+		{"a path outside by a detour", "/a/../../etc", files("a/one.yaml", one), `leads out of the artifact`},
+		{"YAML that does not parse", "", files("sub/bad.yaml", "a: [b\n"), `sub/bad.yaml`},
+		{"YAML that is no object", "", files("values.yaml", "replicas: 3\n"), `values.yaml`},
+		{"a text for an object", "", files("bad.yaml", "just text\n"), `bad.yaml`},
+		{"a kustomization that does not parse", "", files("kustomization.yaml", "resources: [\n"), "kustomization.yaml: invalid Kustomization: yaml: line 1"},
+		{"an unknown field", "", files("kustomization.yaml", "resoruces: []\n"), `unknown field "resoruces"`},
+		{"two kustomization files", "", files("kustomization.yaml", "resources: [one.yaml]", "kustomization.yml", "resources: [one.yaml]", "one.yaml", one), "Found multiple kustomization files"},
+		{"a missing resource", "", files("kustomization.yaml", "resources: [two.yaml]"), "two.yaml"},
+		{"a cycle", "a", files("a/kustomization.yaml", "resources: [../b]", "b/kustomization.yaml", "resources: [../a]"), "cycle detected"},
+		{"one object twice", "", files("one.yaml", one, "two.yaml", one), "ConfigMap.v1.[noGrp]/one.a"},
+		{"a remote base", "", files("kustomization.yaml", "resources: ['https://github.com/org/repo//base?ref=v1']"),
+			`kustomization.yaml: resources: "https://github.com/org/repo//base?ref=v1" is remote`},
+		{"a remote base by SSH", "", files("kustomization.yaml", "bases: [git@example.com:org/repo]"), "is remote"},
+		{"a remote base without a scheme", "", files("kustomization.yaml", "components: [GitHub.com/org/repo]"), "is remote"},
+		{"a remote base deeper down", "prod", files("prod/kustomization.yaml", "resources: [../base]", "base/kustomization.yaml", "resources: ['http://169.254.169.254/latest']"),
+			`base/kustomization.yaml: resources: "http://169.254.169.254/latest" is remote`},
+		{"a remote file in a generator", "", files("kustomization.yaml", "configMapGenerator: [{name: x, files: ['a=http://169.254.169.254/']}]"), "is remote"},
+		{"a remote patch", "", files("kustomization.yaml", "resources: [one.yaml]\npatches: [{path: 'http://169.254.169.254/'}]", "one.yaml", one), "is remote"},
+		{"a remote file in an inline generator", "", files("kustomization.yaml",
+			"generators: ['{apiVersion: builtin, kind: ConfigMapGenerator, metadata: {name: x}, files: [\"http://169.254.169.254/\"]}']"), "is remote"},
+		{"a remote file in a transformer's file", "", files("kustomization.yaml", "transformers: [t.yaml]\nresources: [one.yaml]", "one.yaml", one,
+			"t.yaml", "apiVersion: builtin\nkind: PatchTransformer\nmetadata: {name: x}\npath: http://169.254.169.254/\n"), `"http://169.254.169.254/" is remote`},
+		{"a generator's directory", "", files("kustomization.yaml", "generators: [dir]", "dir/kustomization.yaml", "resources: []"), `generators: "dir" is not a file of the artifact`},
+		{"a plugin", "", files("kustomization.yaml", "transformers: [t.yaml]\nresources: [one.yaml]", "one.yaml", one,
+			"t.yaml", "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: x, annotations: {config.kubernetes.io/function: 'exec: {path: /bin/sh}'}}\n"), "external plugins disabled"},
+		{"a chart", "", files("kustomization.yaml", "helmCharts: [{name: x, repo: 'https://example.com'}]"), "helmCharts: charts are not rendered"},
+		{"a reference outside", "a", files("a/kustomization.yaml", "resources: [../../b]", "b/kustomization.yaml", "resources: []"), `resources: "../../b" leads out of the artifact`},
+		{"what makes kustomize panic", "", files("kustomization.yaml", "openapi: {path: schema.json}\nresources: [thing.yaml]\npatches: [{path: thing.yaml}]",
+			"thing.yaml", "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: x}\n", "schema.json", "{"), "kustomize crashed on these files: invalid schema file"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var r renderer
+			_, err := r.render(t.Context(), request{files: c.files, path: c.path})
+			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.want)))
+		})
+	}
+}
+
+func TestRenderErrorsQuoteNoContent(t *testing.T) {
+	g := NewWithT(t)
+	var r renderer
+	_, err := r.render(t.Context(), request{files: files("secret.yaml", "- hunter2\n- hunter3\n")})
+	g.Expect(err).To(HaveOccurred())
+	g.Expect(err.Error()).NotTo(ContainSubstring("hunter"))
+	g.Expect(err.Error()).To(ContainSubstring("secret.yaml"))
+}
+
+func TestRenderBombs(t *testing.T) {
+	laughs := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+	for i := 1; i < 10; i++ {
+		previous := "*a" + string(rune('0'+i-1))
+		laughs += "a" + string(rune('0'+i)) + ": &a" + string(rune('0'+i)) + " [" + strings.Repeat(previous+", ", 9) + previous + "]\n"
+	}
+	overlays := files("l0/one.yaml", one, "l0/kustomization.yaml", "resources: [one.yaml]")
+	for i := 1; i <= 25; i++ {
+		level, below := "l"+string(rune('a'+i)), "l"+string(rune('a'+i-1))
+		if i == 1 {
+			below = "l0"
+		}
+		overlays[level+"/left/kustomization.yaml"] = []byte("namePrefix: x-\nresources: [../../" + below + "]")
+		overlays[level+"/right/kustomization.yaml"] = []byte("namePrefix: y-\nresources: [../../" + below + "]")
+		overlays[level+"/kustomization.yaml"] = []byte("resources: [left, right]")
+	}
+	for _, c := range []struct {
+		name  string
+		path  string
+		files map[string][]byte
+		want  string
+	}{
+		{"aliases in a manifest", "", files("bomb.yaml", laughs), "bomb.yaml: YAML aliases stand for more than 1000 values"},
+		{"aliases in a patch", "", files("one.yaml", one, "kustomization.yaml",
+			"resources: [one.yaml]\npatches:\n- target: {kind: ConfigMap}\n  patch: |\n    "+strings.ReplaceAll(laughs, "\n", "\n    ")), "YAML aliases stand for more"},
+		{"an anchor in itself", "", files("bomb.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata: &a {x: *a}\n"), "bomb.yaml: a YAML anchor contains an alias of itself"},
+		{"overlays that double their bases", "lz", overlays, "the build reads more than 500 files"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := renderer{most: limits{reads: 500, bytes: 1 << 20, aliases: 1000}}
+			_, err := r.render(t.Context(), request{files: c.files, path: c.path})
+			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.want)))
+		})
+	}
+}
+
+func TestRenderKeepsAliasesThatAreHarmless(t *testing.T) {
+	g := NewWithT(t)
+	var r renderer
+	objects, err := r.render(t.Context(), request{files: files("a.yaml",
+		"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: &n one, labels: {app: *n}}\ndata: {text: 'a & b * c:'}\n")})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(objects).To(HaveLen(1))
+	g.Expect(objects[0].GetLabels()).To(Equal(map[string]string{"app": "one"}))
+}
+
+func TestRenderEndsWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var r renderer
+	_, err := r.render(ctx, request{files: files("one.yaml", one)})
+	NewWithT(t).Expect(err).To(MatchError(context.Canceled))
+}
+
+// A kustomization that brings an OpenAPI schema of its own must not change how
+// another one is rendered afterwards, or beside it.
+func TestRenderKeepsSchemasApart(t *testing.T) {
+	g := NewWithT(t)
+	const schema = `{"definitions": {"v1alpha1.Thing": {
+		"properties": {"spec": {"properties": {"items": {
+			"items": {"type": "object"}, "type": "array",
+			"x-kubernetes-patch-merge-key": "name", "x-kubernetes-patch-strategy": "merge"}}}},
+		"x-kubernetes-group-version-kind": [{"group": "example.com", "kind": "Thing", "version": "v1alpha1"}]}}}`
+	thing := "apiVersion: example.com/v1alpha1\nkind: Thing\nmetadata: {name: t}\nspec: {items: [{name: a}, {name: b}]}\n"
+	patched := "resources: [thing.yaml]\npatches:\n- patch: |\n    apiVersion: example.com/v1alpha1\n    kind: Thing\n    metadata: {name: t}\n    spec: {items: [{name: b, x: y}]}\n"
+	with := files("kustomization.yaml", "openapi: {path: schema.json}\n"+patched, "thing.yaml", thing, "schema.json", schema)
+	without := files("kustomization.yaml", patched, "thing.yaml", thing)
+
+	var r renderer
+	items := func(files map[string][]byte) int {
+		objects, err := r.render(t.Context(), request{files: files})
+		if err != nil {
+			t.Error(err)
+			return 0
+		}
+		list, _, _ := unstructured.NestedSlice(objects[0].Object, "spec", "items")
+		return len(list)
+	}
+	g.Expect(items(with)).To(Equal(2), "merged by name, as the schema says")
+	g.Expect(items(without)).To(Equal(1), "replaced")
+
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			if items(with) != 2 || items(without) != 1 {
+				t.Error("a schema was seen by another build")
+			}
+		})
+	}
+	group.Wait()
+}

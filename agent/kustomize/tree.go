@@ -1,0 +1,208 @@
+package kustomize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/kustomize/api/konfig"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+// limits bound what one build may ask for. A build that reaches one is a bomb:
+// overlays that multiply their bases, or aliases that multiply their anchors.
+type limits struct {
+	// reads and bytes of files, each counted as often as it is read.
+	reads, bytes int
+	// aliases is how many values the aliases of YAML may stand for.
+	aliases int
+}
+
+// defaultLimits are ten times what the largest real repositories need.
+func defaultLimits() limits {
+	return limits{reads: 20_000, bytes: 256 << 20, aliases: 200_000}
+}
+
+var errReadOnly = errors.New("the files of an artifact are read-only")
+
+// tree is the read-only file system of one build: the files of an artifact,
+// with the entry point's kustomization file laid over them. Its root is the
+// artifact's, and there is nothing outside. It refuses what a build must not do,
+// and remembers why, since kustomize drops some errors. It is for one goroutine.
+type tree struct {
+	ctx   context.Context
+	files map[string][]byte
+	dirs  map[string][]string
+	// over are files in place of those of the artifact.
+	over map[string][]byte
+
+	most, used limits
+	refusal    error
+}
+
+var _ filesys.FileSystem = (*tree)(nil)
+
+// newTree makes a file system of an artifact's files, given by slash-separated
+// paths. The files are shared, not copied.
+func newTree(ctx context.Context, files map[string][]byte, most limits) *tree {
+	t := &tree{ctx: ctx, files: files, dirs: map[string][]string{"": nil}, over: map[string][]byte{}, most: most}
+	for name := range files {
+		t.link(name)
+	}
+	for dir := range t.dirs {
+		slices.Sort(t.dirs[dir])
+	}
+	return t
+}
+
+// link makes the directories above a file known.
+func (t *tree) link(name string) {
+	for name != "" {
+		dir, base := splitPath(name)
+		_, known := t.dirs[dir]
+		t.dirs[dir] = append(t.dirs[dir], base)
+		if known && dir != "" {
+			return
+		}
+		name = dir
+	}
+}
+
+func splitPath(name string) (dir, base string) {
+	dir, base = path.Split(name)
+	return strings.TrimSuffix(dir, "/"), base
+}
+
+// clean is the path below the root, empty for the root itself. A path that
+// leads out of the root ends at it.
+func clean(name string) string {
+	return strings.TrimPrefix(path.Clean("/"+name), "/")
+}
+
+// refuse notes the first reason why the build must not go on.
+func (t *tree) refuse(err error) error {
+	if t.refusal == nil {
+		t.refusal = err
+	}
+	return err
+}
+
+// ReadFile returns the content of a file that the build may use.
+func (t *tree) ReadFile(name string) ([]byte, error) {
+	if t.refusal != nil {
+		return nil, t.refusal
+	}
+	if err := t.ctx.Err(); err != nil {
+		return nil, t.refuse(fmt.Errorf("the build was given up: %w", err))
+	}
+	name = clean(name)
+	content, ok := t.content(name)
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	t.used.reads++
+	t.used.bytes += len(content)
+	if t.used.reads > t.most.reads || t.used.bytes > t.most.bytes {
+		return nil, t.refuse(fmt.Errorf("the build reads more than %d files or %d bytes: do overlays multiply their bases?", t.most.reads, t.most.bytes))
+	}
+	if err := t.limitAliases(name, content); err != nil {
+		return nil, t.refuse(err)
+	}
+	if dir, base := splitPath(name); isKustomizationFile(base) {
+		if err := t.checkKustomization(dir, content); err != nil {
+			return nil, t.refuse(fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return content, nil
+}
+
+func (t *tree) content(name string) ([]byte, bool) {
+	if content, ok := t.over[name]; ok {
+		return content, true
+	}
+	content, ok := t.files[name]
+	return content, ok
+}
+
+func isKustomizationFile(base string) bool {
+	return slices.Contains(konfig.RecognizedKustomizationFileNames(), base)
+}
+
+// kustomizationFile is the path of the directory's kustomization file, empty
+// when it has none.
+func (t *tree) kustomizationFile(dir string) string {
+	for _, base := range konfig.RecognizedKustomizationFileNames() {
+		if name := path.Join(dir, base); t.isFile(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+func (t *tree) isFile(name string) bool {
+	_, ok := t.content(name)
+	return ok
+}
+
+func (t *tree) isDir(name string) bool {
+	_, ok := t.dirs[name]
+	return ok
+}
+
+// CleanedAbs divides a path into its directory and its file.
+func (t *tree) CleanedAbs(name string) (filesys.ConfirmedDir, string, error) {
+	name = clean(name)
+	switch {
+	case t.isDir(name):
+		return filesys.ConfirmedDir("/" + name), "", nil
+	case t.isFile(name):
+		dir, base := splitPath(name)
+		return filesys.ConfirmedDir("/" + dir), base, nil
+	}
+	return "", "", &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+// Exists says whether there is a file or directory.
+func (t *tree) Exists(name string) bool { return t.isDir(clean(name)) || t.isFile(clean(name)) }
+
+// IsDir says whether there is a directory.
+func (t *tree) IsDir(name string) bool { return t.isDir(clean(name)) }
+
+// ReadDir returns the sorted names in a directory.
+func (t *tree) ReadDir(name string) ([]string, error) {
+	names, ok := t.dirs[clean(name)]
+	if !ok {
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: fs.ErrNotExist}
+	}
+	return slices.Clone(names), nil
+}
+
+// Glob is no part of what a build needs of a file system, as are all that
+// follow.
+func (t *tree) Glob(string) ([]string, error) { return nil, errors.ErrUnsupported }
+
+// Walk is not supported.
+func (t *tree) Walk(string, filepath.WalkFunc) error { return errors.ErrUnsupported }
+
+// Open is not supported.
+func (t *tree) Open(string) (filesys.File, error) { return nil, errors.ErrUnsupported }
+
+// Create fails.
+func (t *tree) Create(string) (filesys.File, error) { return nil, errReadOnly }
+
+// Mkdir fails.
+func (t *tree) Mkdir(string) error { return errReadOnly }
+
+// MkdirAll fails.
+func (t *tree) MkdirAll(string) error { return errReadOnly }
+
+// RemoveAll fails.
+func (t *tree) RemoveAll(string) error { return errReadOnly }
+
+// WriteFile fails.
+func (t *tree) WriteFile(string, []byte) error { return errReadOnly }
