@@ -12,22 +12,22 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-const childDir = "HEADWATER_TEST_TEMP_DIR"
+const playKilled = "HEADWATER_TEST_KILLED"
 
 // TestMain plays the process that is killed while it writes.
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(childDir); dir != "" {
-		writeUntilKilled(dir)
+	if os.Getenv(playKilled) != "" {
+		writeUntilKilled()
 	}
 	os.Exit(m.Run())
 }
 
-func writeUntilKilled(dir string) {
-	f, err := newTempFile(dir)
+func writeUntilKilled() {
+	f, err := newTempFile(".")
 	if err != nil {
 		panic(err)
 	}
-	work, _, err := newTempDir(dir)
+	work, _, err := newTempDir(".")
 	if err != nil {
 		panic(err)
 	}
@@ -44,8 +44,11 @@ func TestSweepTakesWhatAKilledProcessLeft(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), ".tmp")
 	g.Expect(sweep(dir)).To(Succeed(), "an absent directory is made")
 
-	child := exec.CommandContext(t.Context(), os.Args[0])
-	child.Env = append(os.Environ(), childDir+"="+dir)
+	self, err := os.Executable()
+	g.Expect(err).NotTo(HaveOccurred())
+	child := exec.CommandContext(t.Context(), self)
+	child.Env = append(os.Environ(), playKilled+"=yes")
+	child.Dir = dir
 	stdin, err := child.StdinPipe()
 	g.Expect(err).NotTo(HaveOccurred())
 	defer func() { _ = stdin.Close() }()
@@ -56,7 +59,7 @@ func TestSweepTakesWhatAKilledProcessLeft(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 
 	g.Expect(sweep(dir)).To(Succeed())
-	g.Expect(strings.TrimSpace(name)).To(BeARegularFile(), "a living process keeps its files")
+	g.Expect(filepath.Join(dir, strings.TrimSpace(name))).To(BeARegularFile(), "a living process keeps its files")
 	g.Expect(entriesOf(t, dir)).To(HaveLen(2))
 
 	g.Expect(child.Process.Kill()).To(Succeed())

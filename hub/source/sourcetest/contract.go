@@ -9,7 +9,7 @@ import (
 	"slices"
 	"testing"
 
-	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/record"
 
@@ -65,7 +65,7 @@ func newRun[T source.Object](t *testing.T, s *Subject[T]) *run[T] {
 	t.Helper()
 	dir := t.TempDir()
 	store, err := artifact.NewStore(artifact.StoreOptions{Dir: dir, AdvertisedAddr: "hub.test:9090"})
-	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	gomega.NewWithT(t).Expect(err).NotTo(gomega.HaveOccurred())
 	const plenty = 100
 	events := record.NewFakeRecorder(plenty)
 	return &run[T]{
@@ -82,21 +82,21 @@ func newRun[T source.Object](t *testing.T, s *Subject[T]) *run[T] {
 
 func (r *run[T]) reconcile(t *testing.T) {
 	t.Helper()
-	NewWithT(t).Expect(r.reconciler.Reconcile(t.Context(), r.Object)).To(Succeed())
+	gomega.NewWithT(t).Expect(r.reconciler.Reconcile(t.Context(), r.Object)).To(gomega.Succeed())
 }
 
 // files reads the artifact that the status names, as an agent would.
 func (r *run[T]) files(t *testing.T) map[string]string {
 	t.Helper()
-	g := NewWithT(t)
+	g := gomega.NewWithT(t)
 	stored := r.Object.GetArtifact()
-	g.Expect(stored).NotTo(BeNil())
-	g.Expect(r.reconciler.Store.Verify(stored)).To(Succeed())
+	g.Expect(stored).NotTo(gomega.BeNil())
+	g.Expect(r.reconciler.Store.Verify(stored)).To(gomega.Succeed())
 	f, err := os.Open(filepath.Join(r.dir, stored.Path))
-	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(err).NotTo(gomega.HaveOccurred())
 	defer func() { _ = f.Close() }()
 	content, err := artifact.Files(f, artifact.Limits{})
-	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(err).NotTo(gomega.HaveOccurred())
 	files := map[string]string{}
 	for name, body := range content {
 		files[name] = string(body)
@@ -113,20 +113,20 @@ func (r *run[T]) condition(kind string) string {
 }
 
 func publishes[T source.Object](t *testing.T, r *run[T]) {
-	g := NewWithT(t)
+	g := gomega.NewWithT(t)
 	r.Commit(t, map[string]string{"base/app.yaml": "a: 1\n", "README.md": "hello"})
 	r.reconcile(t)
-	g.Expect(r.files(t)).To(HaveKeyWithValue("base/app.yaml", "a: 1\n"))
-	g.Expect(r.files(t)).To(HaveKeyWithValue("README.md", "hello"))
+	g.Expect(r.files(t)).To(gomega.HaveKeyWithValue("base/app.yaml", "a: 1\n"))
+	g.Expect(r.files(t)).To(gomega.HaveKeyWithValue("README.md", "hello"))
 	stored := r.Object.GetArtifact()
-	g.Expect(stored.Revision).NotTo(BeEmpty())
-	g.Expect(r.condition("ArtifactInStorage")).To(HavePrefix("True Succeeded stored artifact for"))
-	g.Expect(r.events.Events).To(Receive(And(HavePrefix("Normal NewArtifact stored artifact for "), ContainSubstring(stored.Revision))))
-	g.Expect(r.events.Events).NotTo(Receive())
+	g.Expect(stored.Revision).NotTo(gomega.BeEmpty())
+	g.Expect(r.condition("ArtifactInStorage")).To(gomega.HavePrefix("True Succeeded stored artifact for"))
+	g.Expect(r.events.Events).To(gomega.Receive(gomega.And(gomega.HavePrefix("Normal NewArtifact stored artifact for "), gomega.ContainSubstring(stored.Revision))))
+	g.Expect(r.events.Events).NotTo(gomega.Receive())
 }
 
 func unchanged[T source.Object](t *testing.T, r *run[T]) {
-	g := NewWithT(t)
+	g := gomega.NewWithT(t)
 	r.Commit(t, map[string]string{"a": "1"})
 	r.reconcile(t)
 	downloads := r.Downloads()
@@ -135,60 +135,60 @@ func unchanged[T source.Object](t *testing.T, r *run[T]) {
 	for range 3 {
 		r.reconcile(t)
 	}
-	g.Expect(r.Downloads()).To(Equal(downloads))
-	g.Expect(r.Object).To(BeEquivalentTo(before), "no change, no write")
-	g.Expect(r.events.Events).NotTo(Receive())
+	g.Expect(r.Downloads()).To(gomega.Equal(downloads))
+	g.Expect(r.Object).To(gomega.BeEquivalentTo(before), "no change, no write")
+	g.Expect(r.events.Events).NotTo(gomega.Receive())
 }
 
 func replaces[T source.Object](t *testing.T, r *run[T]) {
-	g := NewWithT(t)
+	g := gomega.NewWithT(t)
 	r.Commit(t, map[string]string{"a": "1"})
 	r.reconcile(t)
 	first := r.Object.GetArtifact().DeepCopy()
 	r.Commit(t, map[string]string{"a": "2"})
 	r.reconcile(t)
 	second := r.Object.GetArtifact()
-	g.Expect(second.Revision).NotTo(Equal(first.Revision))
-	g.Expect(second.Path).NotTo(Equal(first.Path))
-	g.Expect(r.files(t)).To(HaveKeyWithValue("a", "2"))
-	g.Expect(r.reconciler.Store.Verify(first)).To(Succeed(), "an agent may be about to fetch it")
+	g.Expect(second.Revision).NotTo(gomega.Equal(first.Revision))
+	g.Expect(second.Path).NotTo(gomega.Equal(first.Path))
+	g.Expect(r.files(t)).To(gomega.HaveKeyWithValue("a", "2"))
+	g.Expect(r.reconciler.Store.Verify(first)).To(gomega.Succeed(), "an agent may be about to fetch it")
 }
 
 func rebuilds[T source.Object](t *testing.T, r *run[T]) {
-	g := NewWithT(t)
+	g := gomega.NewWithT(t)
 	r.Commit(t, map[string]string{"a": "1"})
 	r.reconcile(t)
 	<-r.events.Events
 	stored := r.Object.GetArtifact().DeepCopy()
 	path := filepath.Join(r.dir, stored.Path)
 
-	g.Expect(os.Remove(path)).To(Succeed())
+	g.Expect(os.Remove(path)).To(gomega.Succeed())
 	r.reconcile(t)
-	g.Expect(r.files(t)).To(HaveKeyWithValue("a", "1"))
+	g.Expect(r.files(t)).To(gomega.HaveKeyWithValue("a", "1"))
 
-	g.Expect(os.WriteFile(path, []byte("damage"), 0o600)).To(Succeed())
+	g.Expect(os.WriteFile(path, []byte("damage"), 0o600)).To(gomega.Succeed())
 	r.reconcile(t)
-	g.Expect(r.files(t)).To(HaveKeyWithValue("a", "1"))
-	g.Expect(r.Object.GetArtifact().Digest).To(Equal(stored.Digest))
-	g.Expect(r.events.Events).NotTo(Receive(), "the content is the same")
+	g.Expect(r.files(t)).To(gomega.HaveKeyWithValue("a", "1"))
+	g.Expect(r.Object.GetArtifact().Digest).To(gomega.Equal(stored.Digest))
+	g.Expect(r.events.Events).NotTo(gomega.Receive(), "the content is the same")
 }
 
 func cancels[T source.Object](t *testing.T, r *run[T]) {
-	g := NewWithT(t)
+	g := gomega.NewWithT(t)
 	r.Commit(t, map[string]string{"a": "1"})
 	r.reconcile(t)
 	r.Commit(t, map[string]string{"a": "2"})
 	rev, err := r.Fetcher.Resolve(t.Context(), r.Object)
-	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(err).NotTo(gomega.HaveOccurred())
 	downloads := r.Downloads()
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	g.Expect(r.reconciler.Reconcile(ctx, r.Object)).To(MatchError(context.Canceled))
+	g.Expect(r.reconciler.Reconcile(ctx, r.Object)).To(gomega.MatchError(context.Canceled))
 	_, err = r.Fetcher.Fetch(ctx, r.Object, rev, t.TempDir())
-	g.Expect(err).To(MatchError(context.Canceled))
-	g.Expect(r.Downloads()).To(Equal(downloads))
-	g.Expect(r.files(t)).To(HaveKeyWithValue("a", "1"))
+	g.Expect(err).To(gomega.MatchError(context.Canceled))
+	g.Expect(r.Downloads()).To(gomega.Equal(downloads))
+	g.Expect(r.files(t)).To(gomega.HaveKeyWithValue("a", "1"))
 }
 
 func wrongReference[T source.Object](t *testing.T, r *run[T]) {
@@ -202,51 +202,51 @@ func wrongCredentials[T source.Object](t *testing.T, r *run[T]) {
 	r.reconcile(t)
 	want, secrets := r.WrongCredentials(t)
 	r.fails(t, want, secrets)
-	NewWithT(t).Expect(r.condition("FetchFailed")).To(HavePrefix("True AuthenticationFailed "))
+	gomega.NewWithT(t).Expect(r.condition("FetchFailed")).To(gomega.HavePrefix("True AuthenticationFailed "))
 }
 
 // fails reconciles with an error and looks whether what was published before is
 // still there.
 func (r *run[T]) fails(t *testing.T, want, secrets []string) {
 	t.Helper()
-	g := NewWithT(t)
+	g := gomega.NewWithT(t)
 	before := r.Object.GetArtifact().DeepCopy()
 	err := r.reconciler.Reconcile(t.Context(), r.Object)
-	g.Expect(err).To(HaveOccurred())
-	g.Expect(r.condition("FetchFailed")).To(HavePrefix("True "))
+	g.Expect(err).To(gomega.HaveOccurred())
+	g.Expect(r.condition("FetchFailed")).To(gomega.HavePrefix("True "))
 	for _, text := range []string{err.Error(), r.condition("FetchFailed")} {
 		for _, part := range want {
-			g.Expect(text).To(ContainSubstring(part))
+			g.Expect(text).To(gomega.ContainSubstring(part))
 		}
 		for _, secret := range secrets {
-			g.Expect(text).NotTo(ContainSubstring(secret))
+			g.Expect(text).NotTo(gomega.ContainSubstring(secret))
 		}
-		g.Expect(text).NotTo(ContainSubstring("\n"), "one sentence")
+		g.Expect(text).NotTo(gomega.ContainSubstring("\n"), "one sentence")
 	}
-	g.Expect(r.Object.GetArtifact()).To(Equal(before))
-	g.Expect(r.files(t)).To(HaveKeyWithValue("a", "1"))
-	g.Expect(r.condition("ArtifactInStorage")).To(HavePrefix("True "))
+	g.Expect(r.Object.GetArtifact()).To(gomega.Equal(before))
+	g.Expect(r.files(t)).To(gomega.HaveKeyWithValue("a", "1"))
+	g.Expect(r.condition("ArtifactInStorage")).To(gomega.HavePrefix("True "))
 }
 
 func repeats[T source.Object](t *testing.T, r *run[T]) {
-	g := NewWithT(t)
+	g := gomega.NewWithT(t)
 	r.Commit(t, map[string]string{"a/b": "1", "c": "2"})
 	rev, err := r.Fetcher.Resolve(t.Context(), r.Object)
-	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(err).NotTo(gomega.HaveOccurred())
 	var trees []map[string]string
 	for range 2 {
 		dir := filepath.Join(t.TempDir(), "tree")
-		g.Expect(os.Mkdir(dir, 0o700)).To(Succeed())
+		g.Expect(os.Mkdir(dir, 0o700)).To(gomega.Succeed())
 		_, err := r.Fetcher.Fetch(t.Context(), r.Object, rev, dir)
-		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(err).NotTo(gomega.HaveOccurred())
 		tree := map[string]string{}
 		for _, name := range []string{"a/b", "c"} {
 			body, err := os.ReadFile(filepath.Join(dir, name))
-			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(err).NotTo(gomega.HaveOccurred())
 			tree[name] = string(body)
 		}
 		trees = append(trees, tree)
 	}
-	g.Expect(slices.Sorted(maps.Keys(trees[0]))).To(Equal([]string{"a/b", "c"}))
-	g.Expect(trees[0]).To(Equal(trees[1]))
+	g.Expect(slices.Sorted(maps.Keys(trees[0]))).To(gomega.Equal([]string{"a/b", "c"}))
+	g.Expect(trees[0]).To(gomega.Equal(trees[1]))
 }
