@@ -60,6 +60,8 @@ type Clusters struct {
 
 	mu       sync.Mutex
 	clusters map[shard.Key]*kept
+	// stopping says that the process ends: nothing is kept or given any more.
+	stopping bool
 	closing  sync.WaitGroup
 	// life ends the connections; it outlives the controllers, so that what is
 	// in flight when the agent stops can be waited for.
@@ -158,6 +160,9 @@ func (c *Clusters) keep(ctx context.Context, key shard.Key, record types.Namespa
 	if found, ok := c.clusters[key]; ok {
 		return !found.draining()
 	}
+	if c.stopping {
+		return true
+	}
 	life, stop := context.WithCancel(log.IntoContext(c.life, log.FromContext(ctx)))
 	closed, cut := context.WithCancel(context.WithoutCancel(ctx))
 	made := &cluster{
@@ -192,8 +197,14 @@ func fenceName(hubUID string, key shard.Key) string {
 // give hands a key over, in the background.
 func (c *Clusters) give(ctx context.Context, key shard.Key) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.stopping {
+		c.giveLocked(ctx, key)
+	}
+}
+
+func (c *Clusters) giveLocked(ctx context.Context, key shard.Key) {
 	found, ok := c.clusters[key]
-	c.mu.Unlock()
 	if !ok {
 		return
 	}
@@ -218,9 +229,12 @@ func (c *Clusters) give(ctx context.Context, key shard.Key) {
 func (c *Clusters) Start(ctx context.Context) error {
 	<-ctx.Done()
 	ctx = context.WithoutCancel(ctx)
-	for _, key := range c.keys() {
-		c.give(ctx, key)
+	c.mu.Lock()
+	c.stopping = true
+	for key := range c.clusters {
+		c.giveLocked(ctx, key)
 	}
+	c.mu.Unlock()
 	c.closing.Wait()
 	c.kill()
 	return nil
@@ -228,13 +242,3 @@ func (c *Clusters) Start(ctx context.Context) error {
 
 // NeedLeaderElection is false: every agent runs.
 func (c *Clusters) NeedLeaderElection() bool { return false }
-
-func (c *Clusters) keys() []shard.Key {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	keys := make([]shard.Key, 0, len(c.clusters))
-	for key := range c.clusters {
-		keys = append(keys, key)
-	}
-	return keys
-}

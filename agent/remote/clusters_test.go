@@ -147,7 +147,13 @@ func TestWritesNeedTheFenceAndEndWithTheHandOver(t *testing.T) {
 	f.Expect(f.holder(key)).To(Equal("agent-a_1"))
 
 	f.assign("prod", "agent-b", 2)
-	f.Eventually(func() error { _, err := f.clusters.Open(t.Context(), key); return err }).Should(MatchError(reconcile.ErrNotOwner))
+	f.Eventually(func() error {
+		another, err := f.clusters.Open(t.Context(), key)
+		if err == nil {
+			another.Close()
+		}
+		return err
+	}).Should(MatchError(reconcile.ErrNotOwner))
 	f.Expect(f.holder(key)).To(Equal("agent-a_1"), "work is still in flight")
 	f.Expect(f.clusters.MayWrite(key)).To(BeTrue(), "its last status may be written")
 	f.Expect(target.Client.Create(t.Context(), f.configMap("two"))).To(Succeed())
