@@ -1,7 +1,6 @@
 package testenv
 
 import (
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -118,8 +117,7 @@ func TestGitDoesNotKnowOtherRepositories(t *testing.T) {
 	repository := newRepository(t)
 	response, err := http.Get(repository.server.URL + "/other.git/info/refs?service=git-upload-pack")
 	g.Expect(err).NotTo(HaveOccurred())
-	defer response.Body.Close()
-	_, _ = io.Copy(io.Discard, response.Body)
+	g.Expect(response.Body.Close()).To(Succeed())
 	g.Expect(response.StatusCode).To(Equal(http.StatusNotFound))
 }
 

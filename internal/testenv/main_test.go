@@ -7,10 +7,4 @@ import (
 
 var shared = Shared{Options: Options{Name: "shared", ControllerManager: true}}
 
-func TestMain(m *testing.M) {
-	if role := os.Getenv(helperVariable); role != "" {
-		helper(role)
-		return
-	}
-	os.Exit(shared.Run(m))
-}
+func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }

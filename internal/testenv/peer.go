@@ -64,22 +64,27 @@ func parseAddress(text string) netip.AddrPort {
 
 // findOwner returns the process that has a socket open.
 func findOwner(inode string) int {
-	want := fmt.Sprintf("socket:[%s]", inode)
-	processes, err := filepath.Glob("/proc/[0-9]*/fd")
+	socket := fmt.Sprintf("socket:[%s]", inode)
+	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return 0
 	}
-	for _, dir := range processes {
-		descriptors, err := os.ReadDir(dir)
-		if err != nil {
-			continue // it has ended, or is another user's
-		}
-		for _, descriptor := range descriptors {
-			if link, err := os.Readlink(filepath.Join(dir, descriptor.Name())); err == nil && link == want {
-				pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(dir))) // the pattern says that it is a number
-				return pid
-			}
+	for _, entry := range entries {
+		if pid, err := strconv.Atoi(entry.Name()); err == nil && hasOpen(pid, socket) {
+			return pid
 		}
 	}
 	return 0
+}
+
+func hasOpen(pid int, file string) bool {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	descriptors, err := os.ReadDir(dir)
+	if err != nil {
+		return false // it has ended, or is another user's
+	}
+	return slices.ContainsFunc(descriptors, func(descriptor os.DirEntry) bool {
+		link, err := os.Readlink(filepath.Join(dir, descriptor.Name()))
+		return err == nil && link == file
+	})
 }

@@ -2,7 +2,6 @@ package testenv
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -17,52 +16,51 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// helperVariable makes the test binary play a program that uses this package.
+// helperVariable makes TestHelper play a program that uses this package.
 const helperVariable = "TESTENV_HELPER"
 
-// helper starts what its role says, prints the directory and the processes,
-// and ends when its input does: by a panic.
-func helper(role string) {
-	ctx := context.Background()
-	parts := []*Process{}
-	dir := ""
-	switch role {
+// TestHelper is no test but the programs that the others start, by their role.
+// Those that have children print the directory and the processes, and end by a
+// panic when their input does.
+func TestHelper(t *testing.T) {
+	g := NewWithT(t)
+	switch os.Getenv(helperVariable) {
 	case "client":
-		if err := listOnce(ctx); err != nil {
-			fmt.Println(err)
-		}
-		return
+		g.Expect(listOnce(t.Context())).To(Succeed())
 	case "controlplane":
-		c, err := Start(ctx, Options{ControllerManager: true})
-		if err != nil {
-			panic(err)
-		}
-		dir, parts = c.dir.path, []*Process{c.etcd, c.api, c.manager}
+		c, err := Start(t.Context(), Options{ControllerManager: true})
+		g.Expect(err).NotTo(HaveOccurred())
+		waitAndPanic(c.dir, c.etcd, c.api, c.manager)
 	case "process":
-		d, err := newDirectory()
-		if err != nil {
-			panic(err)
-		}
+		dir, err := newDirectory()
+		g.Expect(err).NotTo(HaveOccurred())
 		sleep, err := exec.LookPath("sleep")
-		if err != nil {
-			panic(err)
-		}
+		g.Expect(err).NotTo(HaveOccurred())
+		var children []*Process
 		for range 3 {
 			p, err := StartProcess(Command{Path: sleep, Args: []string{"1000"}})
-			if err != nil {
-				panic(err)
-			}
-			parts = append(parts, p)
+			g.Expect(err).NotTo(HaveOccurred())
+			children = append(children, p)
 		}
-		dir = d.path
+		waitAndPanic(dir, children...)
 	}
-	fmt.Print(dir)
-	for _, p := range parts {
+}
+
+func waitAndPanic(dir *directory, children ...*Process) {
+	fmt.Print(dir.path)
+	for _, p := range children {
 		fmt.Print(" ", p.PID())
 	}
 	fmt.Println()
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 	panic("as the test wants it")
+}
+
+// helperCommand runs TestHelper in a process of its own.
+func helperCommand(role string, env ...string) *exec.Cmd {
+	command := exec.Command(os.Args[0], "-test.run=^TestHelper$")
+	command.Env = append(append(os.Environ(), helperVariable+"="+role), env...)
+	return command
 }
 
 // program is the test binary playing a program.
@@ -75,8 +73,7 @@ type program struct {
 
 func startProgram(t *testing.T, role string) *program {
 	t.Helper()
-	p := &program{Cmd: exec.Command(os.Args[0])}
-	p.Env = append(os.Environ(), helperVariable+"="+role)
+	p := &program{Cmd: helperCommand(role)}
 	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdout, err := p.StdoutPipe()
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -144,9 +143,8 @@ func TestProxyTellsProcessesApart(t *testing.T) {
 	g.Expect(clientFor(t, kubeconfig).List(t.Context(), &corev1.ConfigMapList{})).To(Succeed())
 	p.Reset()
 
-	other := exec.Command(os.Args[0])
-	other.Env = append(os.Environ(), helperVariable+"=client", "KUBECONFIG="+path)
-	g.Expect(other.CombinedOutput()).To(BeEmpty())
+	other := helperCommand("client", "KUBECONFIG="+path)
+	g.Expect(other.Run()).To(Succeed())
 
 	records := p.Records()
 	g.Expect(records).NotTo(BeEmpty())

@@ -85,31 +85,31 @@ func newRecord(r *http.Request, content []byte) *Record {
 		FieldManager: query.Get("fieldManager"),
 		DryRun:       slices.Contains(query["dryRun"], metav1.DryRunAll),
 	}
-	if about.writes() {
-		record.readBody(content)
+	if about.writes() && (about.Name == "" || about.Verb == "delete" || about.isLease()) {
+		record.readBody(about, content)
 	}
 	record.Mutating = about.writes() && !record.DryRun
 	return record
 }
 
 // readBody takes from the body of a write what the URL does not say.
-func (r *Record) readBody(content []byte) {
+func (r *Record) readBody(about target, content []byte) {
 	var body struct {
 		Metadata struct{ Name string }
 		DryRun   []string
 		Spec     json.RawMessage
 	}
-	if yaml.Unmarshal(plain(content), &body) != nil { // YAML covers JSON; apply patches are either
+	if decode(content, &body) != nil {
 		return
 	}
 	switch {
-	case r.Verb == "delete" || r.Verb == "deletecollection":
+	case about.Verb == "delete" || about.Verb == "deletecollection":
 		r.DryRun = r.DryRun || slices.Contains(body.DryRun, metav1.DryRunAll)
 		return
 	case r.Name == "":
 		r.Name = body.Metadata.Name
 	}
-	if r.APIGroup == coordinationv1.GroupName && r.Resource == "leases" && len(body.Spec) > 0 {
+	if about.isLease() && len(body.Spec) > 0 {
 		spec := &coordinationv1.LeaseSpec{}
 		if json.Unmarshal(body.Spec, spec) == nil {
 			r.Lease = spec
@@ -117,21 +117,22 @@ func (r *Record) readBody(content []byte) {
 	}
 }
 
-// plain turns a protobuf body, which clients use for built-in kinds, into JSON
-// and leaves others alone.
-func plain(content []byte) []byte {
-	if !bytes.HasPrefix(content, []byte("k8s\x00")) {
-		return content
+// decode reads a body in any form that clients use: protobuf for built-in
+// kinds, YAML in apply patches, JSON else.
+func decode(content []byte, into any) error {
+	switch {
+	case bytes.HasPrefix(content, []byte("k8s\x00")):
+		object, _, err := scheme.Codecs.UniversalDeserializer().Decode(content, nil, nil)
+		if err != nil {
+			return err
+		}
+		if content, err = json.Marshal(object); err != nil {
+			return err
+		}
+	case !bytes.HasPrefix(content, []byte("{")):
+		return yaml.Unmarshal(content, into)
 	}
-	object, _, err := scheme.Codecs.UniversalDeserializer().Decode(content, nil, nil)
-	if err != nil {
-		return nil
-	}
-	encoded, err := json.Marshal(object)
-	if err != nil {
-		return nil
-	}
-	return encoded
+	return json.Unmarshal(content, into)
 }
 
 // tokenSubject reads whom a ServiceAccount's token is for. The API server

@@ -7,6 +7,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 )
 
 // target is what a request to an API server is about, as its method and its
@@ -86,4 +87,8 @@ func (t target) writes() bool {
 		return true
 	}
 	return false
+}
+
+func (t target) isLease() bool {
+	return t.APIGroup == coordinationv1.GroupName && t.Resource == "leases"
 }
