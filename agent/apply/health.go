@@ -111,3 +111,13 @@ func Describe(objects []Unhealthy) string {
 	}
 	return "[" + strings.Join(parts, ", ") + "]"
 }
+
+// Check is the question whether what was applied is healthy. There is none of
+// an object that was left alone or deleted.
+func (c Change) Check() (Check, bool) {
+	if c.Action == Skipped || c.Action == Deleted {
+		return Check{}, false
+	}
+	_, expires, _ := unstructured.NestedFieldNoCopy(c.desired.Object, "spec", "ttlSecondsAfterFinished")
+	return Check{Ref: c.Ref, MayVanish: c.Ref.Group == "batch" && c.Ref.Kind == "Job" && expires}, true
+}

@@ -12,9 +12,9 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/kio"
 )
 
-// remote matches what kustomize fetches over the network: URLs, and the
+// overNetwork matches what kustomize fetches over the network: URLs, and the
 // spellings of Git repositories that it knows.
-var remote = regexp.MustCompile(`(?i)^\s*(git::|(https?|ssh|file):|[a-z][a-z0-9-]*@|github\.com[/:])`)
+var overNetwork = regexp.MustCompile(`(?i)^\s*(git::|(https?|ssh|file):|[a-z][a-z0-9-]*@|github\.com[/:])`)
 
 // pathFields are the fields of a kustomization, and of the built-in generators
 // and transformers, that name files and directories.
@@ -92,7 +92,7 @@ func (t *tree) checkPath(dir, field, value string) error {
 	if _, file, named := strings.Cut(value, "="); named && field == "files" {
 		target = file
 	}
-	if remote.MatchString(value) || remote.MatchString(target) {
+	if overNetwork.MatchString(value) || overNetwork.MatchString(target) {
 		return fmt.Errorf("%q is remote: remote bases and files are not supported, put a copy into the source", abbreviated(value))
 	}
 	if field == "path" || strings.Contains(target, "\n") {

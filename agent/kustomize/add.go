@@ -1,0 +1,195 @@
+package kustomize
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+	"github.com/headwater-dev/headwater/shard"
+	"github.com/headwater-dev/headwater/shard/guard"
+)
+
+const (
+	// workers run at once. Most of their time they wait for a target, and one
+	// that does not answer must not keep the others waiting.
+	workers = 64
+	// routedRetry is how soon an object is looked at again that is routed here
+	// while its key is not ours: the label may be ahead of the record.
+	routedRetry = 2 * time.Second
+
+	// Indexes of the cached Kustomizations.
+	bySource = "source"
+	byTarget = "target"
+)
+
+// AddToManager starts the controller. It runs on changes of Kustomizations,
+// of the artifacts of their sources, and when a target is connected again.
+func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
+	if r.Client == nil {
+		r.Client = mgr.GetClient()
+	}
+	if r.Live == nil {
+		r.Live = mgr.GetAPIReader()
+	}
+	if r.Clock == nil {
+		r.Clock = clock.RealClock{}
+	}
+	r.unpacking = semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
+	r.status = &reconcile.Status{
+		Client:     r.Client,
+		Live:       r.Live,
+		FieldOwner: statusManager,
+		Owns: func(obj client.Object) bool {
+			own, ok := obj.(*kustomizev1.Kustomization)
+			return ok && r.Targets.MayWrite(keyOf(own))
+		},
+	}
+	if err := index(mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("kustomization").
+		For(&kustomizev1.Kustomization{}, builder.WithPredicates(reconcile.Changed())).
+		Watches(&sourcev1.GitRepository{}, handler.EnqueueRequestsFromMapFunc(r.usersOfSource), builder.WithPredicates(newArtifact())).
+		Watches(&fleetv1.RemoteCluster{}, handler.EnqueueRequestsFromMapFunc(r.usersOfTarget), builder.WithPredicates(connectedAgain())).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		Complete(&guard.Reconciler[*kustomizev1.Kustomization]{
+			Reader: r.Client,
+			Keeper: routed{r.Targets},
+			New:    func() *kustomizev1.Kustomization { return &kustomizev1.Kustomization{} },
+			Key:    keyOf,
+			Next: &reconcile.Loop[*kustomizev1.Kustomization]{
+				Client:   r.Client,
+				Status:   r.status,
+				Kind:     r,
+				Events:   r.Events,
+				Revision: revisionOf,
+			},
+		})
+}
+
+// routed is the keeper for objects that placement has labelled for this agent:
+// those whose key it does not own yet are asked for again.
+type routed struct{ Targets }
+
+// Admit is that of the targets, and never says not at all.
+func (r routed) Admit(key shard.Key) (bool, time.Duration) {
+	ok, after := r.Targets.Admit(key)
+	if !ok && after == 0 {
+		after = routedRetry
+	}
+	return ok, after
+}
+
+// index lets the cache find Kustomizations by what they refer to.
+func index(indexer client.FieldIndexer) error {
+	for field, value := range map[string]func(*kustomizev1.Kustomization) string{
+		bySource: func(obj *kustomizev1.Kustomization) string {
+			return sourceIndex(obj.Spec.SourceRef.Kind, obj.SourceNamespace(), obj.Spec.SourceRef.Name)
+		},
+		byTarget: func(obj *kustomizev1.Kustomization) string { return keyOf(obj).String() },
+	} {
+		err := indexer.IndexField(context.Background(), &kustomizev1.Kustomization{}, field, func(obj client.Object) []string {
+			own, ok := obj.(*kustomizev1.Kustomization)
+			if !ok {
+				return nil
+			}
+			return []string{value(own)}
+		})
+		if err != nil {
+			return fmt.Errorf("index Kustomizations by %s: %w", field, err)
+		}
+	}
+	return nil
+}
+
+func sourceIndex(kind, namespace, name string) string {
+	return kind + "/" + namespace + "/" + name
+}
+
+// usersOfSource are the Kustomizations that apply the source.
+func (r *Reconciler) usersOfSource(ctx context.Context, src client.Object) []ctrl.Request {
+	return r.users(ctx, bySource, sourceIndex(sourcev1.GitRepositoryKind, src.GetNamespace(), src.GetName()))
+}
+
+// usersOfTarget are the Kustomizations that apply to the cluster.
+func (r *Reconciler) usersOfTarget(ctx context.Context, obj client.Object) []ctrl.Request {
+	record, ok := obj.(*fleetv1.RemoteCluster)
+	if !ok {
+		return nil
+	}
+	if record.Spec.Mode != fleetv1.HubMode {
+		return r.users(ctx, byTarget, shard.KeyFor(record.Namespace, record.Name, record.Spec.KubeConfig).String())
+	}
+	var requests []ctrl.Request
+	for partition := range int32(shard.Partitions) {
+		requests = append(requests, r.users(ctx, byTarget, shard.HubKey(partition).String())...)
+	}
+	return requests
+}
+
+func (r *Reconciler) users(ctx context.Context, field, value string) []ctrl.Request {
+	var list kustomizev1.KustomizationList
+	if err := r.Client.List(ctx, &list, client.MatchingFields{field: value}); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list Kustomizations", "by", field, "value", value)
+		return nil
+	}
+	requests := make([]ctrl.Request, 0, len(list.Items))
+	for i := range list.Items {
+		requests = append(requests, ctrl.Request{NamespacedName: types.NamespacedName{
+			Namespace: list.Items[i].Namespace, Name: list.Items[i].Name,
+		}})
+	}
+	return requests
+}
+
+// sourceWithArtifact is any kind of source.
+type sourceWithArtifact interface{ GetArtifact() *meta.Artifact }
+
+// newArtifact passes sources that have made something else than before.
+func newArtifact() predicate.Predicate {
+	return predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, ok := e.ObjectOld.(sourceWithArtifact)
+			after, alsoOK := e.ObjectNew.(sourceWithArtifact)
+			if !ok || !alsoOK || after.GetArtifact() == nil {
+				return false
+			}
+			return before.GetArtifact() == nil ||
+				before.GetArtifact().Revision != after.GetArtifact().Revision ||
+				before.GetArtifact().Digest != after.GetArtifact().Digest
+		},
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+	}
+}
+
+// connectedAgain passes clusters whose connection has come up.
+func connectedAgain() predicate.Predicate {
+	connected := func(obj client.Object) bool {
+		record, ok := obj.(*fleetv1.RemoteCluster)
+		return ok && apimeta.IsStatusConditionTrue(record.Status.Conditions, fleetv1.ConnectedCondition)
+	}
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool { return !connected(e.ObjectOld) && connected(e.ObjectNew) },
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+	}
+}

@@ -1,0 +1,120 @@
+package kustomize
+
+import (
+	"context"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/headwater-dev/headwater/agent/apply"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// apply brings the objects to the target, stage after stage, prunes what is
+// wanted no more, and keeps the inventory. It returns what happened to each
+// object that is wanted, and to those that were pruned.
+func (r *Reconciler) apply(ctx context.Context, obj *kustomizev1.Kustomization, to *target, want []*unstructured.Unstructured) ([]apply.Change, error) {
+	if err := to.applier.Prepare(want); err != nil {
+		return nil, reconcile.Fail(meta.ReconciliationFailedReason, err)
+	}
+	to.applier.Owner.Label(want)
+	changes, err := r.applyStages(ctx, obj, to, want)
+	r.announce(ctx, obj, to, changes)
+	if err != nil {
+		return changes, err
+	}
+	pruned, err := r.prune(ctx, obj, to, refsTo(want))
+	r.announce(ctx, obj, to, pruned)
+	return append(changes, pruned...), err
+}
+
+func (r *Reconciler) applyStages(ctx context.Context, obj *kustomizev1.Kustomization, to *target, want []*unstructured.Unstructured) ([]apply.Change, error) {
+	var changes []apply.Change
+	stages := apply.Stages(want)
+	for i, stage := range stages {
+		plan, err := r.diff(ctx, obj, to, stage)
+		if err != nil {
+			return changes, err
+		}
+		if plan.Writes() {
+			if err := r.writeAhead(ctx, obj, to, plan.Creates(), refsTo(want)); err != nil {
+				return changes, err
+			}
+		}
+		done, err := to.applier.Apply(ctx, plan)
+		changes = append(changes, done...)
+		if err == nil && i < len(stages)-1 {
+			err = to.applier.Settle(ctx, done)
+		}
+		if err != nil {
+			return changes, reconcile.Fail(meta.ReconciliationFailedReason, err)
+		}
+	}
+	return changes, nil
+}
+
+// writeAhead takes the fence, and puts what is about to be created into the
+// inventory before it is: an agent that is killed in between leaves no object
+// that nobody knows of.
+func (r *Reconciler) writeAhead(ctx context.Context, obj *kustomizev1.Kustomization, to *target, creates, want []apply.Ref) error {
+	if err := to.Fence(ctx); err != nil {
+		return err
+	}
+	known := inventoryOf(ctx, obj)
+	if len(apply.Without(creates, known)) == 0 {
+		return nil
+	}
+	obj.Status = recorded(obj, to, slices.Concat(want, known))
+	return r.status.Patch(ctx, obj)
+}
+
+// prune deletes what is in the inventory and not wanted any more, and records
+// what was applied. What cannot be deleted stays in the inventory. Where spec.prune
+// is false the objects are left where they are, and are nobody's any more.
+func (r *Reconciler) prune(ctx context.Context, obj *kustomizev1.Kustomization, to *target, want []apply.Ref) ([]apply.Change, error) {
+	var stale []apply.Ref
+	if obj.Spec.Prune {
+		stale = apply.Without(inventoryOf(ctx, obj), want)
+	}
+	if len(stale) == 0 && equality.Semantic.DeepEqual(obj.Status, recorded(obj, to, want)) {
+		return nil, nil
+	}
+	if err := to.Fence(ctx); err != nil {
+		return nil, err
+	}
+	deleted, kept, err := to.applier.Prune(ctx, stale)
+	obj.Status = recorded(obj, to, slices.Concat(want, kept))
+	return deleted, reconcile.Fail(meta.PruneFailedReason, err)
+}
+
+// recorded is the status with what was attempted, and what is at the target.
+func recorded(obj *kustomizev1.Kustomization, to *target, refs []apply.Ref) kustomizev1.KustomizationStatus {
+	status := obj.Status.DeepCopy()
+	status.Inventory = toInventory(refs)
+	status.Target = to.key.String()
+	status.LastAttemptedRevision = to.src.Revision
+	return *status
+}
+
+// pruneAll deletes all the objects; those that it cannot delete become the
+// inventory.
+func (r *Reconciler) pruneAll(ctx context.Context, obj *kustomizev1.Kustomization, from *target, refs []apply.Ref) error {
+	if err := from.Fence(ctx); err != nil {
+		return err
+	}
+	deleted, kept, err := from.applier.Prune(ctx, refs)
+	obj.Status.Inventory = toInventory(kept)
+	r.announce(ctx, obj, from, deleted)
+	return reconcile.Fail(meta.PruneFailedReason, err)
+}
+
+func refsTo(objects []*unstructured.Unstructured) []apply.Ref {
+	refs := make([]apply.Ref, 0, len(objects))
+	for _, obj := range objects {
+		refs = append(refs, apply.RefTo(obj))
+	}
+	return refs
+}

@@ -1,0 +1,70 @@
+package kustomize
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/headwater-dev/headwater/agent/apply"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// listed is how many lines the message of an event has.
+const listed = 100
+
+// announce publishes what was changed at the target, if anything was.
+func (r *Reconciler) announce(ctx context.Context, obj *kustomizev1.Kustomization, at *target, changes []apply.Change) {
+	lines := changeList(changes)
+	if len(lines) == 0 {
+		return
+	}
+	metadata := revisionOf(obj)
+	if at.src != nil {
+		metadata = revisionMetadata(at.src.Revision, at.src.Metadata[originRevision])
+	}
+	r.Events.Publish(ctx, obj, reconcile.Event{
+		Severity: reconcile.SeverityInfo,
+		Reason:   meta.ProgressingReason,
+		Message:  strings.Join(shortened(lines), "\n"),
+		Metadata: metadata,
+	})
+}
+
+// changeList has one line for each object that was changed:
+// Kind/namespace/name created.
+func changeList(changes []apply.Change) []string {
+	var lines []string
+	for _, change := range changes {
+		switch change.Action {
+		case apply.Created, apply.Configured, apply.Deleted:
+			lines = append(lines, fmt.Sprintf("%s %s", change.Ref, change.Action))
+		}
+	}
+	return lines
+}
+
+// shortened cuts a list that is too long for an event.
+func shortened(lines []string) []string {
+	if len(lines) <= listed {
+		return lines
+	}
+	return append(lines[:listed:listed], fmt.Sprintf("... and %d more", len(lines)-listed))
+}
+
+// revisionOf is the metadata of events about a Kustomization.
+func revisionOf(obj *kustomizev1.Kustomization) map[string]string {
+	return revisionMetadata(obj.Status.LastAttemptedRevision, obj.Status.LastAppliedOriginRevision)
+}
+
+func revisionMetadata(revision, origin string) map[string]string {
+	metadata := map[string]string{}
+	if revision != "" {
+		metadata[kustomizev1.GroupVersion.Group+"/revision"] = revision
+	}
+	if origin != "" {
+		metadata[kustomizev1.GroupVersion.Group+"/originRevision"] = origin
+	}
+	return metadata
+}

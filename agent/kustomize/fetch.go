@@ -1,0 +1,65 @@
+package kustomize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+const (
+	// sourceRetry is how soon a source without an artifact is looked at again,
+	// should its change not wake us.
+	sourceRetry = 30 * time.Second
+
+	// originRevision is the annotation of OCI artifacts that holds the
+	// upstream's own revision.
+	originRevision = "org.opencontainers.image.revision"
+)
+
+// sentence is an error in Flux's own words, which begin with a capital.
+type sentence string
+
+func (s sentence) Error() string { return string(s) }
+
+// source reads the source's artifact from its status.
+func (r *Reconciler) source(ctx context.Context, obj *kustomizev1.Kustomization) (*meta.Artifact, error) {
+	var src sourcev1.GitRepository
+	name := types.NamespacedName{Namespace: obj.SourceNamespace(), Name: obj.Spec.SourceRef.Name}
+	err := r.Client.Get(ctx, name, &src)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, reconcile.Fail(meta.ArtifactFailedReason,
+			sentence(fmt.Sprintf("Source '%s/%s' not found", obj.Spec.SourceRef.Kind, name)))
+	case err != nil:
+		return nil, fmt.Errorf("source %s/%s: %w", obj.Spec.SourceRef.Kind, name, err)
+	case src.Status.Artifact == nil:
+		return nil, reconcile.Wait(meta.ArtifactFailedReason, "Source artifact not found, retrying in 30s", sourceRetry)
+	}
+	return src.Status.Artifact, nil
+}
+
+// fetch reads the artifact's files into memory. The caller holds a slot of
+// unpacking for as long as it keeps them.
+func (r *Reconciler) fetch(ctx context.Context, src *meta.Artifact) (map[string][]byte, error) {
+	file, err := r.Artifacts.Open(ctx, *src)
+	if errors.Is(err, artifact.ErrNotFound) || errors.Is(err, artifact.ErrDigest) {
+		// The source has moved on, and its status has not reached us yet.
+		return nil, reconcile.Wait(meta.ArtifactFailedReason, "Source is not ready, artifact not found, retrying in 30s", sourceRetry)
+	}
+	if err != nil {
+		return nil, reconcile.Fail(meta.ArtifactFailedReason, err)
+	}
+	defer func() { _ = file.Close() }()
+	files, err := artifact.Files(file, artifact.Limits{})
+	return files, reconcile.Fail(meta.ArtifactFailedReason, err)
+}

@@ -1,0 +1,47 @@
+package kustomize
+
+import (
+	"fmt"
+	"strings"
+
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// supportedFields are the fields of the spec that are implemented, as
+// reconcile.UnsupportedFields reads them.
+var supportedFields = []string{
+	"sourceRef",
+	"path",
+	"interval",
+	"retryInterval",
+	"timeout",
+	"suspend",
+	"kubeConfig.secretRef",
+	"prune",
+	"deletionPolicy=" + kustomizev1.DeletionPolicyMirrorPrune,
+	"force=false",
+	"validation=" + kustomizev1.ValidationServer,
+	"wait",
+	"healthChecks",
+	"targetNamespace",
+}
+
+// unsupported stalls an object that asks for something that is not implemented.
+func unsupported(obj *kustomizev1.Kustomization) error {
+	if err := reconcile.UnsupportedFields(obj, supportedFields...); err != nil {
+		return err
+	}
+	ref := obj.Spec.SourceRef
+	if ref.Kind != sourcev1.GitRepositoryKind {
+		return reconcile.Stall(meta.UnsupportedFieldReason,
+			fmt.Errorf("spec.sourceRef.kind: %s is not implemented by this version: use a GitRepository", ref.Kind))
+	}
+	if group, _, _ := strings.Cut(ref.APIVersion, "/"); ref.APIVersion != "" && group != sourcev1.GroupVersion.Group {
+		return reconcile.Stall(meta.UnsupportedFieldReason,
+			fmt.Errorf("spec.sourceRef.apiVersion: %s has no GitRepository: use %s", ref.APIVersion, sourcev1.GroupVersion))
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package kustomize
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/agent/remote"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+	"github.com/headwater-dev/headwater/shard"
+)
+
+// Targets hands out the clusters that this agent owns; *remote.Clusters does.
+type Targets interface {
+	// Open begins a unit of work for a key. Its error carries an outcome.
+	Open(context.Context, shard.Key) (*remote.Target, error)
+	// Admit says whether work for a key may begin here.
+	Admit(shard.Key) (ok bool, after time.Duration)
+	// MayWrite says whether statuses of a key's objects may be written here.
+	MayWrite(shard.Key) bool
+}
+
+// Reconciler is the kind Kustomization. It is safe for concurrent use.
+type Reconciler struct {
+	// Targets are the clusters to apply to.
+	Targets Targets
+	// Artifacts downloads and keeps what sources made.
+	Artifacts *artifact.Cache
+	// Events publishes what was changed.
+	Events *reconcile.Recorder
+
+	// Client reads the hub from the cache; the manager's when nil.
+	Client client.Client
+	// Live reads the hub past the cache: other Kustomizations may belong to
+	// other agents, which the cache leaves out. The manager's when nil.
+	Live client.Reader
+	// Clock tells how long health is waited for; the real one when nil.
+	Clock clock.PassiveClock
+
+	status   *reconcile.Status
+	renderer renderer
+	// unpacking bounds how many artifacts are in memory at once.
+	unpacking *semaphore.Weighted
+	waits     waits
+}
+
+// Reconcile brings the target in line with the source.
+func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomization) error {
+	if err := unsupported(obj); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
+	defer cancel()
+	src, err := r.source(ctx, obj)
+	if err != nil {
+		return err
+	}
+	if waited, ok := r.waits.resume(obj, src); ok {
+		return r.verifyAgain(ctx, obj, waited)
+	}
+	attempted := obj.Status.LastAttemptedRevision
+	want, err := r.build(ctx, obj, src)
+	if err != nil {
+		return err
+	}
+	to, err := r.open(ctx, obj, src)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	changes, err := r.apply(ctx, obj, to, want)
+	if err != nil {
+		return err
+	}
+	return r.verify(ctx, obj, to, newWait(obj, src, attempted, changes))
+}
+
+// Ready is what a Kustomization says when all is done.
+func (r *Reconciler) Ready(obj *kustomizev1.Kustomization) (reason, message string) {
+	return meta.ReconciliationSucceededReason, "Applied revision: " + obj.Status.LastAppliedRevision
+}
+
+// keyOf is the target that the spec names.
+func keyOf(obj *kustomizev1.Kustomization) shard.Key {
+	return shard.KeyFor(obj.Namespace, obj.Name, obj.Spec.KubeConfig)
+}

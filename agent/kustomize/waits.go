@@ -1,0 +1,90 @@
+package kustomize
+
+import (
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/agent/apply"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
+)
+
+// waiting is what is verified: which state of the object was applied, and with
+// what outcome.
+type waiting struct {
+	src        *meta.Artifact
+	uid        types.UID
+	generation int64
+	// requested is the reconcile request that the run answers.
+	requested string
+	// attempted is the revision of the run before this one.
+	attempted string
+	// changed says that the run had to change something at the target.
+	changed bool
+	// applied are the objects that were applied, without those left alone.
+	applied []apply.Check
+}
+
+// newWait describes a run in which the changes were made.
+func newWait(obj *kustomizev1.Kustomization, src *meta.Artifact, attempted string, changes []apply.Change) waiting {
+	what := waiting{
+		src:        src,
+		uid:        obj.UID,
+		generation: obj.Generation,
+		requested:  obj.Annotations[meta.ReconcileRequestAnnotation],
+		attempted:  attempted,
+	}
+	for _, change := range changes {
+		if change.Action != apply.Unchanged && change.Action != apply.Skipped {
+			what.changed = true
+		}
+		if check, ok := change.Check(); ok && !isSelf(obj, check.Ref) {
+			what.applied = append(what.applied, check)
+		}
+	}
+	return what
+}
+
+// waits remembers what is waited for between two runs. It is a shortcut alone:
+// a process that does not remember goes through all phases, which change
+// nothing, and waits on. It is safe for concurrent use.
+type waits struct {
+	mu sync.Mutex
+	of map[types.NamespacedName]waiting
+}
+
+// keep remembers what the object waits for.
+func (w *waits) keep(obj *kustomizev1.Kustomization, what waiting) {
+	what.changed = false
+	what.attempted = what.src.Revision
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.of == nil {
+		w.of = map[types.NamespacedName]waiting{}
+	}
+	w.of[client.ObjectKeyFromObject(obj)] = what
+}
+
+// resume returns what the object waits for, if that is still what it asks for.
+func (w *waits) resume(obj *kustomizev1.Kustomization, src *meta.Artifact) (waiting, bool) {
+	w.mu.Lock()
+	what, ok := w.of[client.ObjectKeyFromObject(obj)]
+	w.mu.Unlock()
+	if ok && what.uid == obj.UID && what.generation == obj.Generation && obj.Status.WaitingSince != nil &&
+		what.src.Digest == src.Digest && what.src.Revision == src.Revision &&
+		what.requested == obj.Annotations[meta.ReconcileRequestAnnotation] {
+		return what, true
+	}
+	w.drop(obj)
+	return waiting{}, false
+}
+
+// drop forgets what the object waits for.
+func (w *waits) drop(obj *kustomizev1.Kustomization) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.of, client.ObjectKeyFromObject(obj))
+}
