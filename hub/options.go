@@ -27,6 +27,9 @@ type options struct {
 	store       artifact.StoreOptions
 	storageAddr string
 
+	concurrent         int
+	minRetry, maxRetry time.Duration
+
 	memberLease   time.Duration
 	reassignAfter time.Duration
 }
@@ -37,6 +40,9 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.store.AdvertisedAddr, "storage-adv-addr", "", "host and port at which agents reach the artifacts (required)")
 	flags.DurationVar(&o.store.RetentionTTL, "artifact-retention-ttl", time.Minute, "time for which a replaced artifact is kept")
 	flags.IntVar(&o.store.RetentionRecords, "artifact-retention-records", 2, "artifacts kept of each source at most, the current one included")
+	flags.IntVar(&o.concurrent, "concurrent", 2, "objects of one kind that are reconciled at once")
+	flags.DurationVar(&o.minRetry, "min-retry-delay", 750*time.Millisecond, "time until a source that failed once is tried again")
+	flags.DurationVar(&o.maxRetry, "max-retry-delay", 15*time.Minute, "time until a source that goes on failing is tried again")
 	flags.DurationVar(&o.memberLease, "member-lease-duration", 15*time.Second, "time after which a silent agent counts as gone")
 	flags.DurationVar(&o.reassignAfter, "reassign-after", 30*time.Second, "time after which the clusters of an agent that is gone are given to others")
 }

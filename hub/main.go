@@ -1,0 +1,38 @@
+// Command hub keeps the sources' artifacts and decides which agent acts for
+// which target cluster.
+package main
+
+import (
+	"context"
+
+	"github.com/headwater-dev/headwater/hub/fleet"
+	"github.com/headwater-dev/headwater/hub/placement"
+	"github.com/headwater-dev/headwater/hub/source"
+	"github.com/headwater-dev/headwater/hub/source/git"
+	"github.com/headwater-dev/headwater/internal/app"
+	"github.com/headwater-dev/headwater/internal/artifact"
+)
+
+func main() {
+	var o options
+	app.Run(app.Program{
+		Name:           "hub",
+		About:          "The hub fetches the sources, keeps and serves their artifacts, knows the fleet of\ntarget clusters, and decides which agent acts for which of them.",
+		Scheme:         scheme(),
+		LeaderElection: true,
+		Flags:          o.bind,
+		Cache:          o.cache,
+		Setup: func(_ context.Context, a *app.App) error {
+			store, err := artifact.NewStore(o.store)
+			if err != nil {
+				return err
+			}
+			return a.Add(
+				&artifact.Server{Store: store, Addr: o.storageAddr},
+				&git.Controller{Store: store, Events: a.Events, Pace: source.Pace{Concurrent: o.concurrent, MinRetryDelay: o.minRetry, MaxRetryDelay: o.maxRetry}},
+				&fleet.Reconciler{Namespace: a.Options.Namespace},
+				&placement.Reconciler{Namespace: a.Options.Namespace, Events: a.Events, MemberLease: o.memberLease, ReassignAfter: o.reassignAfter},
+			)
+		},
+	})
+}
