@@ -185,16 +185,17 @@ func configFor(t *testing.T, kubeconfig []byte) *rest.Config {
 }
 
 // newNamespace returns a new namespace in which pods can be made.
-func newNamespace(t *testing.T, name string) string {
+func newNamespace(t *testing.T, prefix string) string {
 	t.Helper()
 	kube := adminClient(t)
-	if err := kube.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: prefix + "-"}}
+	if err := kube.Create(t.Context(), namespace); err != nil {
 		t.Fatal(err)
 	}
 	NewWithT(t).Eventually(func() error {
-		return kube.Get(t.Context(), client.ObjectKey{Namespace: name, Name: "default"}, &corev1.ServiceAccount{})
+		return kube.Get(t.Context(), client.ObjectKey{Namespace: namespace.Name, Name: "default"}, &corev1.ServiceAccount{})
 	}).WithTimeout(eventually).Should(Succeed())
-	return name
+	return namespace.Name
 }
 
 func newDeployment(namespace, name string, annotations map[string]string) *appsv1.Deployment {

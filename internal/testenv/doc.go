@@ -25,5 +25,6 @@
 // a test easier, and never fakes an API server: what passes here has met the
 // real one.
 //
-// Only the functions that take a testing.TB are for tests alone.
+// Only the functions that take a testing.TB are for tests alone. It runs on
+// Linux: the parent-death signal and /proc have no like elsewhere.
 package testenv

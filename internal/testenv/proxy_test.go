@@ -343,6 +343,14 @@ func newProxy(t *testing.T) (*Proxy, []byte) {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Stop)
+	admin, after := adminClient(t), context.WithoutCancel(t.Context())
+	t.Cleanup(func() {
+		for _, kind := range []client.Object{&corev1.ConfigMap{}, &coordinationv1.Lease{}} {
+			if err := admin.DeleteAllOf(after, kind, client.InNamespace("proxied")); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	token, err := c.Token(t.Context(), "proxied", "agent", time.Hour)
 	if err != nil {
 		t.Fatal(err)
