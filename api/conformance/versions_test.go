@@ -288,7 +288,7 @@ func remove(t *testing.T, c client.Client, u *unstructured.Unstructured) {
 
 func fieldsOf(g *WithT, entry metav1.ManagedFieldsEntry) any {
 	var fields any
-	g.Expect(json.Unmarshal(entry.FieldsV1.Raw, &fields)).To(Succeed())
+	g.Expect(json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields)).To(Succeed())
 	return fields
 }
 
