@@ -58,8 +58,8 @@ type Member struct {
 	lease *coordinationv1.Lease
 	// joined says that this process has held the Lease once.
 	joined bool
-	// rivals watches the Lease while another process holds it.
-	rivals Tracker
+	// rival watches the Lease while another process holds it.
+	rival Tracker
 }
 
 // AddToManager sets the defaults and starts the member with the manager.
@@ -143,10 +143,7 @@ func (m *Member) look(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("read the membership Lease of %s: %w", m.Name, err)
 	}
-	now := m.Clock.Now()
-	m.rivals.Observe(&found, now)
-	state, _ := m.rivals.lease(m.Name, m.Duration).State(now, m.Duration)
-	if m.joined && holder(&found) != m.ID && state == shard.Alive {
+	if m.joined && holder(&found) != m.ID && m.alive(&found) {
 		if held {
 			log.FromContext(ctx).Info("another process has joined under the name of this agent", "agent", m.Name, "process", holder(&found))
 		}
@@ -154,6 +151,20 @@ func (m *Member) look(ctx context.Context) error {
 	}
 	m.lease = &found
 	return nil
+}
+
+// alive says whether the holder of the Lease, as this process has watched it,
+// renews it.
+func (m *Member) alive(lease *coordinationv1.Lease) bool {
+	now := m.Clock.Now()
+	m.rival.Duration = m.Duration
+	m.rival.Sync([]coordinationv1.Lease{*lease}, now)
+	for _, agent := range m.rival.Agents() {
+		if state, _ := agent.Lease.State(now, 0); state == shard.Alive {
+			return true
+		}
+	}
+	return false
 }
 
 // write renews the Lease for the holder, or releases it when that is empty.

@@ -28,9 +28,12 @@ type Agent struct {
 	Lease shard.Lease
 }
 
-// Tracker remembers when it last saw each agent's Lease change. The zero value
-// is ready for use, and its methods may be called concurrently.
+// Tracker remembers when it last saw each agent's Lease change. Its methods may
+// be called concurrently.
 type Tracker struct {
+	// Duration for which a renewal counts.
+	Duration time.Duration
+
 	mu   sync.Mutex
 	seen map[string]sighting
 }
@@ -45,16 +48,12 @@ type sighting struct {
 }
 
 // Observe notes a Lease at the given time. It says whether there is more news
-// than a renewal: a new agent or process, a release, other labels. What is not
-// an agent's Lease is ignored.
+// than that an agent which is alive goes on living. What is not an agent's
+// Lease is ignored.
 func (t *Tracker) Observe(lease *coordinationv1.Lease, now time.Time) bool {
-	name, ok := strings.CutPrefix(lease.Name, leasePrefix)
-	if !ok || name == "" {
+	name, next := t.sight(lease, now)
+	if name == "" {
 		return false
-	}
-	next := sighting{uid: lease.UID, holder: holder(lease), labels: agentLabels(lease.Labels), since: now}
-	if lease.Spec.RenewTime != nil {
-		next.renewed = lease.Spec.RenewTime.Time
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -66,38 +65,52 @@ func (t *Tracker) Observe(lease *coordinationv1.Lease, now time.Time) bool {
 		next.since = last.since
 	}
 	t.seen[name] = next
-	return !known || last.uid != next.uid || last.holder != next.holder || !maps.Equal(last.labels, next.labels)
+	was, _ := t.lease(last).State(now, 0)
+	is, _ := t.lease(next).State(now, 0)
+	return !known || last.uid != next.uid || last.holder != next.holder || was != is || !maps.Equal(last.labels, next.labels)
 }
 
-// Forget drops an agent whose Lease was deleted: it is gone for good.
-func (t *Tracker) Forget(lease *coordinationv1.Lease) {
+// Sync observes all the Leases that exist. Agents without one are gone for
+// good.
+func (t *Tracker) Sync(leases []coordinationv1.Lease, now time.Time) {
+	exist := map[string]bool{}
+	for i := range leases {
+		t.Observe(&leases[i], now)
+		exist[strings.TrimPrefix(leases[i].Name, leasePrefix)] = true
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.seen, strings.TrimPrefix(lease.Name, leasePrefix))
+	maps.DeleteFunc(t.seen, func(name string, _ sighting) bool { return !exist[name] })
 }
 
-// Agents are the agents whose Leases exist, by name. A renewal counts for the
-// duration.
-func (t *Tracker) Agents(duration time.Duration) []Agent {
+// Agents are the agents whose Leases exist, by name.
+func (t *Tracker) Agents() []Agent {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	agents := make([]Agent, 0, len(t.seen))
 	for name, s := range t.seen {
-		agents = append(agents, Agent{Name: name, Labels: s.labels, Lease: s.lease(duration)})
+		agents = append(agents, Agent{Name: name, Labels: s.labels, Lease: t.lease(s)})
 	}
 	slices.SortFunc(agents, func(a, b Agent) int { return cmp.Compare(a.Name, b.Name) })
 	return agents
 }
 
-// lease is the membership of one agent.
-func (t *Tracker) lease(name string, duration time.Duration) shard.Lease {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.seen[name].lease(duration)
+// sight is what there is to see of a Lease; the name is empty where it is not
+// an agent's.
+func (t *Tracker) sight(lease *coordinationv1.Lease, now time.Time) (string, sighting) {
+	name, ok := strings.CutPrefix(lease.Name, leasePrefix)
+	if !ok {
+		return "", sighting{}
+	}
+	s := sighting{uid: lease.UID, holder: holder(lease), labels: agentLabels(lease.Labels), since: now}
+	if lease.Spec.RenewTime != nil {
+		s.renewed = lease.Spec.RenewTime.Time
+	}
+	return name, s
 }
 
-func (s sighting) lease(duration time.Duration) shard.Lease {
-	return shard.Lease{Holder: s.holder, Duration: duration, Seen: s.since}
+func (t *Tracker) lease(s sighting) shard.Lease {
+	return shard.Lease{Holder: s.holder, Duration: t.Duration, Seen: s.since}
 }
 
 func agentLabels(labels map[string]string) map[string]string {

@@ -31,45 +31,50 @@ func TestTrackerCountsFromWhatItSaw(t *testing.T) {
 	g := NewWithT(t)
 	here := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 	there := here.Add(-9 * time.Hour) // the agent's clock is wrong, and does not matter
-	state := func(tracker *Tracker, at time.Duration) shard.LeaseState {
-		state, _ := tracker.Agents(15 * time.Second)[0].Lease.State(here.Add(at), 30*time.Second)
+	tracker := Tracker{Duration: 15 * time.Second}
+	state := func(at time.Duration) shard.LeaseState {
+		state, _ := tracker.Agents()[0].Lease.State(here.Add(at), 30*time.Second)
 		return state
 	}
-	var tracker Tracker
 	g.Expect(tracker.Observe(lease("u", "agent-0_a", there), here)).To(BeTrue())
-	g.Expect(tracker.Agents(15 * time.Second)).To(HaveLen(1))
-	g.Expect(tracker.Agents(15 * time.Second)[0].Name).To(Equal("agent-0"))
-	g.Expect(tracker.Agents(15 * time.Second)[0].Labels).To(Equal(map[string]string{"zone": "eu"}))
+	g.Expect(tracker.Agents()).To(HaveLen(1))
+	g.Expect(tracker.Agents()[0].Name).To(Equal("agent-0"))
+	g.Expect(tracker.Agents()[0].Labels).To(Equal(map[string]string{"zone": "eu"}))
 
 	// Seen again unchanged: its time runs.
 	g.Expect(tracker.Observe(lease("u", "agent-0_a", there), here.Add(10*time.Second))).To(BeFalse())
-	g.Expect(state(&tracker, 14*time.Second)).To(Equal(shard.Alive))
-	g.Expect(state(&tracker, 15*time.Second)).To(Equal(shard.Expired))
+	g.Expect(state(14 * time.Second)).To(Equal(shard.Alive))
+	g.Expect(state(15 * time.Second)).To(Equal(shard.Expired))
 
 	// A renewal is no news, but counts.
 	g.Expect(tracker.Observe(lease("u", "agent-0_a", there.Add(time.Second)), here.Add(10*time.Second))).To(BeFalse())
-	g.Expect(state(&tracker, 24*time.Second)).To(Equal(shard.Alive))
-	g.Expect(state(&tracker, 40*time.Second)).To(Equal(shard.Gone))
+	g.Expect(state(24 * time.Second)).To(Equal(shard.Alive))
+	g.Expect(state(40 * time.Second)).To(Equal(shard.Gone))
 
 	// A release, a new process and a new Lease are news.
 	g.Expect(tracker.Observe(lease("u", "", there.Add(2*time.Second)), here.Add(41*time.Second))).To(BeTrue())
-	g.Expect(state(&tracker, 42*time.Second)).To(Equal(shard.Released))
+	g.Expect(state(42 * time.Second)).To(Equal(shard.Released))
 	g.Expect(tracker.Observe(lease("u", "agent-0_b", there.Add(2*time.Second)), here.Add(43*time.Second))).To(BeTrue())
-	g.Expect(state(&tracker, 44*time.Second)).To(Equal(shard.Alive))
+	g.Expect(state(44 * time.Second)).To(Equal(shard.Alive))
 	g.Expect(tracker.Observe(lease("v", "agent-0_b", there.Add(2*time.Second)), here.Add(60*time.Second))).To(BeTrue())
-	g.Expect(state(&tracker, 61*time.Second)).To(Equal(shard.Alive))
+	g.Expect(state(61 * time.Second)).To(Equal(shard.Alive))
 
-	tracker.Forget(lease("v", "", there))
-	g.Expect(tracker.Agents(15 * time.Second)).To(BeEmpty())
+	// An agent that was taken for dead and goes on renewing is news.
+	g.Expect(tracker.Observe(lease("v", "agent-0_b", there.Add(3*time.Second)), here.Add(90*time.Second))).To(BeTrue())
+	g.Expect(tracker.Observe(lease("v", "agent-0_b", there.Add(4*time.Second)), here.Add(95*time.Second))).To(BeFalse())
+
+	// Without a Lease, it is no agent.
+	tracker.Sync(nil, here)
+	g.Expect(tracker.Agents()).To(BeEmpty())
 }
 
 func TestTrackerIgnoresOtherLeases(t *testing.T) {
 	g := NewWithT(t)
-	var tracker Tracker
+	tracker := Tracker{Duration: 15 * time.Second}
 	for _, name := range []string{"headwater-hub-leader-election", "headwater-agent-"} {
 		other := lease("u", "x", time.Time{})
 		other.Name = name
 		g.Expect(tracker.Observe(other, time.Time{})).To(BeFalse())
 	}
-	g.Expect(tracker.Agents(15 * time.Second)).To(BeEmpty())
+	g.Expect(tracker.Agents()).To(BeEmpty())
 }

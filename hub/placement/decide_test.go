@@ -1,0 +1,205 @@
+package placement
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+	"github.com/headwater-dev/headwater/shard"
+)
+
+// cluster is a RemoteCluster for a Secret, with a record if an agent is named.
+func cluster(name, secret, agent string, epoch int64) fleetv1.RemoteCluster {
+	c := fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: name, Generation: 3}}
+	c.Spec.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: secret}}
+	if epoch > 0 {
+		c.Status.Assignments = []fleetv1.Assignment{{Agent: agent, Epoch: epoch}}
+	}
+	return c
+}
+
+func live(names ...string) []shard.Agent {
+	var agents []shard.Agent
+	for _, name := range names {
+		agents = append(agents, shard.Agent{Name: name, Labels: map[string]string{"name": name}})
+	}
+	return agents
+}
+
+func TestDecideOneCluster(t *testing.T) {
+	selecting := func(c fleetv1.RemoteCluster, agent string) fleetv1.RemoteCluster {
+		c.Spec.AgentSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"name": agent}}
+		return c
+	}
+	pinned := func(c fleetv1.RemoteCluster, agent string) fleetv1.RemoteCluster {
+		c.Labels = map[string]string{"fleet.headwater.dev/pin": agent}
+		return c
+	}
+	invalid := cluster("prod", "prod", "", 0)
+	invalid.Spec.AgentSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "zone", Operator: "Near"}}}
+	pull := fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: "edge"}}
+	pull.Spec.Mode = fleetv1.PullMode
+	foreign := fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: "hub"}}
+	foreign.Spec.Mode = fleetv1.HubMode
+
+	for name, tc := range map[string]struct {
+		agents  []shard.Agent
+		cluster fleetv1.RemoteCluster
+		want    []fleetv1.Assignment
+		status  string
+		reason  string
+		message string
+		unowned int
+	}{
+		"the first owner":    {live("a"), cluster("prod", "prod", "", 0), []fleetv1.Assignment{{Agent: "a", Epoch: 1}}, "True", "Assigned", "owned by a", 0},
+		"an owner is kept":   {live("a", "b"), cluster("prod", "prod", "b", 4), []fleetv1.Assignment{{Agent: "b", Epoch: 4}}, "True", "Assigned", "owned by b", 0},
+		"an owner is gone":   {live("a"), cluster("prod", "prod", "b", 4), []fleetv1.Assignment{{Agent: "a", Epoch: 5}}, "True", "Assigned", "owned by a", 0},
+		"an owner is away":   {[]shard.Agent{{Name: "b", Away: true}, {Name: "a"}}, cluster("prod", "prod", "b", 4), []fleetv1.Assignment{{Agent: "b", Epoch: 4}}, "True", "Assigned", "owned by b", 0},
+		"no agent":           {nil, cluster("prod", "prod", "", 0), nil, "False", "NoAgent", "no live agent: none renews its Lease in namespace flux-system", 1},
+		"no agent left":      {nil, cluster("prod", "prod", "b", 4), []fleetv1.Assignment{{Agent: "b", Epoch: 4}}, "False", "NoAgent", "no live agent: none renews its Lease in namespace flux-system; the last one was b", 1},
+		"none matches":       {live("a"), selecting(cluster("prod", "prod", "", 0), "z"), nil, "False", "NoAgent", "no live agent matches spec.agentSelector name=z", 1},
+		"none matches now":   {live("a"), selecting(cluster("prod", "prod", "a", 4), "z"), []fleetv1.Assignment{{Epoch: 5}}, "False", "NoAgent", "no live agent matches spec.agentSelector name=z", 1},
+		"one matches again":  {live("a", "z"), selecting(cluster("prod", "prod", "", 5), "z"), []fleetv1.Assignment{{Agent: "z", Epoch: 6}}, "True", "Assigned", "owned by z", 0},
+		"pinned":             {live("a", "b"), pinned(cluster("prod", "prod", "a", 1), "b"), []fleetv1.Assignment{{Agent: "b", Epoch: 2}}, "True", "Assigned", "owned by b", 0},
+		"pinned to nobody":   {live("a"), pinned(cluster("prod", "prod", "a", 1), "x"), []fleetv1.Assignment{{Agent: "a", Epoch: 1}}, "True", "Assigned", "owned by a; the pin to x has no effect: there is no such live agent, or spec.agentSelector does not match it", 0},
+		"a bad selector":     {live("a"), invalid, nil, "False", "NoAgent", `no live agent may act for the cluster: spec.agentSelector: "Near" is not a valid label selector operator`, 1},
+		"pull is not served": {live("a"), pull, nil, "False", "NoAgent", "no live agent may act for the cluster: spec.mode is Pull, and agents inside of clusters are not served by this version", 1},
+		"somebody's own hub": {live("a"), foreign, nil, "False", "NotTheHub", "spec.mode Hub is for the RemoteCluster flux-system/hub alone", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			now := metav1.NewTime(time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC))
+			w := world{system: "flux-system", agents: tc.agents, clusters: []fleetv1.RemoteCluster{tc.cluster}, now: now}
+			d := decide(w)
+			g.Expect(d.unowned).To(Equal(tc.unowned))
+			g.Expect(d.records).To(HaveLen(1))
+			status := d.records[0].status
+			g.Expect(status.Assignments).To(Equal(tc.want))
+			g.Expect(status.ObservedGeneration).To(Equal(tc.cluster.Generation))
+			g.Expect(status.Conditions).To(Equal([]metav1.Condition{{
+				Type: "Assigned", Status: metav1.ConditionStatus(tc.status), Reason: tc.reason, Message: tc.message,
+				ObservedGeneration: tc.cluster.Generation, LastTransitionTime: now,
+			}}))
+
+			// Written, it is right: a second run finds nothing to do, whenever.
+			w.clusters[0].Status = status
+			w.now = metav1.NewTime(now.Add(time.Hour))
+			g.Expect(decide(w).records).To(BeEmpty())
+		})
+	}
+}
+
+func TestDecideHub(t *testing.T) {
+	g := NewWithT(t)
+	hub := fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: "flux-system", Name: "hub"}}
+	hub.Spec.Mode = fleetv1.HubMode
+	w := world{system: "flux-system", agents: live("a", "b"), clusters: []fleetv1.RemoteCluster{hub}}
+	for i := range 100 {
+		name := types.NamespacedName{Namespace: "apps", Name: string(rune('a'+i%26)) + string(rune('a'+i/26))}
+		w.objects = append(w.objects, object{name: name, key: shard.KeyFor(name.Namespace, name.Name, nil)})
+	}
+	d := decide(w)
+	g.Expect(d.records).To(HaveLen(1))
+	status := d.records[0].status
+	g.Expect(status.Objects).To(BeEquivalentTo(100))
+	g.Expect(status.Assignments).To(HaveLen(16))
+	owned := map[string]int{}
+	for i, assignment := range status.Assignments {
+		g.Expect(assignment.Partition).To(BeEquivalentTo(i))
+		g.Expect(assignment.Epoch).To(BeEquivalentTo(1))
+		owned[assignment.Agent]++
+	}
+	g.Expect(owned).To(HaveLen(2))
+	g.Expect(status.Agent).To(Equal(status.Assignments[0].Agent))
+	g.Expect(status.Conditions[0].Message).To(Equal("owned by a, b"))
+	w.clusters[0].Status = status
+	g.Expect(decide(w).records).To(BeEmpty())
+}
+
+func TestDecideDuplicates(t *testing.T) {
+	g := NewWithT(t)
+	ours, mine := cluster("prod", "prod", "b", 7), cluster("mine", "prod", "", 0)
+	ours.Labels = map[string]string{"fleet.headwater.dev/managed": "true"}
+	w := world{system: "flux-system", agents: live("a", "b"), clusters: []fleetv1.RemoteCluster{ours, mine}}
+	d := decide(w)
+	g.Expect(d.records).To(HaveLen(2))
+	g.Expect(d.records[0].status.Assignments).To(BeEmpty(), "the hub's own gives way")
+	g.Expect(d.records[0].status.Conditions[0].Reason).To(Equal("DuplicateTarget"))
+	g.Expect(d.records[1].status.Assignments).To(Equal([]fleetv1.Assignment{{Agent: "b", Epoch: 7}}), "to the user's, which takes the record over")
+	g.Expect(d.records[1].moves).To(BeEmpty())
+
+	w.clusters[0].Status, w.clusters[1].Status = d.records[0].status, d.records[1].status
+	g.Expect(decide(w).records).To(BeEmpty())
+}
+
+func TestPinOfObjects(t *testing.T) {
+	g := NewWithT(t)
+	key := shard.KeyFor("apps", "", &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "prod"}})
+	pinned := func(name, pin string) object {
+		return object{name: types.NamespacedName{Namespace: "apps", Name: name}, key: key, pin: pin}
+	}
+	w := world{system: "flux-system", agents: live("a", "b", "c"), clusters: []fleetv1.RemoteCluster{cluster("prod", "prod", "a", 1)}}
+	w.objects = []object{pinned("two", "c"), pinned("one", "b"), pinned("none", "")}
+	d := decide(w)
+	g.Expect(d.owners[key]).To(Equal("b"), "the first by name decides")
+	g.Expect(d.records[0].status.Objects).To(BeEquivalentTo(3))
+
+	w.clusters[0].Labels = map[string]string{"fleet.headwater.dev/pin": "c"}
+	g.Expect(decide(w).owners[key]).To(Equal("c"), "the cluster's own pin goes first")
+}
+
+func TestMoveEvents(t *testing.T) {
+	g := NewWithT(t)
+	prod := shard.Key{Namespace: "apps", Name: "prod", DataKey: "value"}
+	events := func(moves ...shard.Move) []reconcile.Event { return moveEvents(moves) }
+	one := func(severity, message string) []reconcile.Event {
+		return []reconcile.Event{{Severity: severity, Reason: "Moved", Message: message}}
+	}
+	g.Expect(events()).To(BeEmpty())
+	g.Expect(events(shard.Move{Key: prod, To: "a", Reason: "Placed"})).To(Equal(one("info", "given to a")))
+	g.Expect(events(shard.Move{Key: prod, From: "a", To: "b", Reason: "OwnerGone"})).To(Equal(one("info", "moved from a to b: a is gone")))
+	g.Expect(events(shard.Move{Key: prod, From: "a", To: "b", Reason: "Balanced"})).To(Equal(one("info", "moved from a to b: b has less to do than its share")))
+	g.Expect(events(shard.Move{Key: prod, From: "a", To: "b", Reason: "Overloaded"})).To(Equal(one("info", "moved from a to b: a has more to do than its share")))
+	g.Expect(events(shard.Move{Key: prod, From: "a", To: "b", Reason: "Pinned"})).To(Equal(one("info", "moved from a to b: it is pinned to b")))
+	g.Expect(events(shard.Move{Key: prod, From: "a", Reason: "NotAllowed"})).To(Equal(one("error", "taken from a: spec.agentSelector does not match a")))
+	g.Expect(events(
+		shard.Move{Key: shard.HubKey(1), From: "a", To: "b", Reason: "OwnerGone"},
+		shard.Move{Key: shard.HubKey(4), From: "a", To: "c", Reason: "OwnerGone"},
+		shard.Move{Key: shard.HubKey(9), From: "a", To: "b", Reason: "OwnerGone"},
+	)).To(Equal(append(
+		one("info", "partitions 1, 9: moved from a to b: a is gone"),
+		one("info", "partitions 4: moved from a to c: a is gone")...)))
+}
+
+func TestStrip(t *testing.T) {
+	g := NewWithT(t)
+	k := &kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "apps", Name: "shop", UID: "u", ResourceVersion: "7", Labels: map[string]string{"fleet.headwater.dev/agent": "a"},
+		Annotations:   map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "long"},
+		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "x"}},
+	}}
+	k.Spec.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "prod"}}
+	k.Spec.Suspend, k.Spec.Path = true, "./apps"
+	k.Status.LastAppliedRevision = "main@sha1:x"
+	want := objectOf(k)
+
+	stripped, err := Strip(k)
+	g.Expect(err).NotTo(HaveOccurred())
+	got := stripped.(*kustomizev1.Kustomization)
+	g.Expect(objectOf(got)).To(Equal(want))
+	g.Expect(got.Spec.Suspend).To(BeTrue())
+	g.Expect(got.Annotations).To(BeEmpty())
+	g.Expect(got.ManagedFields).To(BeEmpty())
+	g.Expect(got.Spec.Path).To(BeEmpty())
+	g.Expect(got.Status.LastAppliedRevision).To(BeEmpty())
+
+	other := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Name: "prod"}}
+	g.Expect(Strip(other)).To(BeIdenticalTo(other))
+}
