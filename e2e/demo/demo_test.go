@@ -88,9 +88,15 @@ func TestScreen(t *testing.T) {
 		var out buffer
 		s := &screen{out: &out, started: time.Now()}
 		s.Show([]string{"HEAD", "one  1", "two  2"})
-		s.Show([]string{"HEAD", "one  1", "two  3"})
+		s.Show([]string{"HEAD", "one      1", "two      3"})
 		g.Expect(string(out)).To(MatchRegexp(`^ +0\.0s    one 1\n +0\.0s    two 2\n +0\.0s    two 3\n$`))
 	})
+}
+
+func TestShort(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(short("stored 'main@sha1:8cd555f0123456789abc', really")).To(Equal("stored 'main@8cd555f', really"))
+	g.Expect(short("")).To(Equal("-"))
 }
 
 func TestSetLine(t *testing.T) {

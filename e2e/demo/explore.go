@@ -48,7 +48,7 @@ It all stays up until Ctrl-C. To explore:
   kubectl get events --sort-by=.lastTimestamp
   kubectl --context prod-eu get deploy,pods,cm,storefronts,leases -A
   kubectl --context prod-eu scale deploy shop --replicas=5   # and see it put back
-  git clone %s /tmp/fleet   # change something under it and push
+  git clone %s   # change something under it and push
 `, path, clone), nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -64,12 +65,15 @@ func (s *screen) Show(lines []string) {
 		s.draw(lines)
 		return
 	}
-	for i, line := range lines {
-		if i > 0 && (i >= len(s.table) || s.table[i] != line) {
-			fmt.Fprintf(s.out, "%6.1fs    %s\n", time.Since(s.started).Seconds(), strings.Join(strings.Fields(line), " "))
+	rows := []string{lines[0]}
+	for _, line := range lines[1:] {
+		row := strings.Join(strings.Fields(line), " ") // columns get wider and narrower
+		if !slices.Contains(s.table, row) {
+			fmt.Fprintf(s.out, "%6.1fs    %s\n", time.Since(s.started).Seconds(), row)
 		}
+		rows = append(rows, row)
 	}
-	s.table = lines
+	s.table = rows
 }
 
 // erase takes the table off the terminal.

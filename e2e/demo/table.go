@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -106,21 +107,12 @@ func message(conditions []metav1.Condition, kind string) string {
 	if condition == nil {
 		return "-"
 	}
-	words := strings.Fields(condition.Message)
-	for i, word := range words {
-		words[i] = short(word)
-	}
-	return strings.Join(words, " ")
+	return short(strings.Join(strings.Fields(condition.Message), " "))
 }
 
-// short cuts the commit in a revision such as main@sha1:<commit> to 7 digits.
-func short(revision string) string {
-	const digits = 7
-	name, commit, found := strings.Cut(revision, "@sha1:")
-	if !found {
-		return orDash(revision)
-	}
-	return name + "@" + commit[:min(digits, len(commit))]
+// short cuts the commits in revisions such as main@sha1:<commit> to 7 digits.
+func short(text string) string {
+	return orDash(regexp.MustCompile(`@sha1:([0-9a-f]{7})[0-9a-f]*`).ReplaceAllString(text, "@$1"))
 }
 
 func orDash(text string) string {

@@ -45,6 +45,11 @@ type Process struct {
 
 // New installs the product on the control plane. Nothing of it runs yet.
 func New(ctx context.Context, control *testenv.ControlPlane, options Options) (*Stack, error) {
+	for _, binary := range []string{options.HubBinary, options.AgentBinary} {
+		if _, err := os.Stat(binary); err != nil {
+			return nil, fmt.Errorf("%w: run make build", err)
+		}
+	}
 	types, err := Scheme()
 	if err != nil {
 		return nil, err
