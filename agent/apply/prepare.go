@@ -16,8 +16,8 @@ import (
 var serverMetadata = []string{"creationTimestamp", "deletionTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"}
 
 // Prepare brings the objects into the form in which they are applied: without
-// what only the server sets, with the data of Secrets in one place, and without
-// a namespace where the kind has none. It changes the objects, and fails on
+// what only the server sets, with the data of Secrets in one place and the
+// protocols of ports spelled out, and without a namespace where the kind has none. It changes the objects, and fails on
 // those that cannot be applied at all: of a kind that neither the cluster nor
 // the set defines, without a namespace, or given twice.
 func (a *Applier) Prepare(objects []*unstructured.Unstructured) error {
@@ -31,6 +31,7 @@ func (a *Applier) Prepare(objects []*unstructured.Unstructured) error {
 		for _, field := range serverMetadata {
 			unstructured.RemoveNestedField(obj.Object, "metadata", field)
 		}
+		spellOutProtocols(obj)
 		if err := errors.Join(mergeStringData(obj), setScope(obj, scopes)); err != nil {
 			errs = append(errs, err)
 			continue

@@ -27,6 +27,7 @@ var supportedFields = []string{
 	"wait",
 	"healthChecks",
 	"targetNamespace",
+	"postBuild.substituteStrategy=" + kustomizev1.SubstituteStrategyWithVariables,
 }
 
 // unsupported stalls an object that asks for something that is not implemented.

@@ -1,0 +1,123 @@
+package kustomize
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
+)
+
+// remote makes a target that is reached by a kubeconfig Secret. It is the same
+// API server, under another name and other credentials.
+func (e *env) remote(name, agent string) {
+	e.t.Helper()
+	data, err := shared.ControlPlane(e.t).ServiceAccount(e.t.Context(), e.namespace, name, []rbacv1.PolicyRule{
+		{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}},
+		{NonResourceURLs: []string{"*"}, Verbs: []string{"get"}},
+	})
+	e.Expect(err).NotTo(HaveOccurred())
+	e.Expect(e.hub.Create(e.t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: name}, Data: map[string][]byte{"value": data},
+	})).To(Succeed())
+	record := &fleetv1.RemoteCluster{
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: name},
+		Spec:       fleetv1.RemoteClusterSpec{KubeConfig: at(name)},
+	}
+	e.Expect(e.hub.Create(e.t.Context(), record)).To(Succeed())
+	record.Status.Assignments = []fleetv1.Assignment{{Agent: agent, Epoch: 1}}
+	e.Expect(e.hub.Status().Update(e.t.Context(), record)).To(Succeed())
+}
+
+func at(secret string) *meta.KubeConfigReference {
+	return &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: secret}}
+}
+
+func TestObjectsFollowTheTarget(t *testing.T) {
+	e := newEnv(t)
+	e.remote("prod", "agent-0")
+	e.push("repo", "1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = at("prod") })
+	e.start()
+	e.becomes("web", "True")
+	e.Expect(e.get("web").Status.Target).To(Equal(e.namespace + "/prod/value"))
+	first := e.object("v1", "ConfigMap", "one")
+
+	e.edit("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = nil })
+	e.Eventually(func() string { return e.get("web").Status.Target }, "20s").Should(HavePrefix("hub/"))
+	e.becomes("web", "True")
+	e.Expect(e.object("v1", "ConfigMap", "one").GetUID()).NotTo(Equal(first.GetUID()), "pruned there, and made here")
+	e.published("ConfigMap/" + e.namespace + "/one deleted")
+}
+
+func TestObjectsAtATargetOfAnotherAgentAreNotForgotten(t *testing.T) {
+	e := newEnv(t)
+	e.remote("prod", "agent-1")
+	e.push("repo", "1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web")
+	applied := e.get("web")
+	applied.Status.Target = e.namespace + "/prod/value"
+	applied.Status.Inventory = &kustomizev1.ResourceInventory{Entries: []kustomizev1.ResourceRef{{ID: e.namespace + "_old__ConfigMap", Version: "v1"}}}
+	e.Expect(e.hub.Status().Update(t.Context(), applied)).To(Succeed())
+	e.start()
+	e.becomes("web", "False PruneFailed: spec.kubeConfig has changed, but what was applied before is still at NS/prod/value, which another agent owns")
+	e.Expect(e.inventory("web")).To(Equal([]string{"NS_old__ConfigMap"}))
+
+	e.edit("web", func(obj *kustomizev1.Kustomization) { obj.Spec.Prune = false })
+	e.becomes("web", "True")
+	e.Expect(e.inventory("web")).To(Equal([]string{"NS_one__ConfigMap"}))
+}
+
+func TestDeletionWithoutTheKubeconfig(t *testing.T) {
+	e := newEnv(t)
+	e.remote("prod", "agent-0")
+	e.push("repo", "1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = at("prod") })
+	stop := e.start()
+	e.becomes("web", "True")
+	stop()
+	e.Expect(e.hub.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "prod"}})).To(Succeed())
+	obj := e.get("web")
+	e.Expect(e.hub.Delete(t.Context(), obj)).To(Succeed())
+	e.start()
+	event := e.published("unable to prune objects")
+	e.Expect(event).To(HavePrefix("Warning PruneFailed unable to prune objects: "))
+	e.Expect(event).To(ContainSubstring("ConfigMap/NS/one"))
+	e.Eventually(func() error {
+		return e.hub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj)
+	}, "20s").Should(MatchError(ContainSubstring("not found")))
+}
+
+func TestDeletionWaitsForAnUnreachableTarget(t *testing.T) {
+	e := newEnv(t)
+	e.remote("prod", "agent-0")
+	e.push("repo", "1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = at("prod") })
+	stop := e.start()
+	e.becomes("web", "True")
+	stop()
+	secret := &corev1.Secret{}
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "prod"}, secret)).To(Succeed())
+	whole := secret.Data["value"]
+	secret.Data["value"] = []byte(strings.Replace(string(whole), shared.ControlPlane(t).URL, "https://127.0.0.1:1", 1))
+	e.Expect(e.hub.Update(t.Context(), secret)).To(Succeed())
+	obj := e.get("web")
+	e.Expect(e.hub.Delete(t.Context(), obj)).To(Succeed())
+	e.start()
+	e.becomes("web", "False TargetUnreachable")
+	e.Expect(e.inventory("web")).To(Equal([]string{"NS_one__ConfigMap"}))
+
+	secret.Data["value"] = whole
+	e.Expect(e.hub.Update(t.Context(), secret)).To(Succeed())
+	e.Eventually(func() error {
+		return e.hub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj)
+	}, "30s").Should(MatchError(ContainSubstring("not found")))
+	e.Expect(e.object("v1", "ConfigMap", "one")).To(BeNil())
+}

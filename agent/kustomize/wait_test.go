@@ -1,0 +1,172 @@
+package kustomize
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
+)
+
+const deployment = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: NS}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: example.com/web}]}
+`
+
+func waits5m(obj *kustomizev1.Kustomization) {
+	obj.Spec.Wait = true
+	obj.Spec.Timeout = duration(5 * time.Minute)
+}
+
+func TestWaitForHealth(t *testing.T) {
+	e := newEnv(t)
+	e.push("repo", "1", "web.yaml", deployment, "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web", waits5m)
+	e.start()
+	e.becomes("web", "Unknown Progressing: waiting for: [Deployment/NS/web status: 'InProgress']")
+	e.Expect(e.condition("web", "Healthy")).To(Equal("Unknown Progressing: Running health checks for revision main@sha1:1 with a timeout of 5m0s"))
+	e.Expect(e.condition("web", "Reconciling")).To(HavePrefix("True Progressing"))
+	status := e.get("web").Status
+	e.Expect(status.LastAppliedRevision).To(BeEmpty(), "only what is healthy counts as applied")
+	e.Expect(status.LastAttemptedRevision).To(Equal("main@sha1:1"))
+	e.Expect(status.WaitingSince).NotTo(BeNil())
+	e.Expect(status.Inventory.Entries).To(HaveLen(2))
+
+	e.setReady("web")
+	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:1")
+	e.Expect(e.condition("web", "Healthy")).To(Equal("True Succeeded: Health check passed"))
+	e.Expect(e.get("web").Status.WaitingSince).To(BeNil())
+
+	e.edit("web", func(obj *kustomizev1.Kustomization) { obj.Spec.Wait = false })
+	e.Eventually(func() string { return e.condition("web", "Healthy") }, "20s").Should(BeEmpty())
+}
+
+func TestTheTimeoutSurvivesTheAgent(t *testing.T) {
+	e := newEnv(t)
+	clock := clocktesting.NewFakeClock(time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC))
+	e.clock = clock
+	e.push("repo", "1", "web.yaml", deployment)
+	e.kustomization("web", waits5m)
+	stop := e.start()
+	e.becomes("web", "Unknown Progressing")
+	stop()
+	since := e.get("web").Status.WaitingSince
+	e.Expect(since.UTC()).To(Equal(clock.Now()))
+
+	clock.Step(3 * time.Minute)
+	stop = e.start()
+	e.Consistently(func() string { return e.ready("web") }, "2s", "200ms").Should(HavePrefix("Unknown Progressing"))
+	e.Expect(e.get("web").Status.WaitingSince).To(Equal(since))
+	stop()
+
+	clock.Step(2 * time.Minute)
+	e.start()
+	e.becomes("web", "False HealthCheckFailed: health check failed after 5m0s: timeout waiting for: [Deployment/NS/web status: 'InProgress']")
+	e.Expect(e.condition("web", "Healthy")).To(HavePrefix("False HealthCheckFailed"))
+	e.Expect(e.get("web").Status.WaitingSince).To(Equal(since), "the same thing is not waited for anew")
+
+	e.setReady("web")
+	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:1")
+}
+
+func TestANewRevisionEndsTheWait(t *testing.T) {
+	e := newEnv(t)
+	e.push("repo", "1", "web.yaml", deployment)
+	e.kustomization("web", waits5m)
+	e.start()
+	e.becomes("web", "Unknown Progressing")
+	e.push("repo", "2", "one.yaml", configMap("one", "NS", "a"))
+	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
+	e.Expect(e.object("apps/v1", "Deployment", "web")).To(BeNil())
+}
+
+func TestFailedObjectsEndTheWait(t *testing.T) {
+	e := newEnv(t)
+	e.push("repo", "1", "web.yaml", deployment)
+	e.kustomization("web", waits5m)
+	e.start()
+	e.becomes("web", "Unknown Progressing")
+	e.setStatus("web", map[string]any{"observedGeneration": int64(1), "conditions": []any{
+		map[string]any{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"},
+	}})
+	e.becomes("web", "False HealthCheckFailed: health check failed: failed early due to stalled resources: [Deployment/NS/web status: 'Failed']")
+}
+
+func TestHealthChecksNameTheirObjects(t *testing.T) {
+	e := newEnv(t)
+	e.push("repo", "1", "web.yaml", deployment)
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) {
+		obj.Spec.HealthChecks = []meta.NamespacedObjectKindReference{
+			{Kind: "Deployment", Name: "web"},
+			{APIVersion: "v1", Kind: "ConfigMap", Name: "made-by-somebody"},
+		}
+	})
+	e.start()
+	e.becomes("web", "Unknown Progressing: waiting for: [ConfigMap/NS/made-by-somebody status: 'NotFound', Deployment/NS/web status: 'InProgress']")
+	e.setReady("web")
+	e.becomes("web", "Unknown Progressing: waiting for: [ConfigMap/NS/made-by-somebody status: 'NotFound']")
+	e.create(configMap("made-by-somebody", e.namespace, "x"))
+	e.becomes("web", "True")
+}
+
+// Objects that are left alone are not waited for.
+func TestSkippedObjectsAreNotAwaited(t *testing.T) {
+	e := newEnv(t)
+	e.push("repo", "1", "web.yaml", strings.Replace(deployment, "namespace: NS", "namespace: NS, annotations: {kustomize.toolkit.fluxcd.io/reconcile: disabled}", 1))
+	e.kustomization("web", waits5m)
+	e.start()
+	e.becomes("web", "True")
+	e.Expect(e.inventory("web")).To(Equal([]string{"NS_web_apps_Deployment"}))
+}
+
+func TestManyWaitWithFewWorkers(t *testing.T) {
+	e := newEnv(t)
+	const many = workers + 16
+	pairs := []string{"other/one.yaml", configMap("one", "NS", "a")}
+	for i := range many {
+		name := fmt.Sprintf("web-%d", i)
+		pairs = append(pairs, name+"/web.yaml", strings.Replace(deployment, "name: web,", "name: "+name+",", 1))
+	}
+	e.push("repo", "1", pairs...)
+	for i := range many {
+		e.kustomization(fmt.Sprintf("web-%d", i), waits5m, func(obj *kustomizev1.Kustomization) { obj.Spec.Path = obj.Name })
+	}
+	e.start()
+	for i := range many {
+		e.becomes(fmt.Sprintf("web-%d", i), "Unknown Progressing")
+	}
+	e.kustomization("other", func(obj *kustomizev1.Kustomization) { obj.Spec.Path = "other" })
+	e.becomes("other", "True")
+}
+
+// setReady plays the Deployment's controller.
+func (e *env) setReady(name string) {
+	e.t.Helper()
+	e.setStatus(name, map[string]any{
+		"observedGeneration": e.object("apps/v1", "Deployment", name).GetGeneration(),
+		"replicas":           int64(1), "updatedReplicas": int64(1), "readyReplicas": int64(1), "availableReplicas": int64(1),
+		"conditions": []any{
+			map[string]any{"type": "Available", "status": "True"},
+			map[string]any{"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"},
+		},
+	})
+}
+
+func (e *env) setStatus(name string, status map[string]any) {
+	e.t.Helper()
+	obj := e.object("apps/v1", "Deployment", name)
+	e.Expect(unstructured.SetNestedMap(obj.Object, status, "status")).To(Succeed())
+	e.Expect(e.hub.Status().Update(e.t.Context(), obj)).To(Succeed())
+}
