@@ -15,10 +15,11 @@ import (
 	"github.com/headwater-dev/headwater/shard"
 )
 
-// cluster is a RemoteCluster for a Secret, with a record if an agent is named.
-func cluster(name, secret, agent string, epoch int64) fleetv1.RemoteCluster {
+// cluster is a RemoteCluster for the Secret prod, with a record from the first
+// epoch on.
+func cluster(name, agent string, epoch int64) fleetv1.RemoteCluster {
 	c := fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: name, Generation: 3}}
-	c.Spec.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: secret}}
+	c.Spec.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "prod"}}
 	if epoch > 0 {
 		c.Status.Assignments = []fleetv1.Assignment{{Agent: agent, Epoch: epoch}}
 	}
@@ -42,7 +43,7 @@ func TestDecideOneCluster(t *testing.T) {
 		c.Labels = map[string]string{"fleet.headwater.dev/pin": agent}
 		return c
 	}
-	invalid := cluster("prod", "prod", "", 0)
+	invalid := cluster("prod", "", 0)
 	invalid.Spec.AgentSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "zone", Operator: "Near"}}}
 	pull := fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: "edge"}}
 	pull.Spec.Mode = fleetv1.PullMode
@@ -58,17 +59,17 @@ func TestDecideOneCluster(t *testing.T) {
 		message string
 		unowned int
 	}{
-		"the first owner":    {live("a"), cluster("prod", "prod", "", 0), []fleetv1.Assignment{{Agent: "a", Epoch: 1}}, "True", "Assigned", "owned by a", 0},
-		"an owner is kept":   {live("a", "b"), cluster("prod", "prod", "b", 4), []fleetv1.Assignment{{Agent: "b", Epoch: 4}}, "True", "Assigned", "owned by b", 0},
-		"an owner is gone":   {live("a"), cluster("prod", "prod", "b", 4), []fleetv1.Assignment{{Agent: "a", Epoch: 5}}, "True", "Assigned", "owned by a", 0},
-		"an owner is away":   {[]shard.Agent{{Name: "b", Away: true}, {Name: "a"}}, cluster("prod", "prod", "b", 4), []fleetv1.Assignment{{Agent: "b", Epoch: 4}}, "True", "Assigned", "owned by b", 0},
-		"no agent":           {nil, cluster("prod", "prod", "", 0), nil, "False", "NoAgent", "no live agent: none renews its Lease in namespace flux-system", 1},
-		"no agent left":      {nil, cluster("prod", "prod", "b", 4), []fleetv1.Assignment{{Agent: "b", Epoch: 4}}, "False", "NoAgent", "no live agent: none renews its Lease in namespace flux-system; the last one was b", 1},
-		"none matches":       {live("a"), selecting(cluster("prod", "prod", "", 0), "z"), nil, "False", "NoAgent", "no live agent matches spec.agentSelector name=z", 1},
-		"none matches now":   {live("a"), selecting(cluster("prod", "prod", "a", 4), "z"), []fleetv1.Assignment{{Epoch: 5}}, "False", "NoAgent", "no live agent matches spec.agentSelector name=z", 1},
-		"one matches again":  {live("a", "z"), selecting(cluster("prod", "prod", "", 5), "z"), []fleetv1.Assignment{{Agent: "z", Epoch: 6}}, "True", "Assigned", "owned by z", 0},
-		"pinned":             {live("a", "b"), pinned(cluster("prod", "prod", "a", 1), "b"), []fleetv1.Assignment{{Agent: "b", Epoch: 2}}, "True", "Assigned", "owned by b", 0},
-		"pinned to nobody":   {live("a"), pinned(cluster("prod", "prod", "a", 1), "x"), []fleetv1.Assignment{{Agent: "a", Epoch: 1}}, "True", "Assigned", "owned by a; the pin to x has no effect: there is no such live agent, or spec.agentSelector does not match it", 0},
+		"the first owner":    {live("a"), cluster("prod", "", 0), []fleetv1.Assignment{{Agent: "a", Epoch: 1}}, "True", "Assigned", "owned by a", 0},
+		"an owner is kept":   {live("a", "b"), cluster("prod", "b", 4), []fleetv1.Assignment{{Agent: "b", Epoch: 4}}, "True", "Assigned", "owned by b", 0},
+		"an owner is gone":   {live("a"), cluster("prod", "b", 4), []fleetv1.Assignment{{Agent: "a", Epoch: 5}}, "True", "Assigned", "owned by a", 0},
+		"an owner is away":   {[]shard.Agent{{Name: "b", Away: true}, {Name: "a"}}, cluster("prod", "b", 4), []fleetv1.Assignment{{Agent: "b", Epoch: 4}}, "True", "Assigned", "owned by b", 0},
+		"no agent":           {nil, cluster("prod", "", 0), nil, "False", "NoAgent", "no live agent: none renews its Lease in namespace flux-system", 1},
+		"no agent left":      {nil, cluster("prod", "b", 4), []fleetv1.Assignment{{Agent: "b", Epoch: 4}}, "False", "NoAgent", "no live agent: none renews its Lease in namespace flux-system; the last one was b", 1},
+		"none matches":       {live("a"), selecting(cluster("prod", "", 0), "z"), nil, "False", "NoAgent", "no live agent matches spec.agentSelector name=z", 1},
+		"none matches now":   {live("a"), selecting(cluster("prod", "a", 4), "z"), []fleetv1.Assignment{{Epoch: 5}}, "False", "NoAgent", "no live agent matches spec.agentSelector name=z", 1},
+		"one matches again":  {live("a", "z"), selecting(cluster("prod", "", 5), "z"), []fleetv1.Assignment{{Agent: "z", Epoch: 6}}, "True", "Assigned", "owned by z", 0},
+		"pinned":             {live("a", "b"), pinned(cluster("prod", "a", 1), "b"), []fleetv1.Assignment{{Agent: "b", Epoch: 2}}, "True", "Assigned", "owned by b", 0},
+		"pinned to nobody":   {live("a"), pinned(cluster("prod", "a", 1), "x"), []fleetv1.Assignment{{Agent: "a", Epoch: 1}}, "True", "Assigned", "owned by a; the pin to x has no effect: there is no such live agent, or spec.agentSelector does not match it", 0},
 		"a bad selector":     {live("a"), invalid, nil, "False", "NoAgent", `no live agent may act for the cluster: spec.agentSelector: "Near" is not a valid label selector operator`, 1},
 		"pull is not served": {live("a"), pull, nil, "False", "NoAgent", "no live agent may act for the cluster: spec.mode is Pull, and agents inside of clusters are not served by this version", 1},
 		"somebody's own hub": {live("a"), foreign, nil, "False", "NotTheHub", "spec.mode Hub is for the RemoteCluster flux-system/hub alone", 0},
@@ -125,7 +126,7 @@ func TestDecideHub(t *testing.T) {
 
 func TestDecideDuplicates(t *testing.T) {
 	g := NewWithT(t)
-	ours, mine := cluster("prod", "prod", "b", 7), cluster("mine", "prod", "", 0)
+	ours, mine := cluster("prod", "b", 7), cluster("mine", "", 0)
 	ours.Labels = map[string]string{"fleet.headwater.dev/managed": "true"}
 	w := world{system: "flux-system", agents: live("a", "b"), clusters: []fleetv1.RemoteCluster{ours, mine}}
 	d := decide(w)
@@ -145,7 +146,7 @@ func TestPinOfObjects(t *testing.T) {
 	pinned := func(name, pin string) object {
 		return object{name: types.NamespacedName{Namespace: "apps", Name: name}, key: key, pin: pin}
 	}
-	w := world{system: "flux-system", agents: live("a", "b", "c"), clusters: []fleetv1.RemoteCluster{cluster("prod", "prod", "a", 1)}}
+	w := world{system: "flux-system", agents: live("a", "b", "c"), clusters: []fleetv1.RemoteCluster{cluster("prod", "a", 1)}}
 	w.objects = []object{pinned("two", "c"), pinned("one", "b"), pinned("none", "")}
 	d := decide(w)
 	g.Expect(d.owners[key]).To(Equal("b"), "the first by name decides")

@@ -40,18 +40,19 @@ func newWorld(t *testing.T) *world {
 	return &world{WithT: g, t: t, admin: admin, namespace: namespace.Name, clock: clocktesting.NewFakeClock(now)}
 }
 
-func (w *world) member(name, process string) *Member {
+// member is a process of agent-0.
+func (w *world) member(process string) *Member {
 	return &Member{
 		Client: w.admin, Live: w.admin, Clock: w.clock,
-		Namespace: w.namespace, Name: name, ID: name + "_" + process,
+		Namespace: w.namespace, Name: "agent-0", ID: "agent-0_" + process,
 		Duration: 15 * time.Second, RenewEvery: 5 * time.Second,
 	}
 }
 
-func (w *world) lease(name string) *coordinationv1.Lease {
+func (w *world) lease() *coordinationv1.Lease {
 	w.t.Helper()
 	var lease coordinationv1.Lease
-	w.Expect(w.admin.Get(w.t.Context(), client.ObjectKey{Namespace: w.namespace, Name: "headwater-agent-" + name}, &lease)).To(Succeed())
+	w.Expect(w.admin.Get(w.t.Context(), client.ObjectKey{Namespace: w.namespace, Name: "headwater-agent-agent-0"}, &lease)).To(Succeed())
 	return &lease
 }
 
@@ -62,14 +63,14 @@ func (w *world) renew(m *Member) {
 
 func TestMemberJoinsRenewsAndLeaves(t *testing.T) {
 	w := newWorld(t)
-	m := w.member("agent-0", "one")
+	m := w.member("one")
 	m.Labels = map[string]string{"zone": "eu"}
 	ctx, stop := context.WithCancel(t.Context())
 	stopped := make(chan error, 1)
 	go func() { stopped <- m.Start(ctx) }()
 
 	w.Eventually(w.clock.HasWaiters).Should(BeTrue())
-	lease := w.lease("agent-0")
+	lease := w.lease()
 	w.Expect(lease.Labels).To(Equal(map[string]string{"zone": "eu", "fleet.headwater.dev/member": "true"}))
 	w.Expect(*lease.Spec.HolderIdentity).To(Equal("agent-0_one"))
 	w.Expect(*lease.Spec.LeaseDurationSeconds).To(BeEquivalentTo(15))
@@ -77,66 +78,66 @@ func TestMemberJoinsRenewsAndLeaves(t *testing.T) {
 
 	w.clock.Step(5 * time.Second)
 	w.Eventually(w.clock.HasWaiters).Should(BeTrue())
-	w.Expect(w.lease("agent-0").Spec.RenewTime.Sub(joined)).To(Equal(5 * time.Second))
+	w.Expect(w.lease().Spec.RenewTime.Sub(joined)).To(Equal(5 * time.Second))
 
 	stop()
 	w.Expect(<-stopped).To(Succeed())
-	w.Expect(w.lease("agent-0").Spec.HolderIdentity).To(BeNil())
+	w.Expect(w.lease().Spec.HolderIdentity).To(BeNil())
 }
 
 func TestMemberTakesOverFromAProcessThatWasKilled(t *testing.T) {
 	w := newWorld(t)
-	w.renew(w.member("agent-0", "killed"))
+	w.renew(w.member("killed"))
 	w.clock.Step(time.Second)
-	w.renew(w.member("agent-0", "next"))
-	w.Expect(*w.lease("agent-0").Spec.HolderIdentity).To(Equal("agent-0_next"))
+	w.renew(w.member("next"))
+	w.Expect(*w.lease().Spec.HolderIdentity).To(Equal("agent-0_next"))
 }
 
 func TestMembersOfOneNameDoNotFight(t *testing.T) {
 	w := newWorld(t)
-	old, successor := w.member("agent-0", "old"), w.member("agent-0", "successor")
+	old, successor := w.member("old"), w.member("successor")
 	w.renew(old)
 	w.renew(successor)
 	for range 10 {
 		w.clock.Step(5 * time.Second)
 		w.renew(old)
 		w.renew(successor)
-		w.Expect(*w.lease("agent-0").Spec.HolderIdentity).To(Equal("agent-0_successor"))
+		w.Expect(*w.lease().Spec.HolderIdentity).To(Equal("agent-0_successor"))
 	}
 	w.Expect(old.leave(t.Context())).To(Succeed())
-	w.Expect(*w.lease("agent-0").Spec.HolderIdentity).To(Equal("agent-0_successor"), "a process releases its own Lease alone")
+	w.Expect(*w.lease().Spec.HolderIdentity).To(Equal("agent-0_successor"), "a process releases its own Lease alone")
 
 	w.Expect(successor.leave(t.Context())).To(Succeed())
 	w.renew(old)
-	w.Expect(*w.lease("agent-0").Spec.HolderIdentity).To(Equal("agent-0_old"))
+	w.Expect(*w.lease().Spec.HolderIdentity).To(Equal("agent-0_old"))
 }
 
 func TestMemberTakesOverFromASuccessorThatDied(t *testing.T) {
 	w := newWorld(t)
-	old, successor := w.member("agent-0", "old"), w.member("agent-0", "successor")
+	old, successor := w.member("old"), w.member("successor")
 	w.renew(old)
 	w.renew(successor)
 	w.renew(old) // sees that it was replaced
 	w.clock.Step(14 * time.Second)
 	w.renew(old)
-	w.Expect(*w.lease("agent-0").Spec.HolderIdentity).To(Equal("agent-0_successor"))
+	w.Expect(*w.lease().Spec.HolderIdentity).To(Equal("agent-0_successor"))
 	w.clock.Step(time.Second)
 	w.renew(old)
-	w.Expect(*w.lease("agent-0").Spec.HolderIdentity).To(Equal("agent-0_old"))
+	w.Expect(*w.lease().Spec.HolderIdentity).To(Equal("agent-0_old"))
 }
 
 func TestMemberSurvivesHandsOnItsLease(t *testing.T) {
 	w := newWorld(t)
-	m := w.member("agent-0", "one")
+	m := w.member("one")
 	w.renew(m)
 
-	edited := w.lease("agent-0")
+	edited := w.lease()
 	edited.Labels = nil
 	w.Expect(w.admin.Update(t.Context(), edited)).To(Succeed())
 	w.renew(m)
-	w.Expect(w.lease("agent-0").Labels).To(HaveKey("fleet.headwater.dev/member"))
+	w.Expect(w.lease().Labels).To(HaveKey("fleet.headwater.dev/member"))
 
-	w.Expect(w.admin.Delete(t.Context(), w.lease("agent-0"))).To(Succeed())
+	w.Expect(w.admin.Delete(t.Context(), w.lease())).To(Succeed())
 	w.renew(m)
-	w.Expect(*w.lease("agent-0").Spec.HolderIdentity).To(Equal("agent-0_one"))
+	w.Expect(*w.lease().Spec.HolderIdentity).To(Equal("agent-0_one"))
 }
