@@ -8,6 +8,9 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 func main() {
@@ -16,6 +19,7 @@ func main() {
 	flag.IntVar(&o.pairs, "pairs", 5, "runs of floor and product")
 	flag.StringVar(&o.root, "root", ".", "the repository's root")
 	flag.Parse()
+	log.SetLogger(logr.Discard()) // the informer's
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o); err != nil {

@@ -12,17 +12,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
-	"github.com/headwater-dev/headwater/e2e/stack"
 )
 
-// stepLimit ends a step that hangs.
-const stepLimit = 10 * time.Minute
+const (
+	stepLimit    = 10 * time.Minute // ends a step that hangs
+	lookInterval = 50 * time.Millisecond
+)
 
 // install creates the Kustomizations and waits until all are applied.
 func (w *world) install(ctx context.Context) error {
@@ -58,8 +58,7 @@ func (w *world) upgrade(ctx context.Context) error {
 // remove deletes the Kustomizations and waits until they are gone, and their
 // objects with them.
 func (w *world) remove(ctx context.Context) error {
-	never := func(*kustomizev1.Kustomization) bool { return false }
-	return w.until(ctx, never, func(ctx context.Context) error {
+	return w.until(ctx, nil, func(ctx context.Context) error {
 		return w.eachKustomization(ctx, func(ctx context.Context, k *kustomizev1.Kustomization) error {
 			return w.hub.Delete(ctx, k)
 		})
@@ -88,43 +87,38 @@ func (w *world) request(ctx context.Context, o client.Object, token string) erro
 	return w.hub.Patch(ctx, o, client.RawPatch(types.MergePatchType, []byte(patch)))
 }
 
-// until does something and then waits, by one watch, until each Kustomization
-// fits or is gone.
+// until does something and waits until every Kustomization fits, or, without a
+// condition, until there is none. It looks at an informer's cache: one watch for
+// the whole run, so that looking does not show in what is measured.
 func (w *world) until(ctx context.Context, fits func(*kustomizev1.Kustomization) bool, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
-	var all kustomizev1.KustomizationList
-	events, err := w.hub.Watch(ctx, &all, client.InNamespace(stack.Namespace))
-	if err != nil {
-		return err
-	}
-	defer events.Stop()
 	if err := do(ctx); err != nil {
 		return err
 	}
-	left := map[string]string{}
-	for i := range w.kustomizations {
-		left[kustomizationName(i)] = "not seen"
-	}
-	for len(left) > 0 {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %d are left, such as %v", ctx.Err(), len(left), sample(left))
-		case event, open := <-events.ResultChan():
-			if !open {
-				return fmt.Errorf("the watch ended, with %d left", len(left))
-			}
-			k, ok := event.Object.(*kustomizev1.Kustomization)
-			switch {
-			case !ok:
-			case event.Type == watch.Deleted || fits(k):
-				delete(left, k.Name)
-			default:
-				left[k.Name] = describe(k)
-			}
+	left := ""
+	err := wait.PollUntilContextCancel(ctx, lookInterval, true, func(ctx context.Context) (bool, error) {
+		var all kustomizev1.KustomizationList
+		if err := w.cache.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
+			return false, err
 		}
+		left = unfit(all.Items, fits)
+		return left == "" && (fits == nil || len(all.Items) == w.kustomizations), nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, left)
 	}
 	return nil
+}
+
+// unfit describes one that does not fit.
+func unfit(all []kustomizev1.Kustomization, fits func(*kustomizev1.Kustomization) bool) string {
+	for i := range all {
+		if fits == nil || !fits(&all[i]) {
+			return all[i].Name + ": " + describe(&all[i])
+		}
+	}
+	return ""
 }
 
 func describe(k *kustomizev1.Kustomization) string {
@@ -132,13 +126,6 @@ func describe(k *kustomizev1.Kustomization) string {
 		return ready.Reason + ": " + ready.Message
 	}
 	return "no Ready condition"
-}
-
-func sample(left map[string]string) string {
-	for name, what := range left {
-		return name + " (" + what + ")"
-	}
-	return ""
 }
 
 func (w *world) eachKustomization(ctx context.Context, do func(context.Context, *kustomizev1.Kustomization) error) error {

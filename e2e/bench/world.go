@@ -13,8 +13,10 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/e2e/stack"
 	"github.com/headwater-dev/headwater/internal/testenv"
@@ -27,9 +29,10 @@ type world struct {
 	options
 	dir                   string
 	hubPlane, targetPlane *testenv.ControlPlane
-	hub                   client.WithWatch // as administrator
-	target                client.Client    // as administrator, to verify
-	client                client.Client    // with the product's credentials, for the floor
+	hub                   client.Client // as administrator
+	cache                 cache.Cache   // of the hub's Kustomizations
+	target                client.Client // as administrator, to verify
+	client                client.Client // with the product's credentials, for the floor
 	product               *stack.Stack
 	repository            *testenv.Repository
 	revision              string // the last commit
@@ -90,7 +93,10 @@ func (w *world) makeClients(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if w.hub, err = client.NewWithWatch(w.hubPlane.Config(), client.Options{Scheme: types}); err != nil {
+	if w.hub, err = w.hubPlane.Client(types); err != nil {
+		return err
+	}
+	if w.cache, err = cache.New(w.hubPlane.Config(), cache.Options{Scheme: types}); err != nil {
 		return err
 	}
 	if w.target, err = w.targetPlane.Client(nil); err != nil {
@@ -164,7 +170,20 @@ func (w *world) startProduct(ctx context.Context) error {
 		}
 		maps.Copy(w.pids, found)
 	}
-	return w.declare(ctx)
+	if err := w.declare(ctx); err != nil {
+		return err
+	}
+	return w.startCache(ctx)
+}
+
+// startCache starts the watch, now that the CRDs are there.
+func (w *world) startCache(ctx context.Context) error {
+	go func() { _ = w.cache.Start(ctx) }() // ends with the program
+	if !w.cache.WaitForCacheSync(ctx) {
+		return ctx.Err()
+	}
+	_, err := w.cache.GetInformer(ctx, &kustomizev1.Kustomization{})
+	return err
 }
 
 // declare makes the source and the target's credentials on the hub.
