@@ -61,6 +61,20 @@ func KeyFor(namespace, name string, ref *meta.KubeConfigReference) Key {
 	}
 }
 
+// CurrentKey is the key that an object belongs to now: where status.target says
+// that its objects are, until they have been taken away from there, and else
+// where its spec says. A target that the object could not name in its spec, one
+// of another namespace, is not believed.
+func CurrentKey(namespace, name string, ref *meta.KubeConfigReference, target string) Key {
+	wanted := KeyFor(namespace, name, ref)
+	applied, err := ParseKey(target)
+	if err != nil || applied.IsHub() && applied != KeyFor(namespace, name, nil) ||
+		!applied.IsHub() && applied.Namespace != namespace {
+		return wanted
+	}
+	return applied
+}
+
 // IsHub says whether the key is a partition of the hub.
 func (k Key) IsHub() bool { return k.Namespace == "" && k.Name == hubName }
 

@@ -70,3 +70,27 @@ func TestHubPartitionsAreEven(t *testing.T) {
 		g.Expect(n).To(BeNumerically("~", 1000, 150))
 	}
 }
+
+func TestCurrentKey(t *testing.T) {
+	ref := func(name string) *meta.KubeConfigReference {
+		return &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: name}}
+	}
+	cases := []struct {
+		name, target string
+		ref          *meta.KubeConfigReference
+		want         string
+	}{
+		{name: "nothing applied yet", ref: ref("new"), want: "apps/new/value"},
+		{name: "applied elsewhere", target: "apps/old/value", ref: ref("new"), want: "apps/old/value"},
+		{name: "applied to another data key", target: "apps/new/other", ref: ref("new"), want: "apps/new/other"},
+		{name: "another namespace's cluster", target: "kube-system/admin/value", ref: ref("new"), want: "apps/new/value"},
+		{name: "not its partition of the hub", target: "hub/9", ref: ref("new"), want: "apps/new/value"},
+		{name: "its partition of the hub", target: shard.KeyFor("apps", "web", nil).String(), ref: ref("new"), want: shard.KeyFor("apps", "web", nil).String()},
+		{name: "nonsense", target: "a/b", ref: ref("new"), want: "apps/new/value"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			NewWithT(t).Expect(shard.CurrentKey("apps", "web", c.ref, c.target).String()).To(Equal(c.want))
+		})
+	}
+}

@@ -93,10 +93,10 @@ func (c *Clusters) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Re
 // assigned is the keys of the RemoteCluster that the record gives to this
 // agent, with their epochs.
 func (c *Clusters) assigned(record *fleetv1.RemoteCluster) map[shard.Key]int64 {
-	mine := map[shard.Key]int64{}
+	keys, mine := shard.KeysOf(record, c.Namespace), map[shard.Key]int64{}
 	for _, assignment := range record.Status.Assignments {
-		if assignment.Agent == c.Agent {
-			mine[keyOf(record, assignment.Partition)] = assignment.Epoch
+		if assignment.Agent == c.Agent && assignment.Partition >= 0 && int(assignment.Partition) < len(keys) {
+			mine[keys[assignment.Partition]] = assignment.Epoch
 		}
 	}
 	return mine
@@ -135,12 +135,4 @@ func (c *Clusters) secretChanged(_ context.Context, secret client.Object) []ctrl
 func isConfigError(err error) bool {
 	var refused *configError
 	return errors.As(err, &refused)
-}
-
-// keyOf is the key that one partition of a RemoteCluster stands for.
-func keyOf(record *fleetv1.RemoteCluster, partition int32) shard.Key {
-	if record.Spec.Mode == fleetv1.HubMode {
-		return shard.HubKey(partition)
-	}
-	return shard.KeyFor(record.Namespace, record.Name, record.Spec.KubeConfig)
 }

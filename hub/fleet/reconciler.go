@@ -128,5 +128,5 @@ func (r *Reconciler) relabel(ctx context.Context, change relabel) error {
 }
 
 func keyOf(k *kustomizev1.Kustomization) shard.Key {
-	return shard.KeyFor(k.Namespace, k.Name, k.Spec.KubeConfig)
+	return shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target)
 }

@@ -114,7 +114,7 @@ func objectOf(k *kustomizev1.Kustomization) object {
 		name:            types.NamespacedName{Namespace: k.Namespace, Name: k.Name},
 		uid:             k.UID,
 		resourceVersion: k.ResourceVersion,
-		key:             shard.KeyFor(k.Namespace, k.Name, k.Spec.KubeConfig),
+		key:             shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target),
 		agent:           k.Labels[meta.AgentLabel],
 		pin:             k.Labels[meta.PinLabel],
 	}

@@ -7,8 +7,8 @@ import (
 )
 
 // Strip reduces a Kustomization that comes into the cache to what the hub looks
-// at: identity, labels, spec.kubeConfig and spec.suspend. It leaves everything
-// else as it is. Nothing that was read through it may be written back as a
+// at: identity, labels, spec.kubeConfig, spec.suspend and status.target. It
+// leaves everything else as it is. Nothing that was read through it may be written back as a
 // whole.
 func Strip(obj any) (any, error) {
 	k, ok := obj.(*kustomizev1.Kustomization)
@@ -31,5 +31,6 @@ func Strip(obj any) (any, error) {
 			KubeConfig: k.Spec.KubeConfig,
 			Suspend:    k.Spec.Suspend,
 		},
+		Status: kustomizev1.KustomizationStatus{Target: k.Status.Target},
 	}, nil
 }
