@@ -298,11 +298,11 @@ func TestParallelIsBounded(t *testing.T) {
 // intercepted is a client of the shared cluster in which some calls fail.
 func intercepted(t *testing.T, funcs interceptor.Funcs) client.Client {
 	t.Helper()
-	real, err := client.NewWithWatch(shared.ControlPlane(t).Config(), client.Options{})
+	whole, err := client.NewWithWatch(shared.ControlPlane(t).Config(), client.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return interceptor.NewClient(real, funcs)
+	return interceptor.NewClient(whole, funcs)
 }
 
 func TestPrune(t *testing.T) {

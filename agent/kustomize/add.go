@@ -52,7 +52,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
-	r.unpacking = semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
+	r.building = semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
 	r.status = &reconcile.Status{
 		Client:     r.Client,
 		Live:       r.Live,

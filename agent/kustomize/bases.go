@@ -102,9 +102,15 @@ func (t *tree) checkPath(dir, field, value string) error {
 	if joined := path.Join(dir, target); joined == ".." || strings.HasPrefix(joined, "../") {
 		return fmt.Errorf("%q leads out of the artifact", target)
 	}
-	if !isConfig {
-		return nil
+	if isConfig {
+		return t.checkConfigFile(dir, target)
 	}
+	return nil
+}
+
+// checkConfigFile looks into a file that configures generators or transformers.
+// A directory in its place would have to be built to know what is in it.
+func (t *tree) checkConfigFile(dir, target string) error {
 	content, ok := t.content(clean(path.Join(dir, target)))
 	if !ok {
 		return fmt.Errorf("%q is not a file of the artifact", abbreviated(target))

@@ -168,9 +168,9 @@ func (e *env) start() (stop func()) {
 	return stop
 }
 
-// push publishes a revision of the source: pairs of path and content. Objects
+// push publishes a revision of the source repo: pairs of path and content. Objects
 // get the namespace of the test where they say NS.
-func (e *env) push(source, revision string, pairs ...string) {
+func (e *env) push(revision string, pairs ...string) {
 	e.t.Helper()
 	dir := e.t.TempDir()
 	for name, content := range files(pairs...) {
@@ -178,13 +178,13 @@ func (e *env) push(source, revision string, pairs ...string) {
 		e.Expect(os.MkdirAll(filepath.Dir(path), 0o750)).To(Succeed())
 		e.Expect(os.WriteFile(path, []byte(strings.ReplaceAll(string(content), "NS", e.namespace)), 0o600)).To(Succeed())
 	}
-	published, err := e.store.Publish(e.t.Context(), artifact.Ref{Kind: "GitRepository", Namespace: e.namespace, Name: source},
+	published, err := e.store.Publish(e.t.Context(), artifact.Ref{Kind: "GitRepository", Namespace: e.namespace, Name: "repo"},
 		"main@sha1:"+revision, revision+".tar.gz",
 		func(w io.Writer) error { return artifact.Archive(e.t.Context(), w, dir, nil) })
 	e.Expect(err).NotTo(HaveOccurred())
 	repository := &sourcev1.GitRepository{
-		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: source},
-		Spec:       sourcev1.GitRepositorySpec{URL: "https://example.com/" + source, Interval: metav1.Duration{Duration: time.Hour}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "repo"},
+		Spec:       sourcev1.GitRepositorySpec{URL: "https://example.com/repo", Interval: metav1.Duration{Duration: time.Hour}},
 	}
 	if err := e.hub.Create(e.t.Context(), repository); apierrors.IsAlreadyExists(err) {
 		e.Expect(e.hub.Get(e.t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
@@ -248,11 +248,11 @@ func (e *env) becomes(name, want string) {
 	e.EventuallyWithOffset(1, func() string { return e.ready(name) }, "20s", "50ms").Should(HavePrefix(want))
 }
 
-// inventory is the ids of the inventory.
-func (e *env) inventory(name string) []string {
+// inventory is the ids of the inventory of the Kustomization web.
+func (e *env) inventory() []string {
 	e.t.Helper()
 	ids := []string{}
-	inventory := e.get(name).Status.Inventory
+	inventory := e.get("web").Status.Inventory
 	if inventory == nil {
 		return nil
 	}
@@ -286,10 +286,10 @@ func (e *env) create(text string) {
 	e.Expect(e.hub.Create(e.t.Context(), obj)).To(Succeed())
 }
 
-func (e *env) repository(name string) *sourcev1.GitRepository {
+func (e *env) repository() *sourcev1.GitRepository {
 	e.t.Helper()
 	obj := &sourcev1.GitRepository{}
-	e.Expect(e.hub.Get(e.t.Context(), client.ObjectKey{Namespace: e.namespace, Name: name}, obj)).To(Succeed())
+	e.Expect(e.hub.Get(e.t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "repo"}, obj)).To(Succeed())
 	return obj
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -48,18 +49,12 @@ func (r *Reconciler) source(ctx context.Context, obj *kustomizev1.Kustomization)
 	return src.Status.Artifact, nil
 }
 
-// fetch reads the artifact's files into memory. The caller holds a slot of
-// unpacking for as long as it keeps them.
-func (r *Reconciler) fetch(ctx context.Context, src *meta.Artifact) (map[string][]byte, error) {
+// fetch opens the artifact's file, downloaded if need be. The caller closes it.
+func (r *Reconciler) fetch(ctx context.Context, src *meta.Artifact) (*os.File, error) {
 	file, err := r.Artifacts.Open(ctx, *src)
 	if errors.Is(err, artifact.ErrNotFound) || errors.Is(err, artifact.ErrDigest) {
 		// The source has moved on, and its status has not reached us yet.
 		return nil, reconcile.Wait(meta.ArtifactFailedReason, "Source is not ready, artifact not found, retrying in 30s", sourceRetry)
 	}
-	if err != nil {
-		return nil, reconcile.Fail(meta.ArtifactFailedReason, err)
-	}
-	defer func() { _ = file.Close() }()
-	files, err := artifact.Files(file, artifact.Limits{})
-	return files, reconcile.Fail(meta.ArtifactFailedReason, err)
+	return file, reconcile.Fail(meta.ArtifactFailedReason, err)
 }

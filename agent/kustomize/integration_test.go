@@ -18,11 +18,11 @@ import (
 
 func TestApplyUpdateAndPrune(t *testing.T) {
 	e := newEnv(t)
-	e.push("repo", "1", "deploy/one.yaml", configMap("one", "NS", "a"), "deploy/two.yaml", configMap("two", "NS", "a"), "other.yaml", configMap("other", "NS", "a"))
+	e.push("1", "deploy/one.yaml", configMap("one", "NS", "a"), "deploy/two.yaml", configMap("two", "NS", "a"), "other.yaml", configMap("other", "NS", "a"))
 	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.Path = "./deploy" })
 	e.start()
 	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:1")
-	e.Expect(e.inventory("web")).To(Equal([]string{"NS_one__ConfigMap", "NS_two__ConfigMap"}))
+	e.Expect(e.inventory()).To(Equal([]string{"NS_one__ConfigMap", "NS_two__ConfigMap"}))
 	e.Expect(e.published("created")).To(Equal("Normal Progressing ConfigMap/NS/one created\nConfigMap/NS/two created" +
 		" map[kustomize.toolkit.fluxcd.io/revision:main@sha1:1]"))
 	e.Expect(e.object("v1", "ConfigMap", "one").GetLabels()).To(HaveKeyWithValue("kustomize.toolkit.fluxcd.io/name", "web"))
@@ -32,16 +32,16 @@ func TestApplyUpdateAndPrune(t *testing.T) {
 	e.Expect(status.Target).To(HavePrefix("hub/"))
 	e.Expect(status.WaitingSince).To(BeNil())
 
-	e.push("repo", "2", "deploy/one.yaml", configMap("one", "NS", "b"), "deploy/three.yaml", configMap("three", "NS", "b"))
+	e.push("2", "deploy/one.yaml", configMap("one", "NS", "b"), "deploy/three.yaml", configMap("three", "NS", "b"))
 	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
-	e.Expect(e.inventory("web")).To(Equal([]string{"NS_one__ConfigMap", "NS_three__ConfigMap"}))
+	e.Expect(e.inventory()).To(Equal([]string{"NS_one__ConfigMap", "NS_three__ConfigMap"}))
 	e.published("ConfigMap/" + e.namespace + "/one configured\nConfigMap/" + e.namespace + "/three created")
 	e.published("ConfigMap/" + e.namespace + "/two deleted")
 	e.Expect(e.object("v1", "ConfigMap", "two")).To(BeNil())
 
-	e.push("repo", "3", "deploy/README.md", "nothing here any more")
+	e.push("3", "deploy/README.md", "nothing here any more")
 	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:3")
-	e.Expect(e.inventory("web")).To(BeEmpty())
+	e.Expect(e.inventory()).To(BeEmpty())
 	e.Expect(e.object("v1", "ConfigMap", "one")).To(BeNil())
 }
 
@@ -49,7 +49,7 @@ func TestDriftIsCorrectedAndNothingElseIsWritten(t *testing.T) {
 	e := newEnv(t)
 	var writes atomic.Int32
 	e.wrap = func(next client.Client) client.Client { return &counted{Client: next, writes: &writes} }
-	e.push("repo", "1", "one.yaml", configMap("one", "NS", "a"))
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
 	e.kustomization("web")
 	e.start()
 	e.becomes("web", "True")
@@ -111,12 +111,12 @@ func TestInventoryIsWrittenBeforeTheFirstCreate(t *testing.T) {
 	e.wrap = func(next client.Client) client.Client {
 		return &witness{Client: next, before: func() {
 			select {
-			case seen <- e.inventory("web"):
+			case seen <- e.inventory():
 			default:
 			}
 		}}
 	}
-	e.push("repo", "1", "one.yaml", configMap("one", "NS", "a"), "ns.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: inner-NS}\n")
+	e.push("1", "one.yaml", configMap("one", "NS", "a"), "ns.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: inner-NS}\n")
 	e.kustomization("web")
 	e.start()
 	var inventory []string
@@ -138,27 +138,46 @@ func (c *witness) Apply(ctx context.Context, obj runtime.ApplyConfiguration, opt
 	return c.Client.Apply(ctx, obj, options...)
 }
 
+// What is written about a long run's progress must not take back what the run
+// itself has written.
+func TestProgressKeepsTheInventory(t *testing.T) {
+	e := newEnv(t)
+	seen := make(chan []string, 1)
+	e.wrap = func(next client.Client) client.Client {
+		return &witness{Client: next, before: func() {
+			e.Eventually(func() string { return e.condition("web", "Reconciling") }, "10s", "50ms").Should(HavePrefix("True"))
+			seen <- e.inventory()
+		}}
+	}
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web")
+	e.start()
+	var inventory []string
+	e.Eventually(seen, "20s").Should(Receive(&inventory))
+	e.Expect(inventory).To(Equal([]string{"NS_one__ConfigMap"}))
+}
+
 func TestWhatAKilledAgentMadeIsPruned(t *testing.T) {
 	e := newEnv(t)
 	tried := make(chan struct{}, 1)
 	e.wrap = func(next client.Client) client.Client { return &failing{Client: next, tried: tried} }
-	e.push("repo", "1", "one.yaml", configMap("one", "NS", "a"), "two.yaml", configMap("two", "NS", "a"))
+	e.push("1", "one.yaml", configMap("one", "NS", "a"), "two.yaml", configMap("two", "NS", "a"))
 	e.kustomization("web")
 	stop := e.start()
 	e.Eventually(tried, "20s").Should(Receive())
 	e.becomes("web", "False ReconciliationFailed: ConfigMap/NS/one apply failed: cut off")
-	e.Expect(e.inventory("web")).To(Equal([]string{"NS_one__ConfigMap", "NS_two__ConfigMap"}))
+	e.Expect(e.inventory()).To(Equal([]string{"NS_one__ConfigMap", "NS_two__ConfigMap"}))
 	stop()
 	// The create had reached the server although nobody heard of it.
 	made := configMap("one", e.namespace, "a")
 	e.create(strings.Replace(made, "metadata:", "metadata:\n  labels: {kustomize.toolkit.fluxcd.io/name: web, kustomize.toolkit.fluxcd.io/namespace: "+e.namespace+"}", 1))
 
 	e.wrap = nil
-	e.push("repo", "2", "two.yaml", configMap("two", "NS", "a"))
+	e.push("2", "two.yaml", configMap("two", "NS", "a"))
 	e.start()
 	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
 	e.Expect(e.object("v1", "ConfigMap", "one")).To(BeNil())
-	e.Expect(e.inventory("web")).To(Equal([]string{"NS_two__ConfigMap"}))
+	e.Expect(e.inventory()).To(Equal([]string{"NS_two__ConfigMap"}))
 }
 
 func TestBadInput(t *testing.T) {
@@ -218,12 +237,12 @@ func TestBadInput(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := newEnv(t)
-			e.push("repo", "1", "kept.yaml", configMap("kept", "NS", "a"))
+			e.push("1", "kept.yaml", configMap("kept", "NS", "a"))
 			e.kustomization("web")
 			e.start()
 			e.becomes("web", "True")
 			if c.pairs != nil {
-				e.push("repo", "2", c.pairs...)
+				e.push("2", c.pairs...)
 			}
 			if c.change != nil {
 				e.edit("web", c.change)
@@ -232,7 +251,7 @@ func TestBadInput(t *testing.T) {
 			e.published("Warning ")
 			e.Expect(e.object("v1", "ConfigMap", "kept")).NotTo(BeNil(), "what was applied before stays")
 			e.Expect(e.object("v1", "ConfigMap", "new")).To(BeNil(), "one bad object stops its stage")
-			e.Expect(e.inventory("web")).To(ContainElement("NS_kept__ConfigMap"))
+			e.Expect(e.inventory()).To(ContainElement("NS_kept__ConfigMap"))
 			e.Expect(e.get("web").Status.LastAppliedRevision).To(Equal("main@sha1:1"))
 		})
 	}
@@ -240,26 +259,26 @@ func TestBadInput(t *testing.T) {
 
 func TestSourceWithoutArtifact(t *testing.T) {
 	e := newEnv(t)
-	e.push("repo", "1", "one.yaml", configMap("one", "NS", "a"))
-	gone := e.repository("repo")
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	gone := e.repository()
 	gone.Status.Artifact.Digest = "sha256:" + strings.Repeat("0", 64)
 	gone.Status.Artifact.URL = strings.Replace(gone.Status.Artifact.URL, "/1.tar.gz", "/gone.tar.gz", 1)
 	e.Expect(e.hub.Status().Update(t.Context(), gone)).To(Succeed())
 	e.kustomization("web")
 	e.start()
 	e.becomes("web", "False ArtifactFailed: Source is not ready, artifact not found, retrying in 30s")
-	gone = e.repository("repo")
+	gone = e.repository()
 	gone.Status.Artifact = nil
 	e.Expect(e.hub.Status().Update(t.Context(), gone)).To(Succeed())
 	e.edit("web", func(obj *kustomizev1.Kustomization) { obj.Spec.Path = "." })
 	e.becomes("web", "False ArtifactFailed: Source artifact not found, retrying in 30s")
-	e.push("repo", "2", "one.yaml", configMap("one", "NS", "a"))
+	e.push("2", "one.yaml", configMap("one", "NS", "a"))
 	e.becomes("web", "True")
 }
 
 func TestTwoKustomizationsClaimOneObject(t *testing.T) {
 	e := newEnv(t)
-	e.push("repo", "1", "a/one.yaml", configMap("one", "NS", "a"), "b/one.yaml", configMap("one", "NS", "b"))
+	e.push("1", "a/one.yaml", configMap("one", "NS", "a"), "b/one.yaml", configMap("one", "NS", "b"))
 	e.kustomization("a", func(obj *kustomizev1.Kustomization) { obj.Spec.Path = "a" })
 	e.start()
 	e.becomes("a", "True")
@@ -269,7 +288,7 @@ func TestTwoKustomizationsClaimOneObject(t *testing.T) {
 
 	// The object moves from a to b in one commit. Whoever comes first, it
 	// ends with b and is never without an owner for long.
-	e.push("repo", "2", "a/two.yaml", configMap("two", "NS", "a"), "b/one.yaml", configMap("one", "NS", "b"))
+	e.push("2", "a/two.yaml", configMap("two", "NS", "a"), "b/one.yaml", configMap("one", "NS", "b"))
 	e.becomes("b", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
 	e.becomes("a", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
 	e.Eventually(func() map[string]any {
@@ -294,7 +313,7 @@ func TestDeletion(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := newEnv(t)
-			e.push("repo", "1", "one.yaml", configMap("one", "NS", "a"))
+			e.push("1", "one.yaml", configMap("one", "NS", "a"))
 			e.kustomization("web")
 			e.start()
 			e.becomes("web", "True")
@@ -313,16 +332,16 @@ func TestPruneThatFailsIsRetried(t *testing.T) {
 	e := newEnv(t)
 	var open atomic.Bool
 	e.wrap = func(next client.Client) client.Client { return &undeletable{Client: next, open: &open} }
-	e.push("repo", "1", "one.yaml", configMap("one", "NS", "a"), "two.yaml", configMap("two", "NS", "a"))
+	e.push("1", "one.yaml", configMap("one", "NS", "a"), "two.yaml", configMap("two", "NS", "a"))
 	e.kustomization("web")
 	e.start()
 	e.becomes("web", "True")
-	e.push("repo", "2", "two.yaml", configMap("two", "NS", "a"))
+	e.push("2", "two.yaml", configMap("two", "NS", "a"))
 	e.becomes("web", "False PruneFailed: ConfigMap/NS/one delete failed: webhook says no")
-	e.Expect(e.inventory("web")).To(Equal([]string{"NS_one__ConfigMap", "NS_two__ConfigMap"}))
+	e.Expect(e.inventory()).To(Equal([]string{"NS_one__ConfigMap", "NS_two__ConfigMap"}))
 	open.Store(true)
 	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
-	e.Expect(e.inventory("web")).To(Equal([]string{"NS_two__ConfigMap"}))
+	e.Expect(e.inventory()).To(Equal([]string{"NS_two__ConfigMap"}))
 	e.Expect(e.object("v1", "ConfigMap", "one")).To(BeNil())
 }
 
@@ -342,7 +361,7 @@ func (c *undeletable) Delete(ctx context.Context, obj client.Object, options ...
 func TestTargetNamespaceAndDefinitionWithInstance(t *testing.T) {
 	e := newEnv(t)
 	group := e.namespace + ".example.com"
-	e.push("repo", "1",
+	e.push("1",
 		"crd.yaml", "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: stores."+group+"}\nspec:\n  group: "+group+
 			"\n  names: {kind: Store, plural: stores}\n  scope: Namespaced\n  versions:\n  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}\n",
 		"store.yaml", "apiVersion: "+group+"/v1\nkind: Store\nmetadata: {name: main}\nspec: {size: 3}\n")
@@ -355,7 +374,7 @@ func TestTargetNamespaceAndDefinitionWithInstance(t *testing.T) {
 
 func TestSuspendedIsLeftAlone(t *testing.T) {
 	e := newEnv(t)
-	e.push("repo", "1", "one.yaml", configMap("one", "NS", "a"))
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
 	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.Suspend = true })
 	e.start()
 	e.Eventually(func() string { return e.condition("web", "Suspended") }, "20s").Should(HavePrefix("True"))

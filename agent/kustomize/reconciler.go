@@ -45,9 +45,9 @@ type Reconciler struct {
 
 	status   *reconcile.Status
 	renderer renderer
-	// unpacking bounds how many artifacts are in memory at once.
-	unpacking *semaphore.Weighted
-	waits     waits
+	// building bounds how many artifacts are in memory at once.
+	building *semaphore.Weighted
+	waits    waits
 }
 
 // Reconcile brings the target in line with the source.
@@ -55,8 +55,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 	if err := unsupported(obj); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
-	defer cancel()
 	src, err := r.source(ctx, obj)
 	if err != nil {
 		return err
@@ -69,6 +67,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
+	defer cancel()
 	to, err := r.open(ctx, obj, src)
 	if err != nil {
 		return err

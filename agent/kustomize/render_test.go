@@ -106,7 +106,7 @@ func TestRenderRefuses(t *testing.T) {
 		{"YAML that is no object", "", files("values.yaml", "replicas: 3\n"), `values.yaml`},
 		{"a text for an object", "", files("bad.yaml", "just text\n"), `bad.yaml`},
 		{"a kustomization that does not parse", "", files("kustomization.yaml", "resources: [\n"), "kustomization.yaml: invalid Kustomization: yaml: line 1"},
-		{"an unknown field", "", files("kustomization.yaml", "resoruces: []\n"), `unknown field "resoruces"`},
+		{"an unknown field", "", files("kustomization.yaml", "manifests: []\n"), `unknown field "manifests"`},
 		{"two kustomization files", "", files("kustomization.yaml", "resources: [one.yaml]", "kustomization.yml", "resources: [one.yaml]", "one.yaml", one), "Found multiple kustomization files"},
 		{"a missing resource", "", files("kustomization.yaml", "resources: [two.yaml]"), "two.yaml"},
 		{"a cycle", "a", files("a/kustomization.yaml", "resources: [../b]", "b/kustomization.yaml", "resources: [../a]"), "cycle detected"},

@@ -15,36 +15,36 @@ import (
 	"github.com/headwater-dev/headwater/api/meta"
 )
 
-// remote makes a target that is reached by a kubeconfig Secret. It is the same
-// API server, under another name and other credentials.
-func (e *env) remote(name, agent string) {
+// prod makes a target, of that name, that is reached by a kubeconfig Secret. It is the same
+// API server, under other credentials.
+func (e *env) prod(agent string) {
 	e.t.Helper()
-	data, err := shared.ControlPlane(e.t).ServiceAccount(e.t.Context(), e.namespace, name, []rbacv1.PolicyRule{
+	data, err := shared.ControlPlane(e.t).ServiceAccount(e.t.Context(), e.namespace, "prod", []rbacv1.PolicyRule{
 		{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}},
 		{NonResourceURLs: []string{"*"}, Verbs: []string{"get"}},
 	})
 	e.Expect(err).NotTo(HaveOccurred())
 	e.Expect(e.hub.Create(e.t.Context(), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: name}, Data: map[string][]byte{"value": data},
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "prod"}, Data: map[string][]byte{"value": data},
 	})).To(Succeed())
 	record := &fleetv1.RemoteCluster{
-		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: name},
-		Spec:       fleetv1.RemoteClusterSpec{KubeConfig: at(name)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "prod"},
+		Spec:       fleetv1.RemoteClusterSpec{KubeConfig: toProd()},
 	}
 	e.Expect(e.hub.Create(e.t.Context(), record)).To(Succeed())
 	record.Status.Assignments = []fleetv1.Assignment{{Agent: agent, Epoch: 1}}
 	e.Expect(e.hub.Status().Update(e.t.Context(), record)).To(Succeed())
 }
 
-func at(secret string) *meta.KubeConfigReference {
-	return &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: secret}}
+func toProd() *meta.KubeConfigReference {
+	return &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "prod"}}
 }
 
 func TestObjectsFollowTheTarget(t *testing.T) {
 	e := newEnv(t)
-	e.remote("prod", "agent-0")
-	e.push("repo", "1", "one.yaml", configMap("one", "NS", "a"))
-	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = at("prod") })
+	e.prod("agent-0")
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = toProd() })
 	e.start()
 	e.becomes("web", "True")
 	e.Expect(e.get("web").Status.Target).To(Equal(e.namespace + "/prod/value"))
@@ -59,8 +59,8 @@ func TestObjectsFollowTheTarget(t *testing.T) {
 
 func TestObjectsAtATargetOfAnotherAgentAreNotForgotten(t *testing.T) {
 	e := newEnv(t)
-	e.remote("prod", "agent-1")
-	e.push("repo", "1", "one.yaml", configMap("one", "NS", "a"))
+	e.prod("agent-1")
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
 	e.kustomization("web")
 	applied := e.get("web")
 	applied.Status.Target = e.namespace + "/prod/value"
@@ -68,18 +68,18 @@ func TestObjectsAtATargetOfAnotherAgentAreNotForgotten(t *testing.T) {
 	e.Expect(e.hub.Status().Update(t.Context(), applied)).To(Succeed())
 	e.start()
 	e.becomes("web", "False PruneFailed: spec.kubeConfig has changed, but what was applied before is still at NS/prod/value, which another agent owns")
-	e.Expect(e.inventory("web")).To(Equal([]string{"NS_old__ConfigMap"}))
+	e.Expect(e.inventory()).To(Equal([]string{"NS_old__ConfigMap"}))
 
 	e.edit("web", func(obj *kustomizev1.Kustomization) { obj.Spec.Prune = false })
 	e.becomes("web", "True")
-	e.Expect(e.inventory("web")).To(Equal([]string{"NS_one__ConfigMap"}))
+	e.Expect(e.inventory()).To(Equal([]string{"NS_one__ConfigMap"}))
 }
 
 func TestDeletionWithoutTheKubeconfig(t *testing.T) {
 	e := newEnv(t)
-	e.remote("prod", "agent-0")
-	e.push("repo", "1", "one.yaml", configMap("one", "NS", "a"))
-	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = at("prod") })
+	e.prod("agent-0")
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = toProd() })
 	stop := e.start()
 	e.becomes("web", "True")
 	stop()
@@ -97,9 +97,9 @@ func TestDeletionWithoutTheKubeconfig(t *testing.T) {
 
 func TestDeletionWaitsForAnUnreachableTarget(t *testing.T) {
 	e := newEnv(t)
-	e.remote("prod", "agent-0")
-	e.push("repo", "1", "one.yaml", configMap("one", "NS", "a"))
-	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = at("prod") })
+	e.prod("agent-0")
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = toProd() })
 	stop := e.start()
 	e.becomes("web", "True")
 	stop()
@@ -112,7 +112,7 @@ func TestDeletionWaitsForAnUnreachableTarget(t *testing.T) {
 	e.Expect(e.hub.Delete(t.Context(), obj)).To(Succeed())
 	e.start()
 	e.becomes("web", "False TargetUnreachable")
-	e.Expect(e.inventory("web")).To(Equal([]string{"NS_one__ConfigMap"}))
+	e.Expect(e.inventory()).To(Equal([]string{"NS_one__ConfigMap"}))
 
 	secret.Data["value"] = whole
 	e.Expect(e.hub.Update(t.Context(), secret)).To(Succeed())

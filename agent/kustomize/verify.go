@@ -62,6 +62,8 @@ func (r *Reconciler) verify(ctx context.Context, obj *kustomizev1.Kustomization,
 
 // verifyAgain continues a wait for health where an earlier run has left it.
 func (r *Reconciler) verifyAgain(ctx context.Context, obj *kustomizev1.Kustomization, what waiting) error {
+	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
+	defer cancel()
 	to, err := r.connect(ctx, obj, keyOf(obj), what.src)
 	if err != nil {
 		return err

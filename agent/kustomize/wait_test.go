@@ -32,7 +32,7 @@ func waits5m(obj *kustomizev1.Kustomization) {
 
 func TestWaitForHealth(t *testing.T) {
 	e := newEnv(t)
-	e.push("repo", "1", "web.yaml", deployment, "one.yaml", configMap("one", "NS", "a"))
+	e.push("1", "web.yaml", deployment, "one.yaml", configMap("one", "NS", "a"))
 	e.kustomization("web", waits5m)
 	e.start()
 	e.becomes("web", "Unknown Progressing: waiting for: [Deployment/NS/web status: 'InProgress']")
@@ -57,7 +57,7 @@ func TestTheTimeoutSurvivesTheAgent(t *testing.T) {
 	e := newEnv(t)
 	clock := clocktesting.NewFakeClock(time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC))
 	e.clock = clock
-	e.push("repo", "1", "web.yaml", deployment)
+	e.push("1", "web.yaml", deployment)
 	e.kustomization("web", waits5m)
 	stop := e.start()
 	e.becomes("web", "Unknown Progressing")
@@ -83,18 +83,18 @@ func TestTheTimeoutSurvivesTheAgent(t *testing.T) {
 
 func TestANewRevisionEndsTheWait(t *testing.T) {
 	e := newEnv(t)
-	e.push("repo", "1", "web.yaml", deployment)
+	e.push("1", "web.yaml", deployment)
 	e.kustomization("web", waits5m)
 	e.start()
 	e.becomes("web", "Unknown Progressing")
-	e.push("repo", "2", "one.yaml", configMap("one", "NS", "a"))
+	e.push("2", "one.yaml", configMap("one", "NS", "a"))
 	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
 	e.Expect(e.object("apps/v1", "Deployment", "web")).To(BeNil())
 }
 
 func TestFailedObjectsEndTheWait(t *testing.T) {
 	e := newEnv(t)
-	e.push("repo", "1", "web.yaml", deployment)
+	e.push("1", "web.yaml", deployment)
 	e.kustomization("web", waits5m)
 	e.start()
 	e.becomes("web", "Unknown Progressing")
@@ -106,7 +106,7 @@ func TestFailedObjectsEndTheWait(t *testing.T) {
 
 func TestHealthChecksNameTheirObjects(t *testing.T) {
 	e := newEnv(t)
-	e.push("repo", "1", "web.yaml", deployment)
+	e.push("1", "web.yaml", deployment)
 	e.kustomization("web", func(obj *kustomizev1.Kustomization) {
 		obj.Spec.HealthChecks = []meta.NamespacedObjectKindReference{
 			{Kind: "Deployment", Name: "web"},
@@ -124,11 +124,11 @@ func TestHealthChecksNameTheirObjects(t *testing.T) {
 // Objects that are left alone are not waited for.
 func TestSkippedObjectsAreNotAwaited(t *testing.T) {
 	e := newEnv(t)
-	e.push("repo", "1", "web.yaml", strings.Replace(deployment, "namespace: NS", "namespace: NS, annotations: {kustomize.toolkit.fluxcd.io/reconcile: disabled}", 1))
+	e.push("1", "web.yaml", strings.Replace(deployment, "namespace: NS", "namespace: NS, annotations: {kustomize.toolkit.fluxcd.io/reconcile: disabled}", 1))
 	e.kustomization("web", waits5m)
 	e.start()
 	e.becomes("web", "True")
-	e.Expect(e.inventory("web")).To(Equal([]string{"NS_web_apps_Deployment"}))
+	e.Expect(e.inventory()).To(Equal([]string{"NS_web_apps_Deployment"}))
 }
 
 func TestManyWaitWithFewWorkers(t *testing.T) {
@@ -139,7 +139,7 @@ func TestManyWaitWithFewWorkers(t *testing.T) {
 		name := fmt.Sprintf("web-%d", i)
 		pairs = append(pairs, name+"/web.yaml", strings.Replace(deployment, "name: web,", "name: "+name+",", 1))
 	}
-	e.push("repo", "1", pairs...)
+	e.push("1", pairs...)
 	for i := range many {
 		e.kustomization(fmt.Sprintf("web-%d", i), waits5m, func(obj *kustomizev1.Kustomization) { obj.Spec.Path = obj.Name })
 	}
