@@ -121,32 +121,6 @@ func TestBadKustomizations(t *testing.T) {
 			want:   []string{"False ", "nosuch' not found"},
 		},
 		{
-			name:   "no kubeconfig Secret",
-			change: func(_ *tenant, ks *kustomizev1.Kustomization) { ks.Spec.KubeConfig.SecretRef.Name = "nosuch" },
-			want:   []string{"False KubeConfigInvalid", "/nosuch: kubeconfig not found"},
-		},
-		{
-			name:   "no such key",
-			change: func(_ *tenant, ks *kustomizev1.Kustomization) { ks.Spec.KubeConfig.SecretRef.Key = "nosuch" },
-			want:   []string{"False KubeConfigInvalid", `no key "nosuch"`},
-		},
-		{
-			name: "a kubeconfig with exec",
-			change: func(n *tenant, ks *kustomizev1.Kustomization) {
-				n.rawCluster("exec", strings.Replace(foreignKubeconfig, "token: "+secret, "exec: {apiVersion: client.authentication.k8s.io/v1, command: "+secret+"}", 1))
-				ks.Spec.KubeConfig.SecretRef.Name = "exec"
-			},
-			want: []string{"False KubeConfigInvalid", "exec plugin"},
-		},
-		{
-			name: "an unreachable cluster",
-			change: func(n *tenant, ks *kustomizev1.Kustomization) {
-				n.rawCluster("dark", foreignKubeconfig)
-				ks.Spec.KubeConfig.SecretRef.Name = "dark"
-			},
-			want: []string{"False TargetUnreachable", "/dark/value is unreachable"},
-		},
-		{
 			name:   "a field that is not implemented",
 			change: func(_ *tenant, ks *kustomizev1.Kustomization) { ks.Spec.NamePrefix = "x-" },
 			want:   []string{"False UnsupportedField", "spec.namePrefix"},
@@ -192,9 +166,104 @@ clusters: [{name: x, cluster: {server: "https://127.0.0.1:1"}}]
 users: [{name: x, user: {token: hunter2}}]
 `
 
-func (n *tenant) rawCluster(name, kubeconfig string) {
+// The way to a cluster is lost and comes back.
+func TestBadKubeconfigs(t *testing.T) {
+	cases := []struct {
+		name   string
+		damage func(*tenant, *corev1.Secret)
+		want   []string
+	}{
+		{
+			name:   "no Secret",
+			damage: func(n *tenant, s *corev1.Secret) { n.Expect(shared.onHub.Delete(n.t.Context(), s)).To(Succeed()) },
+			want:   []string{"False KubeConfigInvalid", "/one: kubeconfig not found"},
+		},
+		{
+			name:   "no such key",
+			damage: func(n *tenant, s *corev1.Secret) { n.replace(s, map[string][]byte{"config": []byte("x")}) },
+			want:   []string{"False KubeConfigInvalid", `no key "value"`},
+		},
+		{
+			name:   "not a kubeconfig",
+			damage: func(n *tenant, s *corev1.Secret) { n.replace(s, map[string][]byte{"value": []byte("{" + secret)}) },
+			want:   []string{"False KubeConfigInvalid", "does not parse"},
+		},
+		{
+			name: "exec",
+			damage: func(n *tenant, s *corev1.Secret) {
+				text := strings.Replace(foreignKubeconfig, "token: "+secret, "exec: {apiVersion: client.authentication.k8s.io/v1, command: "+secret+"}", 1)
+				n.replace(s, map[string][]byte{"value": []byte(text)})
+			},
+			want: []string{"False KubeConfigInvalid", "exec plugin"},
+		},
+		{
+			name:   "a server that does not answer",
+			damage: func(n *tenant, s *corev1.Secret) { n.replace(s, map[string][]byte{"value": []byte(foreignKubeconfig)}) },
+			want:   []string{"False TargetUnreachable", "/one/value is unreachable"},
+		},
+		{
+			name: "a revoked token",
+			damage: func(n *tenant, _ *corev1.Secret) {
+				account := &corev1.ServiceAccount{ObjectMeta: n.meta("one")}
+				n.Expect(shared.onTarget.Delete(n.t.Context(), account)).To(Succeed())
+			},
+			want: []string{"False KubeConfigInvalid", "401"},
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			n := newTenant(t, map[string]string{"a.yaml": configMap("a", "1")})
+			proxy := n.cluster("one")
+			ks := n.kustomization("one", "one")
+			n.create(n.source(), ks)
+			n.becomes(ks, HavePrefix("True "))
+
+			kubeconfig := &corev1.Secret{ObjectMeta: n.meta("one")}
+			n.Expect(shared.onHub.Get(t.Context(), client.ObjectKeyFromObject(kubeconfig), kubeconfig)).To(Succeed())
+			c.damage(n, kubeconfig.DeepCopy())
+			for _, want := range c.want {
+				n.becomes(ks, ContainSubstring(want))
+			}
+			n.Eventually(func() []string { return n.warnings("one") }).ShouldNot(BeEmpty())
+			n.Expect(n.data("a")).To(HaveKeyWithValue("value", "1"), "what was applied before stays")
+			n.Expect(ks.Status.Inventory.Entries).To(HaveLen(1))
+			n.Expect(fmt.Sprint(ks.Status)).NotTo(ContainSubstring(secret))
+			n.silent()
+
+			n.commit(map[string]string{"a.yaml": configMap("a", "2")})
+			n.Expect(client.IgnoreNotFound(shared.onHub.Delete(t.Context(), kubeconfig))).To(Succeed())
+			n.create(&corev1.Secret{ObjectMeta: n.meta("one"), Data: map[string][]byte{"value": n.kubeconfig(proxy, "one")}})
+			n.becomes(ks, HavePrefix("True "))
+			n.Eventually(func() map[string]string { return n.data("a") }).Should(HaveKeyWithValue("value", "2"))
+		})
+	}
+}
+
+func (n *tenant) replace(s *corev1.Secret, data map[string][]byte) {
 	n.t.Helper()
-	n.create(&corev1.Secret{ObjectMeta: n.meta(name), StringData: map[string]string{"value": kubeconfig}})
+	s.Data = data
+	n.Expect(shared.onHub.Update(n.t.Context(), s)).To(Succeed())
+}
+
+// A Kustomization that is pointed at another cluster leaves nothing behind at
+// the first, whichever agents own the two.
+func TestAMovedKustomizationLeavesNothingBehind(t *testing.T) {
+	n := newTenant(t, map[string]string{"a.yaml": configMap("a", "1"), "b.yaml": configMap("b", "1")})
+	first, second := n.cluster("first"), n.cluster("second")
+	ks := n.kustomization("mover", "first")
+	n.create(n.source(), ks)
+	n.becomes(ks, HavePrefix("True "))
+	n.Expect(ks.Status.Target).To(Equal(n.namespace + "/first/value"))
+	first.Reset()
+	before := ks.DeepCopy()
+	ks.Spec.KubeConfig.SecretRef.Name = "second"
+	n.Expect(shared.onHub.Patch(t.Context(), ks, client.MergeFrom(before))).To(Succeed())
+	n.becomes(ks, HavePrefix("True "))
+	n.Expect(ks.Status.Target).To(Equal(n.namespace + "/second/value"))
+	n.Expect(writes(second)).To(HaveLen(2))
+	n.Expect(writes(first)).To(ConsistOf(
+		"delete /api/v1/namespaces/"+n.namespace+"/configmaps/a", "delete /api/v1/namespaces/"+n.namespace+"/configmaps/b"))
+	n.Expect(n.data("a")).To(HaveKeyWithValue("value", "1"))
 }
 
 func TestTwoKustomizationsThatClaimOneObject(t *testing.T) {
