@@ -136,12 +136,10 @@ func (r *Reconciler) usersOfTarget(ctx context.Context, obj client.Object) []ctr
 	if !ok {
 		return nil
 	}
-	if record.Spec.Mode != fleetv1.HubMode {
-		return r.users(ctx, byTarget, shard.KeyFor(record.Namespace, record.Name, record.Spec.KubeConfig).String())
-	}
 	var requests []ctrl.Request
-	for partition := range int32(shard.Partitions) {
-		requests = append(requests, r.users(ctx, byTarget, shard.HubKey(partition).String())...)
+	// Whether it holds the record of these keys makes no difference here.
+	for _, key := range shard.KeysOf(record, record.Namespace) {
+		requests = append(requests, r.users(ctx, byTarget, key.String())...)
 	}
 	return requests
 }

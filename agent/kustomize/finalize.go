@@ -11,7 +11,6 @@ import (
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
-	"github.com/headwater-dev/headwater/shard"
 )
 
 // Finalize prunes what was applied, unless the spec says to leave it or the
@@ -24,15 +23,7 @@ func (r *Reconciler) Finalize(ctx context.Context, obj *kustomizev1.Kustomizatio
 	}
 	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
 	defer cancel()
-	key := keyOf(obj)
-	if obj.Status.Target != "" {
-		applied, err := shard.ParseKey(obj.Status.Target)
-		if err != nil {
-			return fmt.Errorf("status.target: %w", err)
-		}
-		key = applied
-	}
-	from, err := r.connect(ctx, obj, key, nil)
+	from, err := r.connect(ctx, obj, keyOf(obj), nil)
 	if errors.Is(err, remote.ErrSecretMissing) {
 		// With the kubeconfig the way to the objects is gone for good.
 		r.Events.Publish(ctx, obj, unableToPrune(obj, refs, err))

@@ -86,7 +86,13 @@ func (r *Reconciler) Ready(obj *kustomizev1.Kustomization) (reason, message stri
 	return meta.ReconciliationSucceededReason, "Applied revision: " + obj.Status.LastAppliedRevision
 }
 
-// keyOf is the target that the spec names.
+// keyOf is the key that the Kustomization belongs to now: where its objects are,
+// until they have been taken away from there, and else where its spec says.
 func keyOf(obj *kustomizev1.Kustomization) shard.Key {
+	return shard.CurrentKey(obj.Namespace, obj.Name, obj.Spec.KubeConfig, obj.Status.Target)
+}
+
+// wantedKey is the key that the spec names.
+func wantedKey(obj *kustomizev1.Kustomization) shard.Key {
 	return shard.KeyFor(obj.Namespace, obj.Name, obj.Spec.KubeConfig)
 }

@@ -2,14 +2,11 @@ package kustomize
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/headwater-dev/headwater/agent/apply"
 	"github.com/headwater-dev/headwater/agent/remote"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
-	"github.com/headwater-dev/headwater/internal/reconcile"
 	"github.com/headwater-dev/headwater/shard"
 )
 
@@ -30,29 +27,32 @@ type target struct {
 }
 
 // open connects to the cluster that the spec names, after leaving the one that
-// the inventory is in, should that be another.
+// the objects are at, should that be another.
 func (r *Reconciler) open(ctx context.Context, obj *kustomizev1.Kustomization, src *meta.Artifact) (*target, error) {
-	key := keyOf(obj)
-	moved := obj.Status.Target != "" && obj.Status.Target != key.String()
-	if moved && obj.Spec.Prune {
+	if keyOf(obj) != wantedKey(obj) {
 		if err := r.leave(ctx, obj); err != nil {
 			return nil, err
 		}
 	}
-	to, err := r.connect(ctx, obj, key, src)
-	if err != nil || !moved {
-		return to, err
+	return r.connect(ctx, obj, wantedKey(obj), src)
+}
+
+// leave takes the objects away from the cluster that the spec named before, and
+// forgets that cluster. From then on the Kustomization belongs to the owner of
+// the new one, who may be another agent.
+func (r *Reconciler) leave(ctx context.Context, obj *kustomizev1.Kustomization) error {
+	if refs := inventoryOf(ctx, obj); obj.Spec.Prune && len(refs) > 0 {
+		from, err := r.connect(ctx, obj, keyOf(obj), nil)
+		if err != nil {
+			return err
+		}
+		defer from.Close()
+		if err := r.pruneAll(ctx, obj, from, refs); err != nil {
+			return err
+		}
 	}
-	if err = to.Fence(ctx); err == nil {
-		// What was left there is nobody's, and here is nothing yet.
-		obj.Status.Inventory, obj.Status.Target = nil, ""
-		err = r.status.Patch(ctx, obj)
-	}
-	if err != nil {
-		to.Close()
-		return nil, err
-	}
-	return to, nil
+	obj.Status.Inventory, obj.Status.Target = nil, ""
+	return r.status.Patch(ctx, obj)
 }
 
 func (r *Reconciler) connect(ctx context.Context, obj *kustomizev1.Kustomization, key shard.Key, src *meta.Artifact) (*target, error) {
@@ -81,31 +81,4 @@ func ownerOf(obj *kustomizev1.Kustomization) apply.Owner {
 		Name:         obj.Name,
 		Spare:        []string{"reconcile.fluxcd.io/", "fleet.headwater.dev/"},
 	}
-}
-
-// leave prunes what was applied to the cluster that the spec named before.
-func (r *Reconciler) leave(ctx context.Context, obj *kustomizev1.Kustomization) error {
-	refs := inventoryOf(ctx, obj)
-	if len(refs) == 0 {
-		return nil
-	}
-	key, err := shard.ParseKey(obj.Status.Target)
-	if err != nil {
-		return fmt.Errorf("status.target: %w", err)
-	}
-	from, err := r.connect(ctx, obj, key, nil)
-	if errors.Is(err, reconcile.ErrNotOwner) {
-		return reconcile.Fail(meta.PruneFailedReason, errorElsewhere(key))
-	}
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	return r.pruneAll(ctx, obj, from, refs)
-}
-
-// errorElsewhere is about objects that this agent cannot reach.
-func errorElsewhere(key shard.Key) error {
-	return fmt.Errorf("spec.kubeConfig has changed, but what was applied before is still at %s, which another agent owns: "+
-		"point spec.kubeConfig back to it, or set spec.prune to false to leave the objects there", key)
 }

@@ -57,7 +57,7 @@ func TestObjectsFollowTheTarget(t *testing.T) {
 	e.published("ConfigMap/" + e.namespace + "/one deleted")
 }
 
-func TestObjectsAtATargetOfAnotherAgentAreNotForgotten(t *testing.T) {
+func TestObjectsAreTakenAwayByTheOwnerOfTheirTarget(t *testing.T) {
 	e := newEnv(t)
 	e.prod("agent-1")
 	e.push("1", "one.yaml", configMap("one", "NS", "a"))
@@ -66,13 +66,33 @@ func TestObjectsAtATargetOfAnotherAgentAreNotForgotten(t *testing.T) {
 	applied.Status.Target = e.namespace + "/prod/value"
 	applied.Status.Inventory = &kustomizev1.ResourceInventory{Entries: []kustomizev1.ResourceRef{{ID: e.namespace + "_old__ConfigMap", Version: "v1"}}}
 	e.Expect(e.hub.Status().Update(t.Context(), applied)).To(Succeed())
+	e.create(strings.Replace(configMap("old", e.namespace, "a"), "metadata:",
+		"metadata:\n  labels: {kustomize.toolkit.fluxcd.io/name: web, kustomize.toolkit.fluxcd.io/namespace: "+e.namespace+"}", 1))
 	e.start()
-	e.becomes("web", "False PruneFailed: spec.kubeConfig has changed, but what was applied before is still at NS/prod/value, which another agent owns")
+	e.Consistently(func() string { return e.ready("web") }, "3s", "200ms").Should(BeEmpty(), "it is agent-1's until the objects are away")
 	e.Expect(e.inventory()).To(Equal([]string{"NS_old__ConfigMap"}))
 
-	e.edit("web", func(obj *kustomizev1.Kustomization) { obj.Spec.Prune = false })
+	record := &fleetv1.RemoteCluster{}
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "prod"}, record)).To(Succeed())
+	record.Status.Assignments[0].Agent = "agent-0"
+	e.Expect(e.hub.Status().Update(t.Context(), record)).To(Succeed())
 	e.becomes("web", "True")
+	e.Expect(e.object("v1", "ConfigMap", "old")).To(BeNil())
 	e.Expect(e.inventory()).To(Equal([]string{"NS_one__ConfigMap"}))
+	e.Expect(e.get("web").Status.Target).To(HavePrefix("hub/"))
+}
+
+func TestObjectsAreLeftBehindWithoutPrune(t *testing.T) {
+	e := newEnv(t)
+	e.prod("agent-0")
+	e.push("1", "one.yaml", configMap("one", "NS", "a"), "two.yaml", configMap("two", "NS", "a"))
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig, obj.Spec.Prune = toProd(), false })
+	e.start()
+	e.becomes("web", "True")
+	first := e.object("v1", "ConfigMap", "one")
+	e.edit("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = nil })
+	e.Eventually(func() string { return e.get("web").Status.Target }, "20s").Should(HavePrefix("hub/"))
+	e.Expect(e.object("v1", "ConfigMap", "one").GetUID()).To(Equal(first.GetUID()))
 }
 
 func TestDeletionWithoutTheKubeconfig(t *testing.T) {

@@ -64,7 +64,7 @@ func (r *Reconciler) verify(ctx context.Context, obj *kustomizev1.Kustomization,
 func (r *Reconciler) verifyAgain(ctx context.Context, obj *kustomizev1.Kustomization, what waiting) error {
 	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
 	defer cancel()
-	to, err := r.connect(ctx, obj, keyOf(obj), what.src)
+	to, err := r.connect(ctx, obj, wantedKey(obj), what.src)
 	if err != nil {
 		return err
 	}
