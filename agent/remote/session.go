@@ -97,6 +97,9 @@ func withTransport(config *rest.Config, next http.RoundTripper) (*rest.Config, e
 		Transport: wrapped,
 		// The server's own fairness and the cap per target do it.
 		QPS: -1,
+		// What a target warns of is the business of those who write its
+		// manifests, and is the same at each run.
+		WarningHandlerWithContext: rest.NoWarnings{},
 	}, nil
 }
 

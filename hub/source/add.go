@@ -61,6 +61,7 @@ func (r *Reconciler[T]) AddToManager(mgr ctrl.Manager) error {
 		Kind:     r,
 		Events:   r.Events,
 		Revision: r.Revision,
+		Quiet:    true,
 	}
 	var zero T
 	obj := reflect.New(reflect.TypeOf(zero).Elem()).Interface().(T)

@@ -17,6 +17,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/headwater-dev/headwater/internal/reconcile"
@@ -156,6 +157,8 @@ func (o Options) hubConfig(name string) (*rest.Config, error) {
 		return nil, fmt.Errorf("access to the hub (--kubeconfig, $KUBECONFIG, or a Pod's ServiceAccount): %w", err)
 	}
 	config.UserAgent = "headwater-" + name
+	// Each of the API server's warnings once: it repeats them for each object.
+	config.WarningHandlerWithContext = log.NewKubeAPIWarningLogger(log.KubeAPIWarningLoggerOptions{Deduplicate: true})
 	config.QPS = o.KubeAPIQPS
 	config.Burst = o.KubeAPIBurst
 	return config, nil

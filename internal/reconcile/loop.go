@@ -46,6 +46,9 @@ type Loop[T Object] struct {
 	// Revision is what an event says of the object's state, for its metadata;
 	// may be nil.
 	Revision func(T) map[string]string
+	// Quiet keeps a success without an event unless it follows a failure, for
+	// kinds that announce what they made themselves.
+	Quiet bool
 	// Clock tells when a run lasts long; the real one when nil.
 	Clock clock.Clock
 }
@@ -134,6 +137,9 @@ func (l *Loop[T]) conclude(err error) error {
 func (l *Loop[T]) announce(ctx context.Context, obj T, before *metav1.Condition, outcome outcome) {
 	now := apimeta.FindStatusCondition(obj.CommonStatus().Conditions, meta.ReadyCondition)
 	if before != nil && before.Status == now.Status && before.Reason == now.Reason && before.Message == now.Message {
+		return
+	}
+	if l.Quiet && outcome == succeeded && (before == nil || before.Status != metav1.ConditionFalse) {
 		return
 	}
 	severity := SeverityInfo

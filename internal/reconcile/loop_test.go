@@ -325,3 +325,21 @@ func TestARequestIsAnsweredEvenWhenTheRunFails(t *testing.T) {
 	b.Expect(err).NotTo(HaveOccurred())
 	b.Expect(b.events).NotTo(Receive(), "the same failure again is no news")
 }
+
+func TestAQuietKindAnnouncesRecoveryAlone(t *testing.T) {
+	b := newBench(t)
+	b.loop.Quiet = true
+	fail := errors.New("no network")
+	var outcome error
+	b.kind.reconcile = func(_ context.Context, obj *kustomizev1.Kustomization) error {
+		obj.Status.LastAppliedRevision += "+"
+		return outcome
+	}
+	for _, outcome = range []error{nil, nil, fail, nil} {
+		_, err := b.run()
+		b.Expect(err).NotTo(HaveOccurred())
+	}
+	b.Expect(b.events).To(Receive(Equal("Warning Failed no network")))
+	b.Expect(b.events).To(Receive(HavePrefix("Normal ReconciliationSucceeded")))
+	b.Expect(b.events).NotTo(Receive())
+}
