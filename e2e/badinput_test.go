@@ -108,12 +108,12 @@ func TestBadKustomizations(t *testing.T) {
 		{
 			name:   "no such path",
 			change: func(_ *tenant, ks *kustomizev1.Kustomization) { ks.Spec.Path = "./nosuch" },
-			want:   []string{"False BuildFailed", "spec.path", "nosuch"},
+			want:   []string{"False ArtifactFailed", "spec.path", "nosuch"},
 		},
 		{
 			name:   "a path outside",
 			change: func(_ *tenant, ks *kustomizev1.Kustomization) { ks.Spec.Path = "../../etc" },
-			want:   []string{"False BuildFailed", "spec.path"},
+			want:   []string{"False ArtifactFailed", "spec.path"},
 		},
 		{
 			name:   "no such source",

@@ -69,7 +69,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 		Named("kustomization").
 		For(&kustomizev1.Kustomization{}, builder.WithPredicates(reconcile.Changed())).
 		Watches(&sourcev1.GitRepository{}, handler.EnqueueRequestsFromMapFunc(r.usersOfSource), builder.WithPredicates(newArtifact())).
-		Watches(&fleetv1.RemoteCluster{}, handler.EnqueueRequestsFromMapFunc(r.usersOfTarget), builder.WithPredicates(connectedAgain())).
+		Watches(&fleetv1.RemoteCluster{}, handler.EnqueueRequestsFromMapFunc(r.usersOfTarget), builder.WithPredicates(connectionChanged())).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Complete(&guard.Reconciler[*kustomizev1.Kustomization]{
 			Reader: r.Client,
@@ -179,15 +179,16 @@ func newArtifact() predicate.Predicate {
 	}
 }
 
-// connectedAgain passes clusters whose connection has come up.
-func connectedAgain() predicate.Predicate {
+// connectionChanged passes clusters whose connection has come up or gone down:
+// their objects say so, and go on where they were.
+func connectionChanged() predicate.Predicate {
 	connected := func(obj client.Object) bool {
 		record, ok := obj.(*fleetv1.RemoteCluster)
 		return ok && apimeta.IsStatusConditionTrue(record.Status.Conditions, fleetv1.ConnectedCondition)
 	}
 	return predicate.Funcs{
 		CreateFunc: func(event.CreateEvent) bool { return false },
-		UpdateFunc: func(e event.UpdateEvent) bool { return !connected(e.ObjectOld) && connected(e.ObjectNew) },
+		UpdateFunc: func(e event.UpdateEvent) bool { return connected(e.ObjectOld) != connected(e.ObjectNew) },
 		DeleteFunc: func(event.DeleteEvent) bool { return false },
 	}
 }

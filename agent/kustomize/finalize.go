@@ -2,12 +2,10 @@ package kustomize
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/headwater-dev/headwater/agent/apply"
-	"github.com/headwater-dev/headwater/agent/remote"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
@@ -23,17 +21,7 @@ func (r *Reconciler) Finalize(ctx context.Context, obj *kustomizev1.Kustomizatio
 	}
 	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
 	defer cancel()
-	from, err := r.connect(ctx, obj, keyOf(obj), nil)
-	if errors.Is(err, remote.ErrSecretMissing) {
-		// With the kubeconfig the way to the objects is gone for good.
-		r.Events.Publish(ctx, obj, unableToPrune(obj, refs, err))
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	return r.pruneAll(ctx, obj, from, refs)
+	return r.pruneAt(ctx, obj, keyOf(obj), refs)
 }
 
 // prunesOnDeletion says whether the objects go with the Kustomization.

@@ -2,6 +2,7 @@ package kustomize
 
 import (
 	"context"
+	"errors"
 
 	"github.com/headwater-dev/headwater/agent/apply"
 	"github.com/headwater-dev/headwater/agent/remote"
@@ -42,17 +43,28 @@ func (r *Reconciler) open(ctx context.Context, obj *kustomizev1.Kustomization, s
 // the new one, who may be another agent.
 func (r *Reconciler) leave(ctx context.Context, obj *kustomizev1.Kustomization) error {
 	if refs := inventoryOf(ctx, obj); obj.Spec.Prune && len(refs) > 0 {
-		from, err := r.connect(ctx, obj, keyOf(obj), nil)
-		if err != nil {
-			return err
-		}
-		defer from.Close()
-		if err := r.pruneAll(ctx, obj, from, refs); err != nil {
+		if err := r.pruneAt(ctx, obj, keyOf(obj), refs); err != nil {
 			return err
 		}
 	}
 	obj.Status.Inventory, obj.Status.Target = nil, ""
 	return r.status.Patch(ctx, obj)
+}
+
+// pruneAt deletes the objects at a cluster that the Kustomization gives up.
+// Without the kubeconfig the way to them is gone for good, and an event says what
+// stays behind.
+func (r *Reconciler) pruneAt(ctx context.Context, obj *kustomizev1.Kustomization, key shard.Key, refs []apply.Ref) error {
+	from, err := r.connect(ctx, obj, key, nil)
+	if errors.Is(err, remote.ErrSecretMissing) {
+		r.Events.Publish(ctx, obj, unableToPrune(obj, refs, err))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	return r.pruneAll(ctx, obj, from, refs)
 }
 
 func (r *Reconciler) connect(ctx context.Context, obj *kustomizev1.Kustomization, key shard.Key, src *meta.Artifact) (*target, error) {

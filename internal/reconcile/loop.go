@@ -222,7 +222,6 @@ func (l *Loop[T]) patchFinalizers(ctx context.Context, obj T, change func([]stri
 // withProgress calls the phase and, when that takes long, says so in the
 // object's status meanwhile.
 func (l *Loop[T]) withProgress(ctx context.Context, obj T, phase func(context.Context, T) error) error {
-	progress := obj.DeepCopyObject().(T)
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	timer := l.clock().NewTimer(progressAfter)
 	go func() {
@@ -231,8 +230,12 @@ func (l *Loop[T]) withProgress(ctx context.Context, obj T, phase func(context.Co
 		select {
 		case <-stop:
 		case <-timer.C():
+			// From what was written last, not from obj as it began: the phase may
+			// have written ahead since.
+			base := l.Status.base(obj)
+			progress := base.DeepCopyObject().(T)
 			set(progress, meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingReason, "reconciliation in progress")
-			if err := l.Status.Patch(ctx, progress); err != nil {
+			if err := l.Status.patchFrom(ctx, base, progress); err != nil {
 				log.FromContext(ctx).V(1).Info("progress not written", "error", Redact(err.Error()))
 			}
 		}

@@ -107,6 +107,12 @@ func (s *Status) Patch(ctx context.Context, obj client.Object) error {
 	if base == nil {
 		return fmt.Errorf("status of %s/%s: written outside of a run", obj.GetNamespace(), obj.GetName())
 	}
+	return s.patchFrom(ctx, base, obj)
+}
+
+// patchFrom writes the difference between two states of an object's status. It
+// conflicts with every write since the first of them.
+func (s *Status) patchFrom(ctx context.Context, base, obj client.Object) error {
 	diff, err := statusDiff(base, obj)
 	if err != nil || diff == nil {
 		return err
