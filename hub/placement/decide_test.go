@@ -47,6 +47,10 @@ func TestDecideOneCluster(t *testing.T) {
 	invalid.Spec.AgentSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "zone", Operator: "Near"}}}
 	pull := fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: "edge"}}
 	pull.Spec.Mode = fleetv1.PullMode
+	suspended := cluster("prod", "a", 4)
+	suspended.Spec.Suspend = true
+	lost := cluster("prod", "", 0)
+	lost.Spec.LostPolicy.Action = fleetv1.WaitLost
 	foreign := fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: "hub"}}
 	foreign.Spec.Mode = fleetv1.HubMode
 
@@ -72,6 +76,8 @@ func TestDecideOneCluster(t *testing.T) {
 		"pinned to nobody":   {live("a"), pinned(cluster("prod", "a", 1), "x"), []fleetv1.Assignment{{Agent: "a", Epoch: 1}}, "True", "Assigned", "owned by a; the pin to x has no effect: there is no such live agent, or spec.agentSelector does not match it", 0},
 		"a bad selector":     {live("a"), invalid, nil, "False", "NoAgent", `no live agent may act for the cluster: spec.agentSelector: "Near" is not a valid label selector operator`, 1},
 		"pull is not served": {live("a"), pull, nil, "False", "NoAgent", "no live agent may act for the cluster: spec.mode is Pull, and agents inside of clusters are not served by this version", 1},
+		"suspended":          {live("a"), suspended, []fleetv1.Assignment{{Epoch: 5}}, "False", "NoAgent", "no live agent may act for the cluster: spec.suspend is true", 1},
+		"a policy of later":  {live("a"), lost, nil, "False", "NoAgent", "no live agent may act for the cluster: spec.lostPolicy is set, but this version does not implement it: remove the field", 1},
 		"somebody's own hub": {live("a"), foreign, nil, "False", "NotTheHub", "spec.mode Hub is for the RemoteCluster flux-system/hub alone", 0},
 	} {
 		t.Run(name, func(t *testing.T) {

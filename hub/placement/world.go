@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -114,16 +115,26 @@ type class struct {
 	refusal string
 }
 
+// refused is the class of clusters that nobody may act for.
+func refused(why string) class {
+	return class{name: why, selector: labels.Nothing(), refusal: why}
+}
+
 func classOf(cluster *fleetv1.RemoteCluster) class {
-	if cluster.GetMode() == fleetv1.PullMode {
-		return class{name: "mode Pull", selector: labels.Nothing(), refusal: "spec.mode is Pull, and agents inside of clusters are not served by this version"}
+	switch after, ends := cluster.LostAfter(); {
+	case cluster.GetMode() == fleetv1.PullMode:
+		return refused("spec.mode is Pull, and agents inside of clusters are not served by this version")
+	case cluster.Spec.Suspend:
+		return refused("spec.suspend is true")
+	case !ends || after != time.Hour:
+		return refused("spec.lostPolicy is set, but this version does not implement it: remove the field")
 	}
 	if cluster.Spec.AgentSelector == nil {
 		return class{selector: labels.Everything()}
 	}
 	selector, err := metav1.LabelSelectorAsSelector(cluster.Spec.AgentSelector)
 	if err != nil {
-		return class{name: "invalid", selector: labels.Nothing(), refusal: fmt.Sprintf("spec.agentSelector: %v", err)}
+		return refused(fmt.Sprintf("spec.agentSelector: %v", err))
 	}
 	return class{name: "agents " + selector.String(), selector: selector}
 }
