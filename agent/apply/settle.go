@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 const (
@@ -48,6 +51,9 @@ func (a *Applier) settleOne(ctx context.Context, change Change) error {
 		if err == nil && established(now) {
 			err = a.served(ctx, now)
 		}
+		if errors.Is(err, reconcile.ErrNotOwner) {
+			return false, err
+		}
 		if ctx.Err() != nil {
 			// Being out of time is not what it was waiting for.
 			return false, nil
@@ -56,8 +62,8 @@ func (a *Applier) settleOne(ctx context.Context, change Change) error {
 		return last == nil && established(live), nil
 	})
 	switch {
-	case err == nil:
-		return nil
+	case err == nil, errors.Is(err, reconcile.ErrNotOwner):
+		return err
 	case last != nil:
 		return fmt.Errorf("%s was applied but is not ready: %w", change.Ref, last)
 	}

@@ -91,12 +91,12 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 type routed struct{ Targets }
 
 // Admit is that of the targets, and never says not at all.
-func (r routed) Admit(key shard.Key) (bool, time.Duration) {
-	ok, after := r.Targets.Admit(key)
-	if !ok && after == 0 {
+func (r routed) Admit(key shard.Key) (end func(), after time.Duration) {
+	end, after = r.Targets.Admit(key)
+	if end == nil && after == 0 {
 		after = routedRetry
 	}
-	return ok, after
+	return end, after
 }
 
 // index lets the cache find Kustomizations by what they refer to.

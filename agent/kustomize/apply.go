@@ -60,7 +60,7 @@ func (r *Reconciler) applyStages(ctx context.Context, obj *kustomizev1.Kustomiza
 // inventory before it is: an agent that is killed in between leaves no object
 // that nobody knows of.
 func (r *Reconciler) writeAhead(ctx context.Context, obj *kustomizev1.Kustomization, to *target, creates, want []apply.Ref) error {
-	if err := to.Fence(ctx); err != nil {
+	if err := r.fence(ctx, obj, to); err != nil {
 		return err
 	}
 	known := inventoryOf(ctx, obj)
@@ -82,7 +82,7 @@ func (r *Reconciler) prune(ctx context.Context, obj *kustomizev1.Kustomization, 
 	if len(stale) == 0 && equality.Semantic.DeepEqual(obj.Status, recorded(obj, to, want)) {
 		return nil, nil
 	}
-	if err := to.Fence(ctx); err != nil {
+	if err := r.fence(ctx, obj, to); err != nil {
 		return nil, err
 	}
 	deleted, kept, err := to.applier.Prune(ctx, stale)
@@ -102,7 +102,7 @@ func recorded(obj *kustomizev1.Kustomization, to *target, refs []apply.Ref) kust
 // pruneAll deletes all the objects; those that it cannot delete become the
 // inventory.
 func (r *Reconciler) pruneAll(ctx context.Context, obj *kustomizev1.Kustomization, from *target, refs []apply.Ref) error {
-	if err := from.Fence(ctx); err != nil {
+	if err := r.fence(ctx, obj, from); err != nil {
 		return err
 	}
 	deleted, kept, err := from.applier.Prune(ctx, refs)

@@ -20,8 +20,8 @@ import (
 type Targets interface {
 	// Open begins a unit of work for a key. Its error carries an outcome.
 	Open(context.Context, shard.Key) (*remote.Target, error)
-	// Admit says whether work for a key may begin here.
-	Admit(shard.Key) (ok bool, after time.Duration)
+	// Admit begins a run for a key, if it may begin here.
+	Admit(shard.Key) (end func(), after time.Duration)
 	// MayWrite says whether statuses of a key's objects may be written here.
 	MayWrite(shard.Key) bool
 }

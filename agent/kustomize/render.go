@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -109,17 +110,35 @@ func (r *renderer) build(t *tree, dir string) (resources resmap.ResMap, err erro
 	return krusty.MakeKustomizer(options).Run(t, dir)
 }
 
-// withoutContents cuts off the place where kustomize quotes the file that it
-// could not read: it may be a Secret.
+// quotes are the words after which kustomize's errors quote what they are about:
+// a file, a patch or a literal that may be a Secret's.
+func quotes() []string {
+	return []string{
+		"node contents", "literal sources", "invalid literal source", "[patch: ",
+		"must specify one of patch and path in", "patch and path can't be set at the same time",
+	}
+}
+
+// configQuote is a transformer's configuration, with the patch that it is about.
+var configQuote = regexp.MustCompile("(?s) with config: `.*`")
+
+// withoutContents cuts off what kustomize quotes in an error.
 func withoutContents(err error) error {
 	if err == nil {
 		return nil
 	}
-	text, _, found := strings.Cut(err.Error(), "node contents:")
-	if !found {
+	before := err.Error()
+	text := configQuote.ReplaceAllString(before, "")
+	cut := text != before
+	for _, quote := range quotes() {
+		if at := strings.Index(text, quote); at >= 0 {
+			text, cut = text[:at]+quote, true
+		}
+	}
+	if !cut {
 		return err
 	}
-	return errors.New(strings.TrimRight(text, " :;\n"))
+	return errors.New(strings.TrimRight(strings.TrimSuffix(text, "node contents"), " :;[\n"))
 }
 
 // objects turns what kustomize rendered into objects, without the documents

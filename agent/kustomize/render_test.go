@@ -239,3 +239,23 @@ func TestRenderKeepsSchemasApart(t *testing.T) {
 	}
 	group.Wait()
 }
+
+func TestErrorsQuoteNoSecret(t *testing.T) {
+	cases := map[string]string{
+		"a literal without =":  "secretGenerator: [{name: s, literals: [hunter2]}]\n",
+		"a patch with a slip":  "resources: [a.yaml]\npatches: [{patch: \"kind: Secret\\nstringData:\\n  password: hunter2\\n bad\"}]\n",
+		"a patch of two kinds": "resources: [a.yaml]\npatches: [{path: p.yaml, patch: hunter2}]\n",
+	}
+	for name, content := range cases {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			_, err := new(renderer).render(t.Context(), request{files: map[string][]byte{
+				"kustomization.yaml": []byte(content),
+				"a.yaml":             []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"),
+				"p.yaml":             []byte("hunter2"),
+			}})
+			g.Expect(err).To(HaveOccurred())
+			g.Expect(err.Error()).NotTo(ContainSubstring("hunter2"))
+		})
+	}
+}

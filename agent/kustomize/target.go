@@ -94,3 +94,14 @@ func ownerOf(obj *kustomizev1.Kustomization) apply.Owner {
 		Spare:        []string{"reconcile.fluxcd.io/", "fleet.headwater.dev/"},
 	}
 }
+
+// fence makes sure that this process may write to the target, and that what it
+// knows of the Kustomization is not the past of an agent that held the fence
+// before.
+func (r *Reconciler) fence(ctx context.Context, obj *kustomizev1.Kustomization, to *target) error {
+	tenure, err := to.Fence(ctx)
+	if err != nil {
+		return err
+	}
+	return r.status.Confirm(ctx, obj, tenure)
+}

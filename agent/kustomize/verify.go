@@ -49,7 +49,7 @@ func (r *Reconciler) verify(ctx context.Context, obj *kustomizev1.Kustomization,
 		return r.unhealthy(obj, fmt.Errorf("health check failed after %s: timeout waiting for: %s", obj.Timeout(), apply.Describe(health.Waiting)))
 	}
 	if obj.Status.WaitingSince == nil || !obj.Status.WaitingSince.Time.Equal(since) {
-		if err := to.Fence(ctx); err != nil {
+		if err := r.fence(ctx, obj, to); err != nil {
 			return err
 		}
 		obj.Status.WaitingSince = &metav1.Time{Time: since}
@@ -86,7 +86,7 @@ func (r *Reconciler) applied(ctx context.Context, obj *kustomizev1.Kustomization
 		obj.Status.LastAppliedOriginRevision == origin {
 		return nil
 	}
-	if err := to.Fence(ctx); err != nil {
+	if err := r.fence(ctx, obj, to); err != nil {
 		return err
 	}
 	obj.Status.WaitingSince = nil

@@ -43,8 +43,8 @@ func (c *Clusters) AddToManager(mgr ctrl.Manager) error {
 	if c.ProbeTimeout == 0 {
 		c.ProbeTimeout = probeTimeout
 	}
-	if c.Fence.validity() <= 0 {
-		return errors.New("--fence-duration must be more than twice --request-timeout")
+	if err := c.Fence.check(); err != nil {
+		return err
 	}
 	c.clusters = map[shard.Key]*kept{}
 	c.life, c.kill = context.WithCancel(context.Background())

@@ -46,8 +46,10 @@ type cluster struct {
 	// mu is never held over I/O.
 	mu      sync.Mutex
 	session *session
-	err     error
-	work    int
+	// uid is the cluster that was reached last.
+	uid  string
+	err  error
+	work int
 	// idle is made when the hand-over begins, and closed when no work is left.
 	idle chan struct{}
 }
@@ -117,27 +119,42 @@ func (c *cluster) connect(ctx context.Context) error {
 	}
 	config.UserAgent = "headwater-agent (" + c.parent.Identity + ")"
 	config.Timeout = 0
-	made, err := newSession(config, &gate{fence: c.fence, closed: c.closed}, c.parent.Fence.Request)
+	closed, cut := context.WithCancel(c.closed)
+	made, err := newSession(config, &gate{fence: c.fence, closed: closed}, c.parent.Fence.Request)
 	if err != nil {
+		cut()
 		return err
 	}
+	made.cut = cut
 	if err := made.probe(ctx); err != nil {
-		made.close()
+		made.cut()
 		return explainProbe(err)
 	}
 	if err := made.identify(ctx); err != nil {
-		made.close()
+		made.cut()
 		return err
 	}
-	c.fence.rebind(made.leases)
+	c.replace(made)
+	return nil
+}
+
+// replace puts a new session in place of the old one, whose requests in flight
+// go on unless the new one leads to another cluster.
+func (c *cluster) replace(made *session) {
 	c.mu.Lock()
-	old := c.session
-	c.session, c.err = made, nil
+	old, before := c.session, c.uid
+	c.mu.Unlock()
+	elsewhere := before != "" && before != made.uid
+	if elsewhere && old != nil {
+		old.cut()
+	}
+	c.fence.rebind(made.leases, elsewhere)
+	c.mu.Lock()
+	c.session, c.uid, c.err = made, made.uid, nil
 	c.mu.Unlock()
 	if old != nil {
 		old.close()
 	}
-	return nil
 }
 
 func explainProbe(err error) error {
@@ -184,6 +201,21 @@ func (c *cluster) begin() (*session, error) {
 		return nil, c.err
 	}
 	return nil, ErrNotConnected
+}
+
+// admit counts a run of the loop in, with what it writes at its end. A target
+// that cannot be reached is served as well: its objects say so.
+func (c *cluster) admit() (end func(), after time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.idle != nil:
+		return nil, 0
+	case c.session == nil && c.err == nil:
+		return nil, firstConnect
+	}
+	c.work++
+	return c.end, 0
 }
 
 func (c *cluster) end() {

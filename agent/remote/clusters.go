@@ -108,17 +108,18 @@ func (c *Clusters) Open(_ context.Context, key shard.Key) (*Target, error) {
 	return &Target{Client: current.client, Mapper: current.mapper, Config: current.config, cluster: found}, nil
 }
 
-// Fence makes sure that this process may write to the target. It must be called
-// before the first write; while another agent still holds the fence it returns a
-// Wait.
-func (t *Target) Fence(ctx context.Context) error {
-	err := t.cluster.fence.take(ctx)
+// Fence makes sure that this process may write to the target, and returns the
+// number of the tenure: it grows each time the fence is taken anew, when what was
+// read before may be another agent's past. It must be called before the first
+// write; while another agent still holds the fence it returns a Wait.
+func (t *Target) Fence(ctx context.Context) (tenure int64, err error) {
+	err = t.cluster.fence.take(ctx)
 	var held *heldError
 	if errors.As(err, &held) {
-		return reconcile.Wait(meta.FenceHeldReason,
+		return 0, reconcile.Wait(meta.FenceHeldReason,
 			fmt.Sprintf("target %s: waiting until %s can no longer write", t.cluster.key, held.holder), held.after)
 	}
-	return err
+	return t.cluster.fence.tenure(), err
 }
 
 // Close ends the unit of work. It may be called more than once.
@@ -126,17 +127,16 @@ func (t *Target) Close() {
 	t.once.Do(t.cluster.end)
 }
 
-// Admit says whether work for the key may begin here: yes; not yet, look again
-// after the given time; or, with a time of zero, not here at all.
-func (c *Clusters) Admit(key shard.Key) (bool, time.Duration) {
+// Admit begins a run of the loop for the key, which ends with the function that
+// it returns; a hand-over waits for that. Where the run may not begin, the
+// function is nil: look again after the given time; or, with a time of zero, not
+// here at all.
+func (c *Clusters) Admit(key shard.Key) (end func(), after time.Duration) {
 	found := c.find(key)
-	if found == nil || found.draining() {
-		return false, 0
+	if found == nil {
+		return nil, 0
 	}
-	if current, err := found.state(); current == nil && err == nil {
-		return false, firstConnect
-	}
-	return true, 0
+	return found.admit()
 }
 
 // MayWrite says whether this agent may still write the status of objects of
@@ -152,13 +152,14 @@ func (c *Clusters) find(key shard.Key) *cluster {
 	return nil
 }
 
-// keep makes sure that the key is served. It returns false while an earlier
-// tenure of the same key is still being handed over.
+// keep makes sure that the key is served. It returns false while the key is
+// still being handed over, or served on behalf of another RemoteCluster.
 func (c *Clusters) keep(ctx context.Context, key shard.Key, record types.NamespacedName, epoch int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if found, ok := c.clusters[key]; ok {
-		return !found.draining()
+		// Kept for another RemoteCluster: look again when that has let it go.
+		return found.record == record && !found.draining()
 	}
 	if c.stopping {
 		return true
@@ -224,8 +225,9 @@ func (c *Clusters) giveLocked(ctx context.Context, key shard.Key) {
 	})
 }
 
-// Start waits for the end of the process and then gives all targets up: the
-// manager stops the controllers first.
+// Start waits for the end of the process and then gives all targets up. The
+// manager cancels the controllers after that has begun, so that the runs in
+// flight are waited for here and not cut off.
 func (c *Clusters) Start(ctx context.Context) error {
 	<-ctx.Done()
 	ctx = context.WithoutCancel(ctx)

@@ -142,7 +142,8 @@ func TestWritesNeedTheFenceAndEndWithTheHandOver(t *testing.T) {
 	f.Eventually(func() string { return f.connected("prod") }).Should(HavePrefix("True Connected"))
 
 	f.Expect(target.Client.Create(t.Context(), f.configMap("early"))).To(MatchError(ContainSubstring("does not hold the target's fence")))
-	f.Expect(target.Fence(t.Context())).To(Succeed())
+	_, err := target.Fence(t.Context())
+	f.Expect(err).NotTo(HaveOccurred())
 	f.Expect(target.Client.Create(t.Context(), f.configMap("one"))).To(Succeed())
 	f.Expect(f.holder(key)).To(Equal("agent-a_1"))
 
@@ -165,12 +166,55 @@ func TestWritesNeedTheFenceAndEndWithTheHandOver(t *testing.T) {
 	f.Expect(f.hub.Get(t.Context(), client.ObjectKey{Namespace: f.namespace, Name: "late"}, f.configMap("late"))).NotTo(Succeed())
 }
 
+// A hand-over waits for the end of a run, in which its status is written, and
+// not only for its work at the target.
+func TestAHandOverWaitsForTheRun(t *testing.T) {
+	f := newFleet(t)
+	f.kubeconfig("prod")
+	key := f.assign("prod", "agent-a", 1)
+	f.open(key).Close()
+	end, _ := f.clusters.Admit(key)
+	f.Expect(end).NotTo(BeNil())
+	f.assign("prod", "agent-b", 2)
+	f.Eventually(func() bool {
+		another, _ := f.clusters.Admit(key)
+		if another != nil {
+			another()
+		}
+		return another == nil
+	}).Should(BeTrue())
+	f.Expect(f.clusters.MayWrite(key)).To(BeTrue())
+	end()
+	f.Eventually(func() bool { return f.clusters.MayWrite(key) }).Should(BeFalse())
+}
+
+// A user makes a RemoteCluster of their own for a target that the hub had made
+// one for: the record moves over, and the key goes on being served.
+func TestAKeyFollowsItsRecordToAnotherRemoteCluster(t *testing.T) {
+	f := newFleet(t)
+	f.kubeconfig("prod")
+	key := f.assign("prod", "agent-a", 1)
+	f.open(key).Close()
+	made := &fleetv1.RemoteCluster{
+		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "mine"},
+		Spec:       fleetv1.RemoteClusterSpec{KubeConfig: &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "prod"}}},
+	}
+	f.Expect(f.hub.Create(t.Context(), made)).To(Succeed())
+	before := made.DeepCopy()
+	made.Status.Assignments = []fleetv1.Assignment{{Agent: "agent-a", Epoch: 2}}
+	f.Expect(f.hub.Status().Patch(t.Context(), made, client.MergeFrom(before))).To(Succeed())
+	f.assign("prod", "", 3)
+	f.Eventually(func() string { return f.connected("mine") }, "10s").Should(HavePrefix("True Connected"))
+	f.open(key).Close()
+}
+
 func TestAProcessThatStopsReleasesItsFences(t *testing.T) {
 	f := newFleet(t)
 	f.kubeconfig("prod")
 	key := f.assign("prod", "agent-a", 1)
 	target := f.open(key)
-	f.Expect(target.Fence(t.Context())).To(Succeed())
+	_, err := target.Fence(t.Context())
+	f.Expect(err).NotTo(HaveOccurred())
 	target.Close()
 	f.stop()
 	f.Expect(f.holder(key)).To(BeEmpty())

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -35,6 +36,17 @@ type FenceOptions struct {
 // out.
 func (o FenceOptions) validity() time.Duration { return o.Duration - 2*o.Request }
 
+// check refuses times that do not fit together.
+func (o FenceOptions) check() error {
+	switch {
+	case o.validity() <= o.Duration/renewalsPerDuration:
+		return errors.New("--fence-duration is too short for --request-timeout: it must be more than 2.4 times as long")
+	case o.Idle <= o.Request:
+		return errors.New("--fence-idle must be longer than --request-timeout")
+	}
+	return nil
+}
+
 // fence is the Lease that says which process may write to one target. It is
 // safe for concurrent use.
 type fence struct {
@@ -64,9 +76,11 @@ type fence struct {
 	// notBefore holds writes back after a Lease that was created anew.
 	notBefore time.Time
 	lastUse   time.Time
-	// unsettled says that a write ended without an answer. Such a fence is
-	// left to run out, never released.
-	unsettled bool
+	// tenures counts how often the fence was taken anew.
+	tenures int64
+	// unsettled is when a write last ended without an answer: the server may
+	// still work on it. Such a fence is left to run out, not released.
+	unsettled time.Time
 }
 
 // tenure identifies one renewal by one holder. Times of other machines are
@@ -92,6 +106,10 @@ func (e *heldError) Error() string {
 func (f *fence) valid() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.validLocked()
+}
+
+func (f *fence) validLocked() bool {
 	if f.renewed.IsZero() {
 		return false
 	}
@@ -102,7 +120,27 @@ func (f *fence) valid() bool {
 	return now.Sub(f.renewed) < f.validity() && now.Round(0).Sub(f.renewed.Round(0)) < f.validity()
 }
 
-// use notes a write, which keeps the fence from being released as idle.
+// enter begins a write, if one may begin now, and returns how long it may take:
+// R, less what has passed since it was allowed. That the fence is valid and that
+// it is in use are one step, so that it is not released as idle in between.
+func (f *fence) enter() (allowed time.Time, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.validLocked() {
+		return time.Time{}, false
+	}
+	f.lastUse = f.clock.Now()
+	return f.lastUse, true
+}
+
+// tenure numbers the times that the fence was taken anew.
+func (f *fence) tenure() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.tenures
+}
+
+// use keeps the fence from being released as idle.
 func (f *fence) use() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -113,7 +151,7 @@ func (f *fence) use() {
 func (f *fence) unsettle() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.unsettled = true
+	f.unsettled = f.clock.Now()
 }
 
 // take makes sure that the fence is held. It returns a *heldError when another
@@ -230,6 +268,9 @@ func (f *fence) hold(lease *coordinationv1.Lease, began time.Time) {
 	f.seen = tenure{}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.renewed.IsZero() {
+		f.tenures++
+	}
 	f.renewed = began
 }
 
@@ -239,7 +280,6 @@ func (f *fence) drop() {
 	defer f.mu.Unlock()
 	f.renewed = time.Time{}
 	f.notBefore = time.Time{}
-	f.unsettled = false
 }
 
 func (f *fence) explain(err error) error {
@@ -258,10 +298,7 @@ func (f *fence) tend(ctx context.Context) error {
 	if f.lease == nil {
 		return nil
 	}
-	f.mu.Lock()
-	idle := f.clock.Now().Sub(f.lastUse) > f.Idle
-	f.mu.Unlock()
-	if idle {
+	if f.rest() {
 		return f.releaseLocked(ctx)
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.Request)
@@ -276,6 +313,18 @@ func (f *fence) tend(ctx context.Context) error {
 	return err
 }
 
+// rest ends the validity of a fence that is idle, and says whether it did.
+func (f *fence) rest() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.clock.Now()
+	idle := now.Sub(f.lastUse) > f.Idle && !now.Before(f.notBefore)
+	if idle {
+		f.renewed = time.Time{}
+	}
+	return idle
+}
+
 // release gives the fence up, for a successor to take at once. A fence with a
 // write whose end is unknown is left to run out.
 func (f *fence) release(ctx context.Context) error {
@@ -287,7 +336,9 @@ func (f *fence) release(ctx context.Context) error {
 func (f *fence) releaseLocked(ctx context.Context) error {
 	lease := f.lease
 	f.mu.Lock()
-	keep := lease == nil || f.unsettled || f.clock.Now().Before(f.notBefore)
+	now := f.clock.Now()
+	keep := lease == nil || now.Before(f.notBefore) ||
+		!f.unsettled.IsZero() && now.Sub(f.unsettled) < f.Duration
 	f.mu.Unlock()
 	f.drop()
 	if keep {
@@ -303,9 +354,13 @@ func (f *fence) releaseLocked(ctx context.Context) error {
 	return nil
 }
 
-// rebind makes the fence use another connection to the same target.
-func (f *fence) rebind(leases client.Client) {
+// rebind makes the fence use another connection. Where that leads to another
+// cluster, the fence is not held there.
+func (f *fence) rebind(leases client.Client, elsewhere bool) {
 	f.taking.Lock()
 	defer f.taking.Unlock()
 	f.leases = leases
+	if elsewhere {
+		f.drop()
+	}
 }

@@ -111,6 +111,65 @@ func TestAFenceWithAnUnsettledWriteIsLeftToRunOut(t *testing.T) {
 	expectHeld(t, b.take(t.Context()), "agent-a_1")
 }
 
+func TestALostRenewalDoesNotSettleAWrite(t *testing.T) {
+	g := NewWithT(t)
+	a, b, clock, target := fencesOn(t)
+	g.Expect(a.take(t.Context())).To(Succeed())
+	a.unsettle()
+	// A renewal whose answer was lost: the Lease has moved on.
+	lease := leaseOf(t, a, target)
+	lease.Labels["touched"] = "true"
+	g.Expect(target.Update(t.Context(), lease)).To(Succeed())
+	g.Expect(a.tend(t.Context())).NotTo(Succeed())
+	g.Expect(a.take(t.Context())).To(Succeed())
+	g.Expect(a.release(t.Context())).To(Succeed())
+	expectHeld(t, b.take(t.Context()), "agent-a_1")
+
+	// Long after, it is settled.
+	g.Expect(a.take(t.Context())).To(Succeed())
+	for range 7 {
+		clock.Step(5 * time.Second)
+		a.use()
+		g.Expect(a.tend(t.Context())).To(Succeed())
+	}
+	g.Expect(a.release(t.Context())).To(Succeed())
+	g.Expect(b.take(t.Context())).To(Succeed())
+}
+
+func TestAFenceHoldsForOneClusterAlone(t *testing.T) {
+	g := NewWithT(t)
+	a, _, _, target := fencesOn(t)
+	g.Expect(a.take(t.Context())).To(Succeed())
+	a.rebind(target, false)
+	g.Expect(a.valid()).To(BeTrue(), "a new credential for the same cluster")
+	before := a.tenure()
+	a.rebind(target, true)
+	g.Expect(a.valid()).To(BeFalse())
+	g.Expect(a.take(t.Context())).To(Succeed())
+	g.Expect(a.tenure()).To(Equal(before + 1))
+}
+
+func TestTheWaitOfACreatorOutlastsItsIdleness(t *testing.T) {
+	g := NewWithT(t)
+	a, _, clock, _ := fencesOn(t)
+	a.first = false
+	expectHeld(t, a.take(t.Context()), "a former owner whose Lease is gone")
+	clock.Step(35 * time.Second) // idle for longer than 30 s, within D + R
+	g.Expect(a.tend(t.Context())).To(Succeed())
+	expectHeld(t, a.take(t.Context()), "a former owner whose Lease is gone")
+}
+
+func TestTimesThatDoNotFit(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(times().check()).To(Succeed())
+	short := times()
+	short.Request = 14 * time.Second
+	g.Expect(short.check()).To(MatchError(ContainSubstring("--fence-duration")))
+	hasty := times()
+	hasty.Idle = 5 * time.Second
+	g.Expect(hasty.check()).To(MatchError(ContainSubstring("--fence-idle")))
+}
+
 func TestAnIdleFenceIsReleased(t *testing.T) {
 	g := NewWithT(t)
 	a, _, clock, target := fencesOn(t)
@@ -167,12 +226,15 @@ func TestAWallClockThatJumpsEndsTheFence(t *testing.T) {
 	g.Expect(a.valid()).To(BeFalse())
 }
 
-// sent records what passes the gate.
-type sent []*http.Request
+// sent records what passes the gate, and answers with the code, or 200.
+type sent struct {
+	requests []*http.Request
+	code     int
+}
 
 func (s *sent) RoundTrip(r *http.Request) (*http.Response, error) {
-	*s = append(*s, r)
-	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
+	s.requests = append(s.requests, r)
+	return &http.Response{StatusCode: max(s.code, http.StatusOK), Body: http.NoBody, Request: r}, nil
 }
 
 func request(t *testing.T, method, url string) *http.Request {
@@ -200,18 +262,23 @@ func TestTheGate(t *testing.T) {
 
 	g.Expect(try(http.MethodPost, pods)).To(MatchError(errFenceInvalid))
 	g.Expect(try(http.MethodDelete, pods+"/y")).To(MatchError(errFenceInvalid))
-	g.Expect(passed).To(BeEmpty())
+	g.Expect(passed.requests).To(BeEmpty())
 	g.Expect(try(http.MethodGet, pods)).To(Succeed())
 	g.Expect(try(http.MethodPatch, pods+"/y?dryRun=All")).To(Succeed())
 	g.Expect(try(http.MethodPost, "https://target/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")).To(Succeed())
 
 	g.Expect(a.take(t.Context())).To(Succeed())
 	g.Expect(try(http.MethodPatch, pods+"/y?fieldManager=k")).To(Succeed())
-	last := passed[len(passed)-1]
+	last := passed.requests[len(passed.requests)-1]
 	g.Expect(last.URL.Query().Get("timeout")).To(Equal("10s"), "the server is told to give up")
 	deadline, ok := last.Context().Deadline()
 	g.Expect(ok).To(BeTrue())
 	g.Expect(time.Until(deadline)).To(BeNumerically("<=", 10*time.Second))
+
+	g.Expect(a.unsettled).To(BeZero())
+	passed.code = http.StatusGatewayTimeout
+	g.Expect(try(http.MethodPatch, pods+"/y")).To(Succeed())
+	g.Expect(a.unsettled).NotTo(BeZero(), "nobody knows what became of it")
 
 	clock.Step(11 * time.Second)
 	g.Expect(try(http.MethodPatch, pods+"/y")).To(MatchError(errFenceInvalid))

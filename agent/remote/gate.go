@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/headwater-dev/headwater/internal/reconcile"
@@ -24,8 +23,6 @@ type gate struct {
 	fence *fence
 	// closed ends all requests of the target, those in flight included.
 	closed context.Context
-	// requests counts what was sent, by kind, for the metrics.
-	reads, writes atomic.Int64
 }
 
 // RoundTrip sends the request if it may be sent.
@@ -34,10 +31,8 @@ func (g *gate) RoundTrip(request *http.Request) (*http.Response, error) {
 		return nil, reconcile.ErrNotOwner
 	}
 	if !mutates(request) {
-		g.reads.Add(1)
 		return g.read(request)
 	}
-	g.writes.Add(1)
 	return g.write(request)
 }
 
@@ -58,12 +53,14 @@ func (g *gate) read(request *http.Request) (*http.Response, error) {
 // write passes a request that changes the target. The server is told to give up
 // after R, since a client that goes away does not stop it.
 func (g *gate) write(request *http.Request) (*http.Response, error) {
-	if !g.fence.valid() {
+	allowed, ok := g.fence.enter()
+	if !ok {
 		return nil, errFenceInvalid
 	}
-	g.fence.use()
 	limit := g.fence.Request
-	ctx, cancel := context.WithTimeout(request.Context(), limit)
+	// What has passed since the write was allowed counts: this process may have
+	// been stopped in between.
+	ctx, cancel := context.WithTimeout(request.Context(), limit-g.fence.clock.Since(allowed))
 	stop := context.AfterFunc(g.closed, cancel)
 	end := func() { stop(); cancel() }
 
@@ -76,6 +73,10 @@ func (g *gate) write(request *http.Request) (*http.Response, error) {
 		end()
 		g.fence.unsettle()
 		return nil, fmt.Errorf("write to the target ended without an answer: %w", err)
+	}
+	if response.StatusCode == http.StatusBadGateway || response.StatusCode == http.StatusGatewayTimeout {
+		// Whoever answered does not know whether it was done.
+		g.fence.unsettle()
 	}
 	response.Body = &bodyWithEnd{ReadCloser: response.Body, end: end}
 	return response, nil

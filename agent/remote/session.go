@@ -39,9 +39,11 @@ type session struct {
 	leases client.Client
 
 	transport *http.Transport
-	version   string
-	uid       string
-	latency   time.Duration
+	// cut ends every request of the session.
+	cut     context.CancelFunc
+	version string
+	uid     string
+	latency time.Duration
 }
 
 // newSession builds a session on the configuration without any I/O.

@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
@@ -23,6 +24,9 @@ import (
 // again is when a run is repeated that was overtaken by another write. Its
 // cause is a cache that lags, by milliseconds.
 const again = 200 * time.Millisecond
+
+// rewrite is when a run is repeated in which a write failed.
+const rewrite = 10 * time.Second
 
 // Reconciler places the whole fleet at each run.
 type Reconciler struct {
@@ -57,7 +61,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	overtaken, err := r.write(ctx, w, d)
 	switch {
 	case err != nil:
-		return ctrl.Result{}, err
+		// Not returned: the backoff would also put off what time alone changes,
+		// the end of an agent.
+		log.FromContext(ctx).Error(err, "not everything was written")
+		after := rewrite
+		if !next.IsZero() {
+			after = min(after, max(next.Sub(w.now.Time), time.Millisecond))
+		}
+		return ctrl.Result{RequeueAfter: after}, nil
 	case overtaken:
 		return ctrl.Result{RequeueAfter: again}, nil
 	case next.IsZero():

@@ -58,6 +58,7 @@ func (l *Loop[T]) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Res
 	obj, err := l.read(ctx, request.NamespacedName)
 	if apierrors.IsNotFound(err) {
 		l.Status.forget(request.NamespacedName)
+		durations.DeleteLabelValues(kindOf(newObject[T]()), request.Name, request.Namespace)
 		return ctrl.Result{}, nil
 	}
 	if err != nil {
@@ -209,10 +210,10 @@ func (l *Loop[T]) patchFinalizers(ctx context.Context, obj T, change func([]stri
 		if !apierrors.IsConflict(err) {
 			return err
 		}
-		if err := l.Status.Live.Get(ctx, client.ObjectKeyFromObject(obj), base); err != nil {
+		if base, err = l.Status.rebase(ctx, base); err != nil {
 			return err
 		}
-		if base.GetUID() != obj.GetUID() || base.GetDeletionTimestamp().IsZero() != obj.GetDeletionTimestamp().IsZero() {
+		if base.GetDeletionTimestamp().IsZero() != obj.GetDeletionTimestamp().IsZero() {
 			return fmt.Errorf("finalizer of %s/%s: the object was deleted meanwhile", obj.GetNamespace(), obj.GetName())
 		}
 	}

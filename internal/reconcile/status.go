@@ -40,6 +40,8 @@ type Status struct {
 	// written holds the resourceVersion of the last write, to notice a cache
 	// that lags behind it.
 	written map[types.NamespacedName]string
+	// confirmed holds the tenure in which the status was last confirmed.
+	confirmed map[types.NamespacedName]int64
 }
 
 // begin registers the object, as it was read, as the base of the next Patch.
@@ -49,6 +51,7 @@ func (s *Status) begin(obj client.Object) {
 	if s.runs == nil {
 		s.runs = map[types.NamespacedName]client.Object{}
 		s.written = map[types.NamespacedName]string{}
+		s.confirmed = map[types.NamespacedName]int64{}
 	}
 	s.runs[client.ObjectKeyFromObject(obj)] = obj.DeepCopyObject().(client.Object)
 }
@@ -64,6 +67,7 @@ func (s *Status) forget(name types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.written, name)
+	delete(s.confirmed, name)
 }
 
 // stale says whether the object, as the cache has it, is older than the last
@@ -90,10 +94,39 @@ func (s *Status) wrote(obj client.Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := client.ObjectKeyFromObject(obj)
+	if order, err := resourceversion.CompareResourceVersion(obj.GetResourceVersion(), s.written[key]); err == nil && order < 0 {
+		// The answer to an earlier write, which was slower.
+		return
+	}
 	if _, running := s.runs[key]; running {
 		s.runs[key] = obj
 	}
 	s.written[key] = obj.GetResourceVersion()
+}
+
+// Confirm makes sure, once in each tenure of whatever gives this process the
+// right to write, that the status of the object in this run is the one that the
+// API server has: somebody who had that right before may have written since. When
+// it is not, the run has to be repeated.
+func (s *Status) Confirm(ctx context.Context, obj client.Object, tenure int64) error {
+	key := client.ObjectKeyFromObject(obj)
+	s.mu.Lock()
+	base, known := s.runs[key], s.confirmed[key] == tenure
+	s.mu.Unlock()
+	if known || base == nil {
+		return nil
+	}
+	live, err := s.rebase(ctx, base)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.confirmed[key] = tenure
+	if s.runs[key] == base {
+		s.runs[key] = live
+	}
+	return nil
 }
 
 // Patch writes the object's status as far as it differs from what was read or

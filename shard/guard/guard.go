@@ -13,9 +13,10 @@ import (
 
 // Keeper knows which keys this agent owns.
 type Keeper interface {
-	// Admit says whether work for the key may begin; when not, how soon to
-	// look again, zero for not here at all.
-	Admit(shard.Key) (ok bool, after time.Duration)
+	// Admit begins a run for the key, which the function ends. Where it may
+	// not begin the function is nil; look again after the given time, or with
+	// a time of zero not here at all.
+	Admit(shard.Key) (end func(), after time.Duration)
 }
 
 // Reconciler runs Next for the objects whose key this agent owns, and forgets
@@ -43,8 +44,10 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, request ctrl.Request) (ct
 		}
 		return ctrl.Result{}, err
 	}
-	if ok, after := r.Keeper.Admit(r.Key(obj)); !ok {
+	end, after := r.Keeper.Admit(r.Key(obj))
+	if end == nil {
 		return ctrl.Result{RequeueAfter: after}, nil
 	}
+	defer end()
 	return r.Next.Reconcile(ctx, request)
 }

@@ -24,11 +24,16 @@ type keeper struct {
 	asked shard.Key
 	ok    bool
 	after time.Duration
+	open  int
 }
 
-func (k *keeper) Admit(key shard.Key) (bool, time.Duration) {
+func (k *keeper) Admit(key shard.Key) (func(), time.Duration) {
 	k.asked = key
-	return k.ok, k.after
+	if !k.ok {
+		return nil, k.after
+	}
+	k.open++
+	return func() { k.open-- }, 0
 }
 
 func TestOwnershipIsCheckedWhenWorkIsTaken(t *testing.T) {
@@ -69,12 +74,14 @@ func TestOwnershipIsCheckedWhenWorkIsTaken(t *testing.T) {
 				},
 				Next: reconcile.Func(func(context.Context, ctrl.Request) (ctrl.Result, error) {
 					ran = true
+					g.Expect(c.keeper.open == 1).To(Equal(c.keeper.ok), "the run is counted until its end")
 					return ctrl.Result{RequeueAfter: time.Hour}, nil
 				}),
 			}
 			result, err := guarded.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(obj)})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(ran).To(Equal(c.runs))
+			g.Expect(c.keeper.open).To(BeZero())
 			g.Expect(result).To(Equal(c.want))
 			if !c.absent {
 				g.Expect(c.keeper.asked).To(Equal(shard.Key{Namespace: "apps", Name: "prod", DataKey: "value"}))

@@ -31,7 +31,7 @@ type Agent struct {
 // Tracker remembers when it last saw each agent's Lease change. Its methods may
 // be called concurrently.
 type Tracker struct {
-	// Duration for which a renewal counts.
+	// Duration for which a renewal counts, unless the Lease says longer.
 	Duration time.Duration
 
 	mu   sync.Mutex
@@ -45,6 +45,8 @@ type sighting struct {
 	renewed time.Time
 	labels  map[string]string
 	since   time.Time
+	// lasts is how long the agent says that a renewal counts.
+	lasts time.Duration
 }
 
 // Observe notes a Lease at the given time. It says whether there is more news
@@ -106,11 +108,14 @@ func (t *Tracker) sight(lease *coordinationv1.Lease, now time.Time) (string, sig
 	if lease.Spec.RenewTime != nil {
 		s.renewed = lease.Spec.RenewTime.Time
 	}
+	if lease.Spec.LeaseDurationSeconds != nil {
+		s.lasts = time.Duration(*lease.Spec.LeaseDurationSeconds) * time.Second
+	}
 	return name, s
 }
 
 func (t *Tracker) lease(s sighting) shard.Lease {
-	return shard.Lease{Holder: s.holder, Duration: t.Duration, Seen: s.since}
+	return shard.Lease{Holder: s.holder, Duration: max(t.Duration, s.lasts), Seen: s.since}
 }
 
 func agentLabels(labels map[string]string) map[string]string {
