@@ -8,6 +8,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/fleet"
 	"github.com/headwater-dev/headwater/hub/placement"
 	"github.com/headwater-dev/headwater/hub/source"
+	"github.com/headwater-dev/headwater/hub/source/bucket"
 	"github.com/headwater-dev/headwater/hub/source/git"
 	"github.com/headwater-dev/headwater/hub/source/oci"
 	"github.com/headwater-dev/headwater/internal/app"
@@ -33,6 +34,7 @@ func main() {
 				&artifact.Server{Store: store, Addr: o.storageAddr},
 				&git.Controller{Store: store, Events: a.Events, Pace: pace},
 				&oci.Controller{Store: store, Events: a.Events, Pace: pace},
+				&bucket.Controller{Store: store, Events: a.Events, Pace: pace},
 				&fleet.Reconciler{Namespace: a.Options.Namespace},
 				&placement.Reconciler{Namespace: a.Options.Namespace, Events: a.Events, MemberLease: o.memberLease, ReassignAfter: o.reassignAfter},
 			)
