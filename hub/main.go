@@ -8,7 +8,9 @@ import (
 	"github.com/headwater-dev/headwater/hub/fleet"
 	"github.com/headwater-dev/headwater/hub/placement"
 	"github.com/headwater-dev/headwater/hub/source"
+	"github.com/headwater-dev/headwater/hub/source/bucket"
 	"github.com/headwater-dev/headwater/hub/source/git"
+	"github.com/headwater-dev/headwater/hub/source/oci"
 	"github.com/headwater-dev/headwater/internal/app"
 	"github.com/headwater-dev/headwater/internal/artifact"
 )
@@ -27,9 +29,12 @@ func main() {
 			if err != nil {
 				return err
 			}
+			pace := source.Pace{Concurrent: o.concurrent, MinRetryDelay: o.minRetry, MaxRetryDelay: o.maxRetry}
 			return a.Add(
 				&artifact.Server{Store: store, Addr: o.storageAddr},
-				&git.Controller{Store: store, Events: a.Events, Pace: source.Pace{Concurrent: o.concurrent, MinRetryDelay: o.minRetry, MaxRetryDelay: o.maxRetry}},
+				&git.Controller{Store: store, Events: a.Events, Pace: pace},
+				&oci.Controller{Store: store, Events: a.Events, Pace: pace},
+				&bucket.Controller{Store: store, Events: a.Events, Pace: pace},
 				&fleet.Reconciler{Namespace: a.Options.Namespace},
 				&placement.Reconciler{Namespace: a.Options.Namespace, Events: a.Events, MemberLease: o.memberLease, ReassignAfter: o.reassignAfter},
 			)

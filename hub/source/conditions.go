@@ -35,13 +35,9 @@ const (
 	garbageCollectionFailedReason = "GarbageCollectionFailed"
 )
 
-func storedMessage(a *meta.Artifact) string {
-	return fmt.Sprintf("stored artifact for revision '%s'", a.Revision)
-}
-
 // stored says that all is well.
-func stored(obj reconcile.Object, a *meta.Artifact) {
-	setTrue(obj, artifactInStorageCondition, meta.SucceededReason, storedMessage(a))
+func stored(obj reconcile.Object, message string) {
+	setTrue(obj, artifactInStorageCondition, meta.SucceededReason, message)
 	clearConditions(obj, artifactOutdatedCondition, fetchFailedCondition, storageOperationFailedCondition)
 }
 

@@ -16,7 +16,7 @@ func newArtifact(a *meta.Artifact, summary string) reconcile.Event {
 	return reconcile.Event{
 		Severity: reconcile.SeverityInfo,
 		Reason:   newArtifactReason,
-		Message:  "stored artifact for " + summary,
+		Message:  "stored artifact " + summary,
 		Metadata: eventMetadata(a),
 	}
 }

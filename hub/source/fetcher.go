@@ -30,9 +30,32 @@ type Fetcher[T Object] interface {
 	// now. It does so at every interval, so it has to be cheap.
 	Resolve(ctx context.Context, obj T) (Revision, error)
 	// Fetch writes the files of the revision into dir, which is empty. It may
-	// leave scratch files beside dir; all is removed after the run. The
-	// summary completes the sentence "stored artifact for …".
-	Fetch(ctx context.Context, obj T, rev Revision, dir string) (summary string, err error)
+	// leave scratch files beside dir; all is removed after the run.
+	Fetch(ctx context.Context, obj T, rev Revision, dir string) (Content, error)
+}
+
+// Observer is a Fetcher whose artifacts depend on more of the spec than the
+// reference and the excludes.
+type Observer[T Object] interface {
+	// Observed says whether status holds what the spec asks for now.
+	Observed(obj T) bool
+	// Observe notes in status what the artifact was made with.
+	Observe(obj T)
+}
+
+// Content is what a Fetch brought.
+type Content struct {
+	// Summary completes the sentence "stored artifact …" of the event.
+	Summary string
+	// Metadata of the upstream, for the artifact; may be nil.
+	Metadata map[string]string
+	// File, when set, is the artifact as it is, and dir is not read. It is a
+	// path beside dir.
+	File string
+	// Whole says that what belongs to version control, and what is excluded
+	// by default, stays in the artifact, because the Fetcher left out what
+	// the spec excludes.
+	Whole bool
 }
 
 // Revision is one state of a remote.

@@ -27,6 +27,9 @@ type Reconciler[T Object] struct {
 	Events *reconcile.Recorder
 	// Pace is how hard the controller works.
 	Pace Pace
+	// Stored is the message of an object that is well, with one %s for its
+	// revision; "stored artifact for revision '%s'".
+	Stored string
 }
 
 // Reconcile resolves the remote and publishes a new artifact if need be.
@@ -78,7 +81,9 @@ func (r *Reconciler[T]) checkStored(obj T) error {
 func (r *Reconciler[T]) current(obj T, rev Revision) bool {
 	stored := obj.GetArtifact()
 	ignore, observed := r.Fetcher.Ignore(obj)
-	return stored != nil && stored.Revision == rev.Name && ptr.Equal(ignore, *observed)
+	observer, more := r.Fetcher.(Observer[T])
+	return stored != nil && stored.Revision == rev.Name && ptr.Equal(ignore, *observed) &&
+		(!more || observer.Observed(obj))
 }
 
 // rebuild fetches the revision and publishes it. The artifact in status changes
@@ -93,31 +98,57 @@ func (r *Reconciler[T]) rebuild(ctx context.Context, obj T, rev Revision) (summa
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", storageFailed(obj, directoryCreationFailedReason, fmt.Errorf("making a directory to fetch into: %w", err))
 	}
-	summary, err = r.Fetcher.Fetch(ctx, obj, rev, dir)
+	content, err := r.Fetcher.Fetch(ctx, obj, rev, dir)
 	if err != nil {
 		return "", fetchFailed(obj, err)
 	}
 	fetched(obj)
 	ignore, observed := r.Fetcher.Ignore(obj)
-	exclude, err := excluder(dir, ignore)
+	write, err := writer(ctx, dir, content, ignore)
 	if err != nil {
 		return "", storageFailed(obj, sourceIgnoreErrorReason, err)
 	}
-	stored, err := r.Store.Publish(ctx, r.ref(obj), rev.Name, rev.ID+".tar.gz", func(w io.Writer) error {
-		return artifact.Archive(ctx, w, dir, exclude)
-	})
+	stored, err := r.Store.Publish(ctx, r.ref(obj), rev.Name, rev.ID+".tar.gz", write)
 	if err != nil {
 		return "", storageFailed(obj, archiveOperationFailedReason, err)
 	}
+	stored.Metadata = content.Metadata
 	obj.SetArtifact(stored)
 	*observed = ignore
-	return summary, nil
+	if observer, more := r.Fetcher.(Observer[T]); more {
+		observer.Observe(obj)
+	}
+	return content.Summary, nil
+}
+
+// writer makes the artifact of what was fetched.
+func writer(ctx context.Context, dir string, content Content, ignore *string) (func(io.Writer) error, error) {
+	if content.File != "" {
+		return func(w io.Writer) error { return copyFile(w, content.File) }, nil
+	}
+	exclude := func(string, bool) bool { return false }
+	if !content.Whole {
+		var err error
+		if exclude, err = excluder(dir, ignore); err != nil {
+			return nil, err
+		}
+	}
+	return func(w io.Writer) error { return artifact.Archive(ctx, w, dir, exclude) }, nil
+}
+
+func copyFile(w io.Writer, name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, f)
+	return errors.Join(err, f.Close())
 }
 
 // done ends a run that went well. Garbage that cannot be collected harms
 // nobody now, and is tried again at the next run.
 func (r *Reconciler[T]) done(ctx context.Context, obj T) {
-	stored(obj, obj.GetArtifact())
+	stored(obj, r.storedMessage(obj.GetArtifact()))
 	removed, err := r.Store.GC(r.ref(obj), obj.GetArtifact().Path)
 	if err != nil {
 		log.FromContext(ctx).Error(err, "garbage not collected")
@@ -137,7 +168,15 @@ func (r *Reconciler[T]) Finalize(_ context.Context, obj T) error {
 
 // Ready says which revision is stored.
 func (r *Reconciler[T]) Ready(obj T) (reason, message string) {
-	return meta.SucceededReason, storedMessage(obj.GetArtifact())
+	return meta.SucceededReason, r.storedMessage(obj.GetArtifact())
+}
+
+func (r *Reconciler[T]) storedMessage(a *meta.Artifact) string {
+	format := r.Stored
+	if format == "" {
+		format = "stored artifact for revision '%s'"
+	}
+	return fmt.Sprintf(format, a.Revision)
 }
 
 func (r *Reconciler[T]) ref(obj T) artifact.Ref {

@@ -65,16 +65,16 @@ func (*folder) Resolve(ctx context.Context, obj *sourcev1.GitRepository) (source
 	return source.Revision{Name: "main@sha1:" + sum, ID: sum}, err
 }
 
-func (f *folder) Fetch(ctx context.Context, obj *sourcev1.GitRepository, _ source.Revision, dir string) (string, error) {
+func (f *folder) Fetch(ctx context.Context, obj *sourcev1.GitRepository, _ source.Revision, dir string) (source.Content, error) {
 	if err := ctx.Err(); err != nil {
-		return "", source.Fail("GitOperationFailed", err)
+		return source.Content{}, source.Fail("GitOperationFailed", err)
 	}
 	f.fetches++
 	if f.breaks != nil {
 		_ = os.WriteFile(filepath.Join(dir, "half"), nil, 0o600)
-		return "", source.Fail("GitOperationFailed", f.breaks)
+		return source.Content{}, source.Fail("GitOperationFailed", f.breaks)
 	}
-	return "commit 'x'", os.CopyFS(dir, os.DirFS(obj.Spec.URL))
+	return source.Content{Summary: "for commit 'x'"}, os.CopyFS(dir, os.DirFS(obj.Spec.URL))
 }
 
 func newObject(t *testing.T) *sourcev1.GitRepository {

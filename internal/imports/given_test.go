@@ -21,7 +21,7 @@ var given = map[string]bool{
 	"github.com/hashicorp/golang-lru/v2":     true,
 	"sigs.k8s.io/cluster-api":                false, // discovery of Clusters
 	"helm.sh/helm/v3":                        false, // HelmChart, HelmRelease
-	"github.com/google/go-containerregistry": false, // OCIRepository, ImageRepository
+	"github.com/google/go-containerregistry": true,
 }
 
 func TestWhatWasGivenIsUsed(t *testing.T) {

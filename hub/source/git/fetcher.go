@@ -67,17 +67,17 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.GitRepository) (sou
 }
 
 // Fetch writes the files of the commit into dir, and its packfile beside it.
-func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.GitRepository, rev source.Revision, dir string) (string, error) {
+func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.GitRepository, rev source.Revision, dir string) (source.Content, error) {
 	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
 	defer cancel()
 	s, err := f.open(ctx, obj)
 	if err != nil {
-		return "", err
+		return source.Content{}, err
 	}
 	defer s.close()
 	refs, err := s.list(ctx)
 	if err != nil {
-		return "", err
+		return source.Content{}, err
 	}
 	// A tag that leads to the commit is asked for by its own name: not every
 	// server gives out objects that no reference names.
@@ -87,14 +87,14 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.GitRepository, rev so
 	}
 	objects, err := s.download(ctx, refs.Capabilities, want, filepath.Join(filepath.Dir(dir), "objects"))
 	if err != nil {
-		return "", s.failed(ctx, "fetching commit "+rev.ID, err)
+		return source.Content{}, s.failed(ctx, "fetching commit "+rev.ID, err)
 	}
 	message, err := checkOut(ctx, objects, plumbing.NewHash(rev.ID), dir)
 	if err != nil {
-		return "", s.failed(ctx, "checking out commit "+rev.ID, err)
+		return source.Content{}, s.failed(ctx, "checking out commit "+rev.ID, err)
 	}
 	subject, _, _ := strings.Cut(strings.TrimSpace(message), "\n")
-	return fmt.Sprintf("commit '%s'", strings.TrimSpace(subject)), nil
+	return source.Content{Summary: fmt.Sprintf("for commit '%s'", strings.TrimSpace(subject))}, nil
 }
 
 // supported stalls an object that asks for what is not implemented.

@@ -123,9 +123,9 @@ func fetch(t *testing.T, f *git.Fetcher, obj *sourcev1.GitRepository) (revision,
 	g.Expect(err).NotTo(HaveOccurred())
 	dir := filepath.Join(t.TempDir(), "tree")
 	g.Expect(os.Mkdir(dir, 0o700)).To(Succeed())
-	summary, err = f.Fetch(t.Context(), obj, rev, dir)
+	content, err := f.Fetch(t.Context(), obj, rev, dir)
 	g.Expect(err).NotTo(HaveOccurred())
-	return rev.Name, summary, filesBelow(t, dir)
+	return rev.Name, content.Summary, filesBelow(t, dir)
 }
 
 func filesBelow(t *testing.T, dir string) map[string]string {
@@ -162,7 +162,7 @@ func TestFetchWritesTheTree(t *testing.T) {
 
 	revision, summary, files := fetch(t, newFetcher(), newObject(repository.URL))
 	g.Expect(revision).To(Equal("main@sha1:" + hash))
-	g.Expect(summary).To(Equal("commit 'Build the tree'"))
+	g.Expect(summary).To(Equal("for commit 'Build the tree'"))
 	g.Expect(files).To(Equal(map[string]string{
 		"app.yaml":     "-rw------- a: 1\n",
 		"inner/run.sh": "-rwx------ #!/bin/sh",

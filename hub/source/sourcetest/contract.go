@@ -121,7 +121,7 @@ func publishes[T source.Object](t *testing.T, r *run[T]) {
 	stored := r.Object.GetArtifact()
 	g.Expect(stored.Revision).NotTo(gomega.BeEmpty())
 	g.Expect(r.condition("ArtifactInStorage")).To(gomega.HavePrefix("True Succeeded stored artifact for"))
-	g.Expect(r.events.Events).To(gomega.Receive(gomega.And(gomega.HavePrefix("Normal NewArtifact stored artifact for "), gomega.ContainSubstring(stored.Revision))))
+	g.Expect(r.events.Events).To(gomega.Receive(gomega.And(gomega.HavePrefix("Normal NewArtifact stored artifact "), gomega.ContainSubstring(stored.Revision))))
 	g.Expect(r.events.Events).NotTo(gomega.Receive())
 }
 

@@ -1,0 +1,150 @@
+package access
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/hub/source"
+)
+
+// Keys of the Secrets.
+const (
+	caKey       = "ca.crt"
+	legacyCAKey = "caFile"
+	certKey     = "tls.crt"
+	keyKey      = "tls.key"
+	addressKey  = "address"
+	usernameKey = "username"
+	passwordKey = "password"
+)
+
+const (
+	dialTimeout = 15 * time.Second
+	idleTimeout = 90 * time.Second
+)
+
+// NewTransport is the HTTP transport for remotes that need no settings of their
+// own. It has no timeout for a whole request: spec.timeout is that.
+func NewTransport() *http.Transport {
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSHandshakeTimeout: dialTimeout,
+		IdleConnTimeout:     idleTimeout,
+		ForceAttemptHTTP2:   true,
+	}
+}
+
+// Secrets reads the Secrets of one object.
+type Secrets struct {
+	// Reader reads them live.
+	Reader client.Reader
+	// Namespace is the object's.
+	Namespace string
+}
+
+// Read gives the Secret to use. An error, use's included, has the reason
+// AuthenticationFailed and names the field and the Secret.
+func (s Secrets) Read(ctx context.Context, field, name string, use func(*corev1.Secret) error) error {
+	key := types.NamespacedName{Namespace: s.Namespace, Name: name}
+	var secret corev1.Secret
+	err := s.Reader.Get(ctx, key, &secret)
+	if apierrors.IsNotFound(err) {
+		err = errors.New("it does not exist")
+	}
+	if err == nil {
+		err = use(&secret)
+	}
+	if err != nil {
+		return source.Fail(source.AuthenticationFailedReason, fmt.Errorf("%s: Secret %s: %w", field, key, err))
+	}
+	return nil
+}
+
+// Transport is the base with what spec.certSecretRef and spec.proxySecretRef
+// say; either may be nil. The caller calls done when it needs it no longer.
+func (s Secrets) Transport(ctx context.Context, base *http.Transport, cert, proxy *meta.LocalObjectReference) (transport *http.Transport, done func(), err error) {
+	if cert == nil && proxy == nil {
+		return base, func() {}, nil
+	}
+	own := base.Clone()
+	if cert != nil {
+		if err := s.Read(ctx, "spec.certSecretRef", cert.Name, func(secret *corev1.Secret) (err error) {
+			own.TLSClientConfig, err = TLS(secret.Data)
+			return err
+		}); err != nil {
+			return nil, nil, err
+		}
+	}
+	if proxy != nil {
+		if err := s.Read(ctx, "spec.proxySecretRef", proxy.Name, func(secret *corev1.Secret) error {
+			u, err := proxyOf(secret.Data)
+			own.Proxy = http.ProxyURL(u)
+			return err
+		}); err != nil {
+			return nil, nil, err
+		}
+	}
+	return own, own.CloseIdleConnections, nil
+}
+
+// TLS reads ca.crt, and tls.crt with tls.key; at least one of both has to be
+// there.
+func TLS(data map[string][]byte) (*tls.Config, error) {
+	ca, field := data[caKey], caKey
+	if len(ca) == 0 {
+		ca, field = data[legacyCAKey], legacyCAKey
+	}
+	cert, key := data[certKey], data[keyKey]
+	if len(ca)+len(cert)+len(key) == 0 {
+		return nil, fmt.Errorf("it has neither the key %s, nor %s with %s", caKey, certKey, keyKey)
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if len(ca) > 0 {
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool()
+		}
+		if !pool.AppendCertsFromPEM(ca) {
+			return nil, fmt.Errorf("its key %s holds no certificate in PEM form", field)
+		}
+		config.RootCAs = pool
+	}
+	if len(cert)+len(key) == 0 {
+		return config, nil
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("its keys %s and %s are not a pair of certificate and key", certKey, keyKey)
+	}
+	config.Certificates = []tls.Certificate{pair}
+	return config, nil
+}
+
+func proxyOf(data map[string][]byte) (*url.URL, error) {
+	u, err := url.Parse(string(data[addressKey]))
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("its key %s is not the URL of a proxy, such as http://proxy.example.com:3128", addressKey)
+	}
+	username, password := string(data[usernameKey]), string(data[passwordKey])
+	switch {
+	case username == "" && password != "":
+		return nil, fmt.Errorf("it has the key %s, but no %s", passwordKey, usernameKey)
+	case username != "":
+		u.User = url.UserPassword(username, password)
+	}
+	return u, nil
+}

@@ -1,0 +1,226 @@
+package bucket_test
+
+import (
+	"crypto/sha256"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/headwater-dev/headwater/api/meta"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/source/access"
+	"github.com/headwater-dev/headwater/hub/source/bucket"
+	"github.com/headwater-dev/headwater/hub/source/sourcetest"
+)
+
+// endpoint is an S3 server over TLS that knows one access key.
+type endpoint struct {
+	*httptest.Server
+	backend *s3mem.Backend
+	key     atomic.Pointer[string]
+	gets    atomic.Int64
+	// intercept answers in the server's place when it returns true.
+	intercept func(http.ResponseWriter, *http.Request) bool
+}
+
+func newEndpoint(t *testing.T) *endpoint {
+	t.Helper()
+	e := &endpoint{backend: s3mem.New()}
+	e.accept("AKIA1")
+	NewWithT(t).Expect(e.backend.CreateBucket("platform")).To(Succeed())
+	inner := gofakes3.New(e.backend).Server()
+	e.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.Header.Get("Authorization"), "Credential="+*e.key.Load()+"/") {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, "<Error><Code>InvalidAccessKeyId</Code><Message>leak</Message></Error>")
+			return
+		}
+		if e.intercept != nil && e.intercept(w, r) {
+			return
+		}
+		if name := strings.TrimPrefix(r.URL.Path, "/platform/"); r.Method == http.MethodGet && name != "" && name != ".sourceignore" {
+			e.gets.Add(1)
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	e.Config.ErrorLog = log.New(io.Discard, "", 0)
+	t.Cleanup(e.Close)
+	return e
+}
+
+func (e *endpoint) accept(key string) { e.key.Store(&key) }
+
+func (e *endpoint) host() string { return strings.TrimPrefix(e.URL, "https://") }
+
+func (e *endpoint) put(t *testing.T, files map[string]string) {
+	t.Helper()
+	for key, body := range files {
+		_, err := e.backend.PutObject("platform", key, map[string]string{"Last-Modified": "Mon, 02 Jan 2006 15:04:05 GMT"}, strings.NewReader(body), int64(len(body)), nil)
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	}
+}
+
+func (e *endpoint) object() *sourcev1.Bucket {
+	obj := &sourcev1.Bucket{}
+	obj.Namespace, obj.Name = "team", "policies"
+	obj.Spec.Endpoint, obj.Spec.BucketName = e.host(), "platform"
+	obj.Spec.Region = "eu-central-1"
+	obj.Spec.Interval.Duration = time.Minute
+	obj.Spec.SecretRef = &meta.LocalObjectReference{Name: "login"}
+	obj.Spec.CertSecretRef = &meta.LocalObjectReference{Name: "ca"}
+	return obj
+}
+
+func newSecret(name string, data map[string]string) *corev1.Secret {
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name}, Data: map[string][]byte{}}
+	for key, value := range data {
+		secret.Data[key] = []byte(value)
+	}
+	return secret
+}
+
+func (e *endpoint) fetcher(more ...client.Object) *bucket.Fetcher {
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: e.Certificate().Raw}))
+	return &bucket.Fetcher{
+		Secrets: fake.NewClientBuilder().WithObjects(append(more,
+			newSecret("login", map[string]string{"accesskey": "AKIA1", "secretkey": "s3cret"}),
+			newSecret("ca", map[string]string{"ca.crt": ca}))...).Build(),
+		Transport: access.NewTransport(),
+	}
+}
+
+func TestFetcherKeepsTheContract(t *testing.T) {
+	sourcetest.Run(t, func(t *testing.T) *sourcetest.Subject[*sourcev1.Bucket] {
+		e := newEndpoint(t)
+		obj := e.object()
+		return &sourcetest.Subject[*sourcev1.Bucket]{
+			Fetcher:   e.fetcher(),
+			Object:    obj,
+			Commit:    e.put,
+			Downloads: func() int { return int(e.gets.Load()) },
+			WrongReference: func(*testing.T) []string {
+				obj.Spec.BucketName = "nope"
+				return []string{`spec.bucketName "nope"`, "there is no such bucket", e.host()}
+			},
+			WrongCredentials: func(*testing.T) (want, secrets []string) {
+				e.accept("AKIA2")
+				return []string{"Secret team/login", "spec.secretRef", e.host()}, []string{"s3cret", "leak"}
+			},
+		}
+	})
+}
+
+func TestPrefixAndIgnore(t *testing.T) {
+	g := NewWithT(t)
+	e := newEndpoint(t)
+	e.put(t, map[string]string{
+		"policies/a.yaml": "a", "policies/logo.png": "png", "policies/b.tmp": "b", "policies/c.bak": "c", "other/d": "d",
+		".sourceignore": "*.tmp\n",
+	})
+	obj, f := e.object(), e.fetcher()
+	ignore := "*.bak"
+	obj.Spec.Prefix, obj.Spec.Ignore = "policies/", &ignore
+	rev, err := f.Resolve(t.Context(), obj)
+	g.Expect(err).NotTo(HaveOccurred())
+	dir := filepath.Join(t.TempDir(), "tree")
+	g.Expect(os.Mkdir(dir, 0o700)).To(Succeed())
+	content, err := f.Fetch(t.Context(), obj, rev, dir)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(content.Whole).To(BeTrue())
+	g.Expect(filepath.Glob(filepath.Join(dir, "*", "*"))).To(Equal([]string{
+		filepath.Join(dir, "policies", "a.yaml"), filepath.Join(dir, "policies", "logo.png"),
+	}))
+}
+
+func TestRevisionIsFluxs(t *testing.T) {
+	g := NewWithT(t)
+	e := newEndpoint(t)
+	e.put(t, map[string]string{"b": "a", "a": "a"})
+	rev, err := e.fetcher().Resolve(t.Context(), e.object())
+	g.Expect(err).NotTo(HaveOccurred())
+	const md5OfA = "0cc175b9c0f1b6a831c399e269772661"
+	g.Expect(rev.Name).To(Equal(fmt.Sprintf("sha256:%x", sha256.Sum256([]byte("a "+md5OfA+"\nb "+md5OfA+"\n")))))
+}
+
+func TestAChangeMeanwhileIsNotMixed(t *testing.T) {
+	g := NewWithT(t)
+	e := newEndpoint(t)
+	e.put(t, map[string]string{"a": "1"})
+	f, obj := e.fetcher(), e.object()
+	rev, err := f.Resolve(t.Context(), obj)
+	g.Expect(err).NotTo(HaveOccurred())
+	e.put(t, map[string]string{"a": "2"})
+	_, err = f.Fetch(t.Context(), obj, rev, t.TempDir())
+	g.Expect(err).To(MatchError(ContainSubstring("changed while it was being read")))
+}
+
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	g := NewWithT(t)
+	e := newEndpoint(t)
+	asked := false
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
+	t.Cleanup(other.Close)
+	e.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
+		return true
+	}
+	_, err := e.fetcher().Resolve(t.Context(), e.object())
+	g.Expect(err).To(MatchError(ContainSubstring("the endpoint redirects: set spec.endpoint")))
+	g.Expect(asked).To(BeFalse())
+}
+
+func TestFailuresAreOneSentence(t *testing.T) {
+	g := NewWithT(t)
+	e := newEndpoint(t)
+	e.intercept = func(w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(http.StatusBadGateway)
+		_, _ = io.WriteString(w, strings.Repeat("leak\n", 10_000))
+		return true
+	}
+	_, err := e.fetcher().Resolve(t.Context(), e.object())
+	g.Expect(err).To(MatchError(ContainSubstring("the endpoint answered 502")))
+	g.Expect(err.Error()).NotTo(Or(ContainSubstring("\n"), ContainSubstring("leak")))
+
+	done := make(chan struct{})
+	defer close(done)
+	e.intercept = func(http.ResponseWriter, *http.Request) bool { <-done; return true }
+	obj := e.object()
+	obj.Spec.Timeout = &metav1.Duration{Duration: 100 * time.Millisecond}
+	_, err = e.fetcher().Resolve(t.Context(), obj)
+	g.Expect(err).To(MatchError(ContainSubstring("took longer than 100ms (spec.timeout)")))
+
+	obj.Spec.SecretRef.Name = "half"
+	_, err = e.fetcher(newSecret("half", map[string]string{"accesskey": "x"})).Resolve(t.Context(), obj)
+	g.Expect(err).To(MatchError("spec.secretRef: Secret team/half: it needs the keys accesskey and secretkey"))
+}
+
+func TestStalls(t *testing.T) {
+	e := newEndpoint(t)
+	for want, set := range map[string]func(*sourcev1.BucketSpec){
+		"spec.provider": func(s *sourcev1.BucketSpec) { s.Provider = "aws" },
+		"spec.sts":      func(s *sourcev1.BucketSpec) { s.STS = &sourcev1.BucketSTSSpec{Provider: "ldap"} },
+		"spec.endpoint": func(s *sourcev1.BucketSpec) { s.Endpoint = "https://user:x@host/path" },
+	} {
+		obj := e.object()
+		set(&obj.Spec)
+		_, err := e.fetcher().Resolve(t.Context(), obj)
+		NewWithT(t).Expect(err).To(MatchError(ContainSubstring(want)))
+	}
+}

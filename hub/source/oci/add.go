@@ -1,0 +1,45 @@
+package oci
+
+import (
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/source"
+	"github.com/headwater-dev/headwater/hub/source/access"
+	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// Stored is Flux's message of an OCIRepository that is well.
+const Stored = "stored artifact for digest '%s'"
+
+// Controller keeps the artifacts of OCIRepositories.
+type Controller struct {
+	// Store keeps the artifacts.
+	Store *artifact.Store
+	// Events announces new artifacts and changes of Ready.
+	Events *reconcile.Recorder
+	// Pace is how hard it works.
+	Pace source.Pace
+	// Fetcher reads the remotes; what it lacks gets the defaults.
+	Fetcher Fetcher
+}
+
+// AddToManager adds the controller to the manager.
+func (c *Controller) AddToManager(mgr ctrl.Manager) error {
+	fetcher := c.Fetcher
+	if fetcher.Secrets == nil {
+		fetcher.Secrets = mgr.GetAPIReader()
+	}
+	if fetcher.Transport == nil {
+		fetcher.Transport = access.NewTransport()
+	}
+	reconciler := &source.Reconciler[*sourcev1.OCIRepository]{
+		Fetcher: &fetcher,
+		Store:   c.Store,
+		Events:  c.Events,
+		Pace:    c.Pace,
+		Stored:  Stored,
+	}
+	return reconciler.AddToManager(mgr)
+}

@@ -1,0 +1,159 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/source"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// Annotations that say what an artifact was made of.
+const (
+	originSource   = "org.opencontainers.image.source"
+	originRevision = "org.opencontainers.image.revision"
+)
+
+// Fetcher is the source.Fetcher of OCIRepository.
+type Fetcher struct {
+	// Secrets reads the Secrets and ServiceAccounts that the spec names: live,
+	// so that the hub holds no Secret in memory for longer than it uses it.
+	Secrets client.Reader
+	// Transport carries the requests to registries without settings of their
+	// own.
+	Transport *http.Transport
+}
+
+// Kind is OCIRepository.
+func (*Fetcher) Kind() string { return sourcev1.OCIRepositoryKind }
+
+// Ignore returns spec.ignore and where status.observedIgnore is.
+func (*Fetcher) Ignore(obj *sourcev1.OCIRepository) (want *string, observed **string) {
+	return obj.Spec.Ignore, &obj.Status.ObservedIgnore
+}
+
+// Observed says whether the artifact was made with spec.layerSelector.
+func (*Fetcher) Observed(obj *sourcev1.OCIRepository) bool {
+	return equality.Semantic.DeepEqual(obj.Spec.LayerSelector, obj.Status.ObservedLayerSelector)
+}
+
+// Observe notes spec.layerSelector in status.
+func (*Fetcher) Observe(obj *sourcev1.OCIRepository) {
+	obj.Status.ObservedLayerSelector = obj.Spec.LayerSelector.DeepCopy()
+}
+
+// Resolve asks the registry for the digest that spec.ref stands for.
+func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.OCIRepository) (source.Revision, error) {
+	if err := reconcile.UnsupportedFields(obj,
+		"url", "interval", "timeout", "suspend", "ignore", "insecure", "provider=generic",
+		"secretRef", "serviceAccountName", "certSecretRef", "proxySecretRef", "layerSelector", "ref"); err != nil {
+		return source.Revision{}, err
+	}
+	repository, err := repositoryOf(obj)
+	if err != nil {
+		return source.Revision{}, err
+	}
+	ref := obj.Spec.Reference
+	if ref == nil {
+		ref = &sourcev1.OCIRepositoryRef{}
+	}
+	if ref.Digest != "" {
+		digest, err := v1.NewHash(ref.Digest)
+		if err != nil {
+			return source.Revision{}, source.Fail(pullFailedReason, fmt.Errorf("spec.ref.digest %q is not a digest, such as sha256:<64 hex digits>", ref.Digest))
+		}
+		return source.Revision{Name: digest.String(), ID: digest.String()}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
+	defer cancel()
+	s, err := f.open(ctx, obj, repository)
+	if err != nil {
+		return source.Revision{}, err
+	}
+	defer s.close()
+	tag, err := s.tag(ctx, ref)
+	if err != nil {
+		return source.Revision{}, err
+	}
+	digest, err := s.digest(ctx, tag)
+	if err != nil {
+		return source.Revision{}, err
+	}
+	return source.Revision{Name: tag + "@" + digest, ID: digest}, nil
+}
+
+// Fetch brings the selected layer of the manifest.
+func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.OCIRepository, rev source.Revision, dir string) (source.Content, error) {
+	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
+	defer cancel()
+	repository, err := repositoryOf(obj)
+	if err != nil {
+		return source.Content{}, err
+	}
+	s, err := f.open(ctx, obj, repository)
+	if err != nil {
+		return source.Content{}, err
+	}
+	defer s.close()
+	image, err := remote.Image(repository.Digest(rev.ID), s.options...)
+	if err != nil {
+		return source.Content{}, s.failed(ctx, "reading the manifest "+rev.ID, err)
+	}
+	manifest, err := image.Manifest()
+	if err != nil {
+		return source.Content{}, s.failed(ctx, "reading the manifest "+rev.ID, err)
+	}
+	selected, err := selectLayer(manifest, obj.Spec.LayerSelector)
+	if err != nil {
+		return source.Content{}, source.Fail(layerFailedReason, fmt.Errorf("%s: %s: %w", rev.Name, obj.Spec.URL, err))
+	}
+	s.reason = layerFailedReason
+	layer, err := image.LayerByDigest(selected.Digest)
+	if err != nil {
+		return source.Content{}, s.failed(ctx, "reading the layer "+selected.Digest.String(), err)
+	}
+	content := source.Content{Summary: summary(obj, rev, manifest.Annotations), Metadata: manifest.Annotations}
+	if copied(obj) {
+		content.File = filepath.Join(filepath.Dir(dir), "layer")
+	}
+	if err := take(layer, dir, content.File); err != nil {
+		return source.Content{}, s.failed(ctx, "reading the layer "+selected.Digest.String(), err)
+	}
+	return content, nil
+}
+
+func summary(obj *sourcev1.OCIRepository, rev source.Revision, annotations map[string]string) string {
+	text := fmt.Sprintf("with revision '%s' from '%s'", rev.Name, obj.Spec.URL)
+	if origin := annotations[originSource]; origin != "" {
+		text += fmt.Sprintf(", origin source '%s'", origin)
+	}
+	if origin := annotations[originRevision]; origin != "" {
+		text += fmt.Sprintf(", origin revision '%s'", origin)
+	}
+	return text
+}
+
+// repositoryOf parses spec.url. What does not parse stays so until the spec
+// changes.
+func repositoryOf(obj *sourcev1.OCIRepository) (name.Repository, error) {
+	var options []name.Option
+	if obj.Spec.Insecure {
+		options = append(options, name.Insecure)
+	}
+	repository, err := name.NewRepository(withoutScheme(obj.Spec.URL), options...)
+	if err != nil {
+		return name.Repository{}, reconcile.Stall(urlInvalidReason,
+			errors.New("spec.url is not oci://host/path, without tag (spec.ref.tag), digest (spec.ref.digest) and credentials (spec.secretRef)"))
+	}
+	return repository, nil
+}
