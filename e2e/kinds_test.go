@@ -16,7 +16,7 @@ import (
 func TestKindsWithoutAControllerAreLeftAlone(t *testing.T) {
 	n := newTenant(t, map[string]string{"a.yaml": configMap("a", "1")})
 	samples := []string{
-		"ocirepository", "bucket", "helmrepository", "helmchart", "helmrelease",
+		"helmrepository", "helmchart", "helmrelease",
 		"imagerepository", "imagepolicy", "imageupdateautomation", "agentpool",
 	}
 	var made []*unstructured.Unstructured

@@ -14,6 +14,7 @@ import (
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
@@ -218,4 +219,27 @@ func TestSourcesPublishTheCommit(t *testing.T) {
 	n.becomes(source, Equal("True Succeeded: stored artifact for revision 'main@sha1:"+head+"'"))
 	n.Expect(source.Status.Artifact.Revision).To(Equal("main@sha1:" + head))
 	n.Expect(source.Status.ObservedGeneration).To(Equal(source.Generation))
+}
+
+// An OCI artifact arrives as a commit does.
+func TestAnOCIArtifactReachesACluster(t *testing.T) {
+	n := newTenant(t, map[string]string{"unused.yaml": configMap("unused", "1")})
+	registry := testenv.StartRegistry()
+	t.Cleanup(registry.Stop)
+	first, err := registry.Push("fleet", "latest", map[string]string{"a.yaml": configMap("a", "1")})
+	n.Expect(err).NotTo(HaveOccurred())
+	n.cluster("one")
+	source := &sourcev1.OCIRepository{ObjectMeta: n.meta("repo"), Spec: sourcev1.OCIRepositorySpec{
+		URL: "oci://" + registry.Host + "/fleet", Insecure: true, Interval: metav1.Duration{Duration: time.Second},
+	}}
+	ks := n.kustomization("one", "one")
+	ks.Spec.SourceRef.Kind = "OCIRepository"
+	n.create(source, ks)
+	n.becomes(ks, Equal("True ReconciliationSucceeded: Applied revision: latest@"+first))
+	n.Expect(n.data("a")).To(HaveKeyWithValue("value", "1"))
+
+	_, err = registry.Push("fleet", "latest", map[string]string{"b.yaml": configMap("b", "2")})
+	n.Expect(err).NotTo(HaveOccurred())
+	n.Eventually(func() map[string]string { return n.data("b") }).Should(HaveKeyWithValue("value", "2"))
+	n.Eventually(func() map[string]string { return n.data("a") }).Should(BeNil(), "pruned")
 }

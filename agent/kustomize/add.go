@@ -20,7 +20,6 @@ import (
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
-	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 	"github.com/headwater-dev/headwater/shard"
@@ -68,7 +67,9 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("kustomization").
 		For(&kustomizev1.Kustomization{}, builder.WithPredicates(reconcile.Changed())).
-		Watches(&sourcev1.GitRepository{}, handler.EnqueueRequestsFromMapFunc(r.usersOfSource), builder.WithPredicates(newArtifact())).
+		Watches(&sourcev1.GitRepository{}, r.usersOf(sourcev1.GitRepositoryKind), builder.WithPredicates(newArtifact())).
+		Watches(&sourcev1.OCIRepository{}, r.usersOf(sourcev1.OCIRepositoryKind), builder.WithPredicates(newArtifact())).
+		Watches(&sourcev1.Bucket{}, r.usersOf(sourcev1.BucketKind), builder.WithPredicates(newArtifact())).
 		Watches(&fleetv1.RemoteCluster{}, handler.EnqueueRequestsFromMapFunc(r.usersOfTarget), builder.WithPredicates(connectionChanged())).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Complete(&guard.Reconciler[*kustomizev1.Kustomization]{
@@ -125,9 +126,11 @@ func sourceIndex(kind, namespace, name string) string {
 	return kind + "/" + namespace + "/" + name
 }
 
-// usersOfSource are the Kustomizations that apply the source.
-func (r *Reconciler) usersOfSource(ctx context.Context, src client.Object) []ctrl.Request {
-	return r.users(ctx, bySource, sourceIndex(sourcev1.GitRepositoryKind, src.GetNamespace(), src.GetName()))
+// usersOf enqueues the Kustomizations that apply a source of the kind.
+func (r *Reconciler) usersOf(kind string) handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, src client.Object) []ctrl.Request {
+		return r.users(ctx, bySource, sourceIndex(kind, src.GetNamespace(), src.GetName()))
+	})
 }
 
 // usersOfTarget are the Kustomizations that apply to the cluster.
@@ -159,15 +162,12 @@ func (r *Reconciler) users(ctx context.Context, field, value string) []ctrl.Requ
 	return requests
 }
 
-// sourceWithArtifact is any kind of source.
-type sourceWithArtifact interface{ GetArtifact() *meta.Artifact }
-
 // newArtifact passes sources that have made something else than before.
 func newArtifact() predicate.Predicate {
 	return predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			before, ok := e.ObjectOld.(sourceWithArtifact)
-			after, alsoOK := e.ObjectNew.(sourceWithArtifact)
+			before, ok := e.ObjectOld.(artifactSource)
+			after, alsoOK := e.ObjectNew.(artifactSource)
 			if !ok || !alsoOK || after.GetArtifact() == nil {
 				return false
 			}

@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
@@ -32,21 +33,40 @@ type sentence string
 
 func (s sentence) Error() string { return string(s) }
 
+// artifactSource is a kind of source.
+type artifactSource interface {
+	client.Object
+	GetArtifact() *meta.Artifact
+}
+
+// newSource is an empty object of the kind, nil for kinds that are not served.
+func newSource(kind string) artifactSource {
+	switch kind {
+	case sourcev1.GitRepositoryKind:
+		return &sourcev1.GitRepository{}
+	case sourcev1.OCIRepositoryKind:
+		return &sourcev1.OCIRepository{}
+	case sourcev1.BucketKind:
+		return &sourcev1.Bucket{}
+	}
+	return nil
+}
+
 // source reads the source's artifact from its status.
 func (r *Reconciler) source(ctx context.Context, obj *kustomizev1.Kustomization) (*meta.Artifact, error) {
-	var src sourcev1.GitRepository
+	src := newSource(obj.Spec.SourceRef.Kind)
 	name := types.NamespacedName{Namespace: obj.SourceNamespace(), Name: obj.Spec.SourceRef.Name}
-	err := r.Client.Get(ctx, name, &src)
+	err := r.Client.Get(ctx, name, src)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, reconcile.Fail(meta.ArtifactFailedReason,
 			sentence(fmt.Sprintf("Source '%s/%s' not found", obj.Spec.SourceRef.Kind, name)))
 	case err != nil:
 		return nil, fmt.Errorf("source %s/%s: %w", obj.Spec.SourceRef.Kind, name, err)
-	case src.Status.Artifact == nil:
+	case src.GetArtifact() == nil:
 		return nil, reconcile.Wait(meta.ArtifactFailedReason, "Source artifact not found, retrying in 30s", sourceRetry)
 	}
-	return src.Status.Artifact, nil
+	return src.GetArtifact(), nil
 }
 
 // fetch opens the artifact's file, downloaded if need be. The caller closes it.

@@ -36,13 +36,13 @@ func unsupported(obj *kustomizev1.Kustomization) error {
 		return err
 	}
 	ref := obj.Spec.SourceRef
-	if ref.Kind != sourcev1.GitRepositoryKind {
+	if newSource(ref.Kind) == nil {
 		return reconcile.Stall(meta.UnsupportedFieldReason,
-			fmt.Errorf("spec.sourceRef.kind: %s is not implemented by this version: use a GitRepository", ref.Kind))
+			fmt.Errorf("spec.sourceRef.kind: %s is not implemented by this version: use a GitRepository, OCIRepository or Bucket", ref.Kind))
 	}
 	if group, _, _ := strings.Cut(ref.APIVersion, "/"); ref.APIVersion != "" && group != sourcev1.GroupVersion.Group {
 		return reconcile.Stall(meta.UnsupportedFieldReason,
-			fmt.Errorf("spec.sourceRef.apiVersion: %s has no GitRepository: use %s", ref.APIVersion, sourcev1.GroupVersion))
+			fmt.Errorf("spec.sourceRef.apiVersion: %s has no sources: use %s", ref.APIVersion, sourcev1.GroupVersion))
 	}
 	return nil
 }

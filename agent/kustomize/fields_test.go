@@ -20,7 +20,7 @@ import (
 // implemented is what this version does, field by field and value by value.
 // Everything else in the CRD has to stall.
 var implemented = []string{
-	"sourceRef.apiVersion", "sourceRef.kind=GitRepository", "sourceRef.name", "sourceRef.namespace",
+	"sourceRef.apiVersion", "sourceRef.kind=GitRepository", "sourceRef.kind=OCIRepository", "sourceRef.kind=Bucket", "sourceRef.name", "sourceRef.namespace",
 	"path", "targetNamespace",
 	"interval", "retryInterval", "timeout", "suspend",
 	"kubeConfig.secretRef.name", "kubeConfig.secretRef.key",
@@ -134,7 +134,7 @@ func with(t *testing.T, path string, value any) *kustomizev1.Kustomization {
 
 func TestForeignSourceKindsStall(t *testing.T) {
 	g := NewWithT(t)
-	g.Expect(unsupported(with(t, "sourceRef.kind", "Bucket"))).To(MatchError(
-		"spec.sourceRef.kind: Bucket is not implemented by this version: use a GitRepository"))
+	g.Expect(unsupported(with(t, "sourceRef.kind", "ExternalArtifact"))).To(MatchError(
+		"spec.sourceRef.kind: ExternalArtifact is not implemented by this version: use a GitRepository, OCIRepository or Bucket"))
 	g.Expect(unsupported(with(t, "sourceRef.apiVersion", "example.com/v1"))).To(MatchError(ContainSubstring("spec.sourceRef.apiVersion: example.com/v1")))
 }
