@@ -343,3 +343,34 @@ func TestAQuietKindAnnouncesRecoveryAlone(t *testing.T) {
 	b.Expect(b.events).To(Receive(HavePrefix("Normal ReconciliationSucceeded")))
 	b.Expect(b.events).NotTo(Receive())
 }
+
+// An agent that has just been given the right to write must not act on what it
+// read while another still had it.
+func TestATenureBeginsWithWhatTheLastOneLeft(t *testing.T) {
+	b := newBench(t)
+	confirm := func(tenure int64) (err error) {
+		b.kind.reconcile = func(ctx context.Context, obj *kustomizev1.Kustomization) error {
+			err = b.loop.Status.Confirm(ctx, obj, tenure)
+			return nil
+		}
+		_, _ = b.run()
+		return err
+	}
+	b.Expect(confirm(1)).To(Succeed())
+
+	stale := b.live()
+	b.loop.Client = interceptor.NewClient(b.hub, interceptor.Funcs{
+		Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+			stale.DeepCopyInto(obj.(*kustomizev1.Kustomization))
+			return nil
+		},
+	})
+	other := b.live()
+	before := other.DeepCopy()
+	other.Status.Inventory = &meta.ResourceInventory{Entries: []meta.ResourceRef{{ID: "a_theirs__ConfigMap", Version: "v1"}}}
+	b.Expect(b.hub.Status().Patch(t.Context(), other, client.MergeFrom(before))).To(Succeed())
+
+	b.Expect(confirm(1)).To(Succeed(), "asked once in a tenure")
+	b.Expect(confirm(2)).To(MatchError(ContainSubstring("somebody else changed it meanwhile")))
+	b.Expect(b.live().Status.Inventory.Entries).To(HaveLen(1), "what the other left is not overwritten")
+}
