@@ -42,3 +42,22 @@ func TestKindsWithoutAControllerAreLeftAlone(t *testing.T) {
 		n.Expect(obj.GetFinalizers()).To(BeEmpty(), obj.GetKind())
 	}
 }
+
+// A sample of a kind that is served asks for nothing that is not.
+func TestSamplesOfServedKindsDoNotStall(t *testing.T) {
+	n := newTenant(t, map[string]string{"a.yaml": configMap("a", "1")})
+	for _, sample := range []string{"gitrepository", "ocirepository", "bucket", "remotecluster", "kustomization-storefront"} {
+		content, err := os.ReadFile(filepath.Join("..", "config", "samples", sample+".yaml"))
+		n.Expect(err).NotTo(HaveOccurred())
+		obj := &unstructured.Unstructured{}
+		n.Expect(yaml.Unmarshal(content, &obj.Object)).To(Succeed(), sample)
+		obj.SetNamespace(n.namespace)
+		n.create(obj)
+		n.Eventually(func() []any {
+			n.Expect(shared.onHub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj)).To(Succeed())
+			conditions, _, _ := unstructured.NestedSlice(obj.Object, "status", "conditions")
+			return conditions
+		}).Should(And(Not(BeEmpty()),
+			Not(ContainElement(HaveKeyWithValue("reason", BeElementOf("UnsupportedField", "NoAgent"))))), sample)
+	}
+}
