@@ -11,7 +11,9 @@ IMAGE_PREFIX ?= headwater
 TAG ?= dev
 
 generators := go tool -modfile=internal/tools/go.mod
-lint := go tool -modfile=internal/tools/lint/go.mod golangci-lint
+# The linters' cache belongs to one checkout: shared between two, it reports the
+# other's paths, which the exclusions of .golangci.yml do not match.
+lint := GOLANGCI_LINT_CACHE=$(CURDIR)/bin/lint-cache go tool -modfile=internal/tools/lint/go.mod golangci-lint
 # Packages that have tests: the others would only fill the log.
 with_tests := go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}'
 generated := api config/crd
@@ -56,7 +58,6 @@ bin/controlplane: e2e/controlplane/go.mod e2e/controlplane/main.go e2e/controlpl
 .PHONY: clean
 clean: ## Remove what was built, except bin/controlplane
 	@find bin -mindepth 1 ! -name controlplane -delete 2>/dev/null || true
-	@rm -rf dist
 
 ##@ Test
 
