@@ -38,6 +38,8 @@ type Program struct {
 	// Cache says what the manager's cache holds; it is called after the flags
 	// have been parsed.
 	Cache func(Options) cache.Options
+	// Commands are what the program does besides.
+	Commands []Command
 	// Setup adds the controllers. It is a table of contents.
 	Setup func(context.Context, *App) error
 }
@@ -71,12 +73,14 @@ func (a *App) Add(parts ...Part) error {
 // It exits the process.
 func Run(p Program) {
 	if err := p.run(os.Args[1:]); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %s\n", p.Name, reconcile.Redact(err.Error()))
-		os.Exit(1)
+		p.exit(err)
 	}
 }
 
 func (p Program) run(args []string) error {
+	if command, rest := p.called(args); command != nil {
+		return command.run(ctrl.SetupSignalHandler(), rest)
+	}
 	options, err := p.parse(args)
 	if errors.Is(err, pflag.ErrHelp) || errors.Is(err, errVersion) {
 		return nil

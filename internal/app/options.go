@@ -62,7 +62,7 @@ func (p Program) parse(args []string) (Options, error) {
 	}
 	flags.BoolVar(&version, "version", false, "print the version and exit")
 	flags.Usage = func() {
-		fmt.Printf("%s\n\nUsage:\n  %s [flags]\n\nFlags:\n%s", p.About, p.Name, flags.FlagUsages())
+		fmt.Printf("%s\n\nUsage:\n  %s [flags]\n%s\nFlags:\n%s", p.About, p.Name, p.commandHelp(), flags.FlagUsages())
 	}
 	if err := flags.Parse(args); err != nil {
 		return o, err
