@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/headwater-dev/headwater/agent/kustomize/render"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/artifact"
@@ -28,12 +29,12 @@ func (r *Reconciler) build(ctx context.Context, obj *kustomizev1.Kustomization, 
 	if err != nil {
 		return nil, reconcile.Fail(meta.ArtifactFailedReason, err)
 	}
-	objects, err := r.renderer.render(ctx, request{
-		files:     files,
-		path:      obj.Spec.Path,
-		namespace: obj.Spec.TargetNamespace,
+	objects, err := r.renderer.Render(ctx, render.Request{
+		Files:     files,
+		Path:      obj.Spec.Path,
+		Namespace: obj.Spec.TargetNamespace,
 	})
-	if errors.Is(err, errNoPath) {
+	if errors.Is(err, render.ErrNoPath) {
 		return nil, reconcile.Fail(meta.ArtifactFailedReason, err)
 	}
 	return objects, reconcile.Fail(meta.BuildFailedReason, err)

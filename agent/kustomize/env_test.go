@@ -173,10 +173,10 @@ func (e *env) start() (stop func()) {
 func (e *env) push(revision string, pairs ...string) {
 	e.t.Helper()
 	dir := e.t.TempDir()
-	for name, content := range files(pairs...) {
-		path := filepath.Join(dir, name)
+	for i := 0; i < len(pairs); i += 2 {
+		path := filepath.Join(dir, pairs[i])
 		e.Expect(os.MkdirAll(filepath.Dir(path), 0o750)).To(Succeed())
-		e.Expect(os.WriteFile(path, []byte(strings.ReplaceAll(string(content), "NS", e.namespace)), 0o600)).To(Succeed())
+		e.Expect(os.WriteFile(path, []byte(strings.ReplaceAll(pairs[i+1], "NS", e.namespace)), 0o600)).To(Succeed())
 	}
 	published, err := e.store.Publish(e.t.Context(), artifact.Ref{Kind: "GitRepository", Namespace: e.namespace, Name: "repo"},
 		"main@sha1:"+revision, revision+".tar.gz",
@@ -328,3 +328,6 @@ func configMap(name, namespace, value string) string {
 	}
 	return string(raw)
 }
+
+// one is a manifest of which nothing matters.
+const one = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one, namespace: a}\n"

@@ -8,6 +8,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/headwater-dev/headwater/agent/kustomize/render"
 	"github.com/headwater-dev/headwater/agent/remote"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
@@ -44,7 +45,7 @@ type Reconciler struct {
 	Clock clock.PassiveClock
 
 	status   *reconcile.Status
-	renderer renderer
+	renderer render.Renderer
 	// building bounds how many artifacts are in memory at once.
 	building *semaphore.Weighted
 	waits    waits

@@ -48,11 +48,12 @@ var allowed = map[string][]string{
 	"hub/fleet":             {"api/...", "shard/...", "internal/..."},
 	"hub/placement":         {"api/...", "shard/...", "internal/..."},
 
-	"agent":           {"api/...", "shard/...", "internal/...", "agent/..."},
-	"agent/kustomize": {"api/...", "shard/...", "internal/...", "agent/apply", "agent/remote"},
-	"agent/helm":      {"api/...", "shard/...", "internal/...", "agent/apply", "agent/remote"},
-	"agent/apply":     {"api/meta", "internal/reconcile"},
-	"agent/remote":    {"api/...", "shard/...", "internal/..."},
+	"agent":                  {"api/...", "shard/...", "internal/...", "agent/..."},
+	"agent/kustomize":        {"api/...", "shard/...", "internal/...", "agent/kustomize/...", "agent/apply", "agent/remote"},
+	"agent/kustomize/render": {"api/meta", "internal/reconcile"},
+	"agent/helm":             {"api/...", "shard/...", "internal/...", "agent/apply", "agent/remote"},
+	"agent/apply":            {"api/meta", "internal/reconcile"},
+	"agent/remote":           {"api/...", "shard/...", "internal/..."},
 
 	// Black boxes: they start the processes, they do not link them.
 	"e2e":    {"api/...", "shard", "internal/testenv/...", "e2e/stack"},

@@ -1,4 +1,4 @@
-package kustomize
+package render
 
 import (
 	"context"
@@ -21,32 +21,32 @@ import (
 // effect when the next file is read.
 const buildTimeout = time.Minute
 
-// errNoPath says that spec.path is not in the artifact.
-var errNoPath = errors.New("kustomization path not found")
+// ErrNoPath says that spec.path is not in the artifact.
+var ErrNoPath = errors.New("kustomization path not found")
 
-// renderer turns files into objects. kustomize keeps its OpenAPI schema in
+// Renderer turns files into objects. kustomize keeps its OpenAPI schema in
 // variables of the process, so one build runs at a time. It is safe for
 // concurrent use.
-type renderer struct {
+type Renderer struct {
 	// most is what a build may use; the default where nothing is set.
 	most limits
 
 	mu sync.Mutex
 }
 
-// request is what one build depends on.
-type request struct {
-	// files of the artifact by path.
-	files map[string][]byte
-	// path of the directory to build, as the spec has it.
-	path string
-	// namespace for all objects; empty to leave them as they are.
-	namespace string
+// Request is what one build depends on.
+type Request struct {
+	// Files of the artifact by path.
+	Files map[string][]byte
+	// Path of the directory to build, as the spec has it.
+	Path string
+	// Namespace for all objects; empty to leave them as they are.
+	Namespace string
 }
 
-// render builds the objects. An empty directory is an empty set.
-func (r *renderer) render(ctx context.Context, req request) ([]*unstructured.Unstructured, error) {
-	dir, err := entryPoint(req.path)
+// Render builds the objects. An empty directory is an empty set.
+func (r *Renderer) Render(ctx context.Context, req Request) ([]*unstructured.Unstructured, error) {
+	dir, err := entryPoint(req.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -54,11 +54,11 @@ func (r *renderer) render(ctx context.Context, req request) ([]*unstructured.Uns
 	if most == (limits{}) {
 		most = defaultLimits()
 	}
-	t := newTree(ctx, req.files, most)
+	t := newTree(ctx, req.Files, most)
 	if !t.isDir(dir) {
-		return nil, fmt.Errorf("%w: spec.path %q is no directory of the artifact", errNoPath, req.path)
+		return nil, fmt.Errorf("%w: spec.path %q is no directory of the artifact", ErrNoPath, req.Path)
 	}
-	some, err := t.enter(dir, req.namespace)
+	some, err := t.enter(dir, req.Namespace)
 	if err != nil || !some {
 		return nil, err
 	}
@@ -74,13 +74,13 @@ func (r *renderer) render(ctx context.Context, req request) ([]*unstructured.Uns
 func entryPoint(specPath string) (string, error) {
 	dir := path.Clean(strings.TrimLeft(specPath, "/"))
 	if dir == ".." || strings.HasPrefix(dir, "../") {
-		return "", fmt.Errorf("%w: spec.path %q leads out of the artifact", errNoPath, specPath)
+		return "", fmt.Errorf("%w: spec.path %q leads out of the artifact", ErrNoPath, specPath)
 	}
 	return clean(dir), nil
 }
 
 // build runs kustomize, one build at a time, and survives its panics.
-func (r *renderer) build(t *tree, dir string) (resources resmap.ResMap, err error) {
+func (r *Renderer) build(t *tree, dir string) (resources resmap.ResMap, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(t.ctx, buildTimeout)

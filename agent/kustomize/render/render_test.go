@@ -1,4 +1,4 @@
-package kustomize
+package render
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestRenderGolden(t *testing.T) {
-	cases, err := filepath.Glob("testdata/render/*")
+	cases, err := filepath.Glob("testdata/golden/*")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	for _, dir := range cases {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
@@ -36,8 +36,8 @@ func TestRenderGolden(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(yaml.UnmarshalStrict(raw, &asked)).To(Succeed())
 
-			var r renderer
-			objects, err := r.render(t.Context(), request{files: files, path: asked.Path, namespace: asked.Namespace})
+			var r Renderer
+			objects, err := r.Render(t.Context(), Request{Files: files, Path: asked.Path, Namespace: asked.Namespace})
 			g.Expect(err).NotTo(HaveOccurred())
 			got := asYAML(t, objects)
 			golden := filepath.Join(dir, "want.yaml")
@@ -76,17 +76,17 @@ func files(pairs ...string) map[string][]byte {
 const one = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one, namespace: a}\n"
 
 func TestRenderEmpty(t *testing.T) {
-	for name, req := range map[string]request{
+	for name, req := range map[string]Request{
 		"no files at all":         {},
-		"no manifests":            {files: files("README.md", "hello")},
-		"none in the path":        {files: files("a/README.md", "hello", "b/one.yaml", one), path: "a"},
-		"only comments":           {files: files("a.yaml", "# nothing\n")},
-		"an empty list":           {files: files("a.yaml", "apiVersion: v1\nkind: List\nitems: []\n")},
-		"only a kustomize config": {files: files("a.yaml", "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Component\nmetadata: {name: x}\n")},
+		"no manifests":            {Files: files("README.md", "hello")},
+		"none in the path":        {Files: files("a/README.md", "hello", "b/one.yaml", one), Path: "a"},
+		"only comments":           {Files: files("a.yaml", "# nothing\n")},
+		"an empty list":           {Files: files("a.yaml", "apiVersion: v1\nkind: List\nitems: []\n")},
+		"only a kustomize config": {Files: files("a.yaml", "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Component\nmetadata: {name: x}\n")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var r renderer
-			NewWithT(t).Expect(r.render(t.Context(), req)).To(BeEmpty())
+			var r Renderer
+			NewWithT(t).Expect(r.Render(t.Context(), req)).To(BeEmpty())
 		})
 	}
 }
@@ -132,8 +132,8 @@ func TestRenderRefuses(t *testing.T) {
 			"thing.yaml", "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: x}\n", "schema.json", "{"), "kustomize crashed on these files: invalid schema file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var r renderer
-			_, err := r.render(t.Context(), request{files: c.files, path: c.path})
+			var r Renderer
+			_, err := r.Render(t.Context(), Request{Files: c.files, Path: c.path})
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.want)))
 		})
 	}
@@ -141,8 +141,8 @@ func TestRenderRefuses(t *testing.T) {
 
 func TestRenderErrorsQuoteNoContent(t *testing.T) {
 	g := NewWithT(t)
-	var r renderer
-	_, err := r.render(t.Context(), request{files: files("secret.yaml", "- hunter2\n- hunter3\n")})
+	var r Renderer
+	_, err := r.Render(t.Context(), Request{Files: files("secret.yaml", "- hunter2\n- hunter3\n")})
 	g.Expect(err).To(HaveOccurred())
 	g.Expect(err.Error()).NotTo(ContainSubstring("hunter"))
 	g.Expect(err.Error()).To(ContainSubstring("secret.yaml"))
@@ -177,8 +177,8 @@ func TestRenderBombs(t *testing.T) {
 		{"overlays that double their bases", "lz", overlays, "the build reads more than 500 files"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := renderer{most: limits{reads: 500, bytes: 1 << 20, aliases: 1000}}
-			_, err := r.render(t.Context(), request{files: c.files, path: c.path})
+			r := Renderer{most: limits{reads: 500, bytes: 1 << 20, aliases: 1000}}
+			_, err := r.Render(t.Context(), Request{Files: c.files, Path: c.path})
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.want)))
 		})
 	}
@@ -186,8 +186,8 @@ func TestRenderBombs(t *testing.T) {
 
 func TestRenderKeepsAliasesThatAreHarmless(t *testing.T) {
 	g := NewWithT(t)
-	var r renderer
-	objects, err := r.render(t.Context(), request{files: files("a.yaml",
+	var r Renderer
+	objects, err := r.Render(t.Context(), Request{Files: files("a.yaml",
 		"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: &n one, labels: {app: *n}}\ndata: {text: 'a & b * c:'}\n")})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(objects).To(HaveLen(1))
@@ -197,8 +197,8 @@ func TestRenderKeepsAliasesThatAreHarmless(t *testing.T) {
 func TestRenderEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	var r renderer
-	_, err := r.render(ctx, request{files: files("one.yaml", one)})
+	var r Renderer
+	_, err := r.Render(ctx, Request{Files: files("one.yaml", one)})
 	NewWithT(t).Expect(err).To(MatchError(context.Canceled))
 }
 
@@ -216,9 +216,9 @@ func TestRenderKeepsSchemasApart(t *testing.T) {
 	with := files("kustomization.yaml", "openapi: {path: schema.json}\n"+patched, "thing.yaml", thing, "schema.json", schema)
 	without := files("kustomization.yaml", patched, "thing.yaml", thing)
 
-	var r renderer
+	var r Renderer
 	items := func(files map[string][]byte) int {
-		objects, err := r.render(t.Context(), request{files: files})
+		objects, err := r.Render(t.Context(), Request{Files: files})
 		if err != nil {
 			t.Error(err)
 			return 0
@@ -249,7 +249,7 @@ func TestErrorsQuoteNoSecret(t *testing.T) {
 	for name, content := range cases {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			_, err := new(renderer).render(t.Context(), request{files: map[string][]byte{
+			_, err := new(Renderer).Render(t.Context(), Request{Files: map[string][]byte{
 				"kustomization.yaml": []byte(content),
 				"a.yaml":             []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"),
 				"p.yaml":             []byte("hunter2"),
