@@ -103,6 +103,7 @@ func (o *options) targets(ctx context.Context, a *app.App) (*remote.Clusters, er
 		ProbeEvery:       o.probeEvery,
 		AllowExec:        o.allowExec,
 		AllowInsecureTLS: o.allowInsecureTLS,
+		Clock:            systemClock(),
 	}, nil
 }
 
@@ -122,5 +123,6 @@ func (o *options) member(a *app.App, identity string) *member.Member {
 		Namespace: a.Options.Namespace,
 		Labels:    o.labels,
 		Duration:  o.memberLease,
+		Clock:     systemClock(),
 	}
 }

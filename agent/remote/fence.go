@@ -126,7 +126,7 @@ func (f *fence) validLocked() bool {
 func (f *fence) enter() (allowed time.Time, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.validLocked() {
+	if fenced && !f.validLocked() {
 		return time.Time{}, false
 	}
 	f.lastUse = f.clock.Now()
@@ -179,7 +179,7 @@ func (f *fence) take(ctx context.Context) error {
 		return f.explain(err)
 	}
 	if holder := ptr.Deref(lease.Spec.HolderIdentity, ""); holder != "" && holder != f.identity {
-		if wait := f.remaining(lease); wait > 0 {
+		if wait := f.remaining(lease); fenced && wait > 0 {
 			return &heldError{holder: holder, after: wait}
 		}
 	}
@@ -194,7 +194,7 @@ func (f *fence) take(ctx context.Context) error {
 func (f *fence) pending() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if wait := f.notBefore.Sub(f.clock.Now()); wait > 0 {
+	if wait := f.notBefore.Sub(f.clock.Now()); fenced && wait > 0 {
 		return &heldError{holder: "a former owner whose Lease is gone", after: wait}
 	}
 	return nil
