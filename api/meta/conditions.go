@@ -31,6 +31,9 @@ const (
 	// UnsupportedFieldReason stalls an object that sets a field which this
 	// version does not implement.
 	UnsupportedFieldReason = "UnsupportedField"
+	// AuthenticationFailedReason is for remotes that refuse the credentials,
+	// and for credentials that cannot be read.
+	AuthenticationFailedReason = "AuthenticationFailed"
 )
 
 // Reasons of the appliers (Kustomization, HelmRelease).

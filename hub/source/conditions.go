@@ -1,7 +1,6 @@
 package source
 
 import (
-	"errors"
 	"fmt"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -21,10 +20,6 @@ const (
 	fetchFailedCondition            = "FetchFailed"
 	storageOperationFailedCondition = "StorageOperationFailed"
 )
-
-// AuthenticationFailedReason is for remotes that refuse the credentials, and for
-// credentials that cannot be read.
-const AuthenticationFailedReason = "AuthenticationFailed"
 
 const (
 	newRevisionReason             = "NewRevision"
@@ -59,13 +54,13 @@ func outdated(obj reconcile.Object, rev Revision) {
 // fetchFailed notes that the remote could not be resolved or fetched. What only
 // a person can help passes as it is.
 func fetchFailed(obj reconcile.Object, err error) error {
-	var f *failure
-	if !errors.As(err, &f) {
+	reason, retried := reconcile.ReasonOf(err)
+	if !retried {
 		clearConditions(obj, fetchFailedCondition)
 		return err
 	}
-	setTrue(obj, fetchFailedCondition, f.reason, f.Error())
-	return reconcile.Fail(f.reason, err)
+	setTrue(obj, fetchFailedCondition, reason, err.Error())
+	return err
 }
 
 // storageFailed notes that the store failed.

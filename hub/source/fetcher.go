@@ -17,8 +17,8 @@ type Object interface {
 }
 
 // Fetcher is what a kind of source supplies. Its methods may be called for
-// several objects at once. An error carries its reason (Fail), says which field
-// of the spec is wrong, and holds no secret.
+// several objects at once. An error carries its reason (reconcile.Fail), says
+// which field of the spec is wrong, and holds no secret.
 type Fetcher[T Object] interface {
 	// Kind is the name of the kind in the API; it is part of the artifact's
 	// path.
@@ -66,19 +66,4 @@ type Revision struct {
 	// ID names the state alone, such as the commit's hash. It becomes the name
 	// of the artifact's file.
 	ID string
-}
-
-// failure is an error with the reason of the conditions that it leads to.
-type failure struct {
-	reason string
-	err    error
-}
-
-func (f *failure) Error() string { return f.err.Error() }
-func (f *failure) Unwrap() error { return f.err }
-
-// Fail says why a source could not be resolved or fetched. The reason becomes
-// that of the conditions FetchFailed and Ready; the run is retried.
-func Fail(reason string, err error) error {
-	return &failure{reason: reason, err: err}
 }

@@ -46,11 +46,11 @@ func (*folder) Resolve(ctx context.Context, obj *sourcev1.GitRepository) (source
 	}
 	if ref := obj.Spec.Reference; ref != nil {
 		if _, err := os.Stat(filepath.Join(obj.Spec.URL, ref.Tag)); err != nil {
-			return source.Revision{}, source.Fail("GitOperationFailed", fmt.Errorf("spec.ref.tag %q does not exist", ref.Tag))
+			return source.Revision{}, reconcile.Fail("GitOperationFailed", fmt.Errorf("spec.ref.tag %q does not exist", ref.Tag))
 		}
 	}
 	if secret, err := os.ReadFile(filepath.Join(obj.Spec.URL, "password")); err == nil && obj.Spec.SecretRef.Name != string(secret) {
-		return source.Revision{}, source.Fail("AuthenticationFailed", errors.New("Secret team/wrong is refused"))
+		return source.Revision{}, reconcile.Fail("AuthenticationFailed", errors.New("Secret team/wrong is refused"))
 	}
 	h := fnv.New64()
 	err := filepath.WalkDir(obj.Spec.URL, func(path string, d fs.DirEntry, err error) error {
@@ -67,12 +67,12 @@ func (*folder) Resolve(ctx context.Context, obj *sourcev1.GitRepository) (source
 
 func (f *folder) Fetch(ctx context.Context, obj *sourcev1.GitRepository, _ source.Revision, dir string) (source.Content, error) {
 	if err := ctx.Err(); err != nil {
-		return source.Content{}, source.Fail("GitOperationFailed", err)
+		return source.Content{}, reconcile.Fail("GitOperationFailed", err)
 	}
 	f.fetches++
 	if f.breaks != nil {
 		_ = os.WriteFile(filepath.Join(dir, "half"), nil, 0o600)
-		return source.Content{}, source.Fail("GitOperationFailed", f.breaks)
+		return source.Content{}, reconcile.Fail("GitOperationFailed", f.breaks)
 	}
 	return source.Content{Summary: "for commit 'x'"}, os.CopyFS(dir, os.DirFS(obj.Spec.URL))
 }

@@ -37,14 +37,15 @@ var allowed = map[string][]string{
 	// The processes. Kinds are siblings: none imports another, and only the
 	// main packages import them all.
 	"hub":                   {"api/...", "shard/...", "internal/...", "hub/..."},
+	"hub/access":            {"api/...", "internal/..."},
+	"hub/registry":          {"api/...", "internal/...", "hub/access"},
 	"hub/source":            {"api/...", "internal/..."},
 	"hub/source/sourcetest": {"api/...", "internal/...", "hub/source"},
-	"hub/source/access":     {"api/...", "internal/...", "hub/source"},
-	"hub/source/git":        {"api/...", "internal/...", "hub/source"},
-	"hub/source/oci":        {"api/...", "internal/...", "hub/source", "hub/source/access"},
-	"hub/source/helm":       {"api/...", "internal/...", "hub/source"},
-	"hub/source/bucket":     {"api/...", "internal/...", "hub/source", "hub/source/access"},
-	"hub/image":             {"api/...", "internal/..."},
+	"hub/source/git":        {"api/...", "internal/...", "hub/source", "hub/access"},
+	"hub/source/oci":        {"api/...", "internal/...", "hub/source", "hub/access", "hub/registry"},
+	"hub/source/helm":       {"api/...", "internal/...", "hub/source", "hub/access", "hub/registry"},
+	"hub/source/bucket":     {"api/...", "internal/...", "hub/source", "hub/access"},
+	"hub/image":             {"api/...", "internal/...", "hub/access", "hub/registry"},
 	"hub/fleet":             {"api/...", "shard/...", "internal/..."},
 	"hub/placement":         {"api/...", "shard/...", "internal/..."},
 
@@ -70,7 +71,7 @@ var testsMay = []string{"api/...", "internal/testenv/...", "hub/source/sourcetes
 var onlyIn = map[string][]string{
 	"github.com/go-git":                      {"hub/source/git", "hub/image", "internal/testenv"},
 	"helm.sh/helm":                           {"hub/source/helm", "agent/helm"},
-	"github.com/google/go-containerregistry": {"hub/source/oci", "hub/source/helm", "hub/image", "internal/testenv"},
+	"github.com/google/go-containerregistry": {"hub/registry", "hub/source/oci", "hub/source/helm", "hub/image", "internal/testenv"},
 	"sigs.k8s.io/kustomize":                  {"agent/kustomize", "config", "e2e/stack"},
 	"k8s.io/kubernetes":                      {},
 }

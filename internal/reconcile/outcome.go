@@ -68,6 +68,22 @@ func Unsupported(field string) error {
 		fmt.Errorf("%s is set, but this version does not implement it: remove the field", field))
 }
 
+// ReasonOf is the reason of an error that is looked at again without anybody's
+// help: one of Fail or Wait.
+func ReasonOf(err error) (reason string, ok bool) {
+	var (
+		w *pending
+		f *failure
+	)
+	switch {
+	case errors.As(err, &w):
+		return w.reason, true
+	case errors.As(err, &f):
+		return f.reason, true
+	}
+	return "", false
+}
+
 func hasOutcome(err error) bool {
 	var (
 		w *pending

@@ -4,8 +4,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/hub/source"
-	"github.com/headwater-dev/headwater/hub/source/access"
 	"github.com/headwater-dev/headwater/internal/artifact"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )

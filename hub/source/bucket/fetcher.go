@@ -78,11 +78,11 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.Bucket, rev source.Re
 		return source.Content{}, err
 	}
 	if found.revision() != rev {
-		return source.Content{}, source.Fail(operationFailedReason, fmt.Errorf("spec.bucketName %q changed while it was being read", obj.Spec.BucketName))
+		return source.Content{}, reconcile.Fail(operationFailedReason, fmt.Errorf("spec.bucketName %q changed while it was being read", obj.Spec.BucketName))
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return source.Content{}, source.Fail(operationFailedReason, err)
+		return source.Content{}, reconcile.Fail(operationFailedReason, err)
 	}
 	defer func() { _ = root.Close() }()
 	group, downloading := errgroup.WithContext(ctx)

@@ -25,7 +25,7 @@ import (
 
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
-	"github.com/headwater-dev/headwater/hub/source/access"
+	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/hub/source/bucket"
 	"github.com/headwater-dev/headwater/hub/source/sourcetest"
 )

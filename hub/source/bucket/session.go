@@ -14,9 +14,9 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
-	"github.com/headwater-dev/headwater/hub/source"
-	"github.com/headwater-dev/headwater/hub/source/access"
+	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -127,7 +127,7 @@ func (s *session) failed(ctx context.Context, doing string, err error) error {
 	case ended != nil:
 		err = fmt.Errorf("%s: %w", remote, ended)
 	case known && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden):
-		reason = source.AuthenticationFailedReason
+		reason = meta.AuthenticationFailedReason
 		err = fmt.Errorf("%s: the endpoint answered %d: %s", remote, answer.StatusCode, s.hint())
 	case known && answer.Code == minio.NoSuchBucket:
 		err = fmt.Errorf("%s: there is no such bucket", remote)
@@ -140,7 +140,7 @@ func (s *session) failed(ctx context.Context, doing string, err error) error {
 		}
 		err = fmt.Errorf("%s: %s", remote, text)
 	}
-	return source.Fail(reason, err)
+	return reconcile.Fail(reason, err)
 }
 
 func (s *session) hint() string {

@@ -13,8 +13,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
-	"github.com/headwater-dev/headwater/hub/source"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 // Keys of the Secret that spec.secretRef names.
@@ -53,7 +54,7 @@ func (f *Fetcher) credentials(ctx context.Context, obj *sourcev1.GitRepository) 
 		err = c.read(secret.Data)
 	}
 	if err != nil {
-		return credentials{}, source.Fail(source.AuthenticationFailedReason, fmt.Errorf("spec.secretRef: Secret %s: %w", name, err))
+		return credentials{}, reconcile.Fail(meta.AuthenticationFailedReason, fmt.Errorf("spec.secretRef: Secret %s: %w", name, err))
 	}
 	return c, nil
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 
-	"github.com/headwater-dev/headwater/hub/source"
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 const (
@@ -41,7 +42,7 @@ func (s *session) failed(ctx context.Context, doing string, err error) error {
 	case errors.Is(err, transport.ErrRepositoryNotFound):
 		err = fmt.Errorf("spec.url %s: there is no repository%s", remote, s.orCredentials())
 	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed):
-		reason = source.AuthenticationFailedReason
+		reason = meta.AuthenticationFailedReason
 		err = fmt.Errorf("spec.url %s: authentication failed: %s", remote, s.credentialsHint())
 	case errors.As(err, &status):
 		err = fmt.Errorf("spec.url %s: %s: the server answered %d", remote, doing, status.StatusCode())
@@ -50,12 +51,12 @@ func (s *session) failed(ctx context.Context, doing string, err error) error {
 	default:
 		err = fmt.Errorf("spec.url %s: %s: %s", remote, doing, oneLine(err))
 	}
-	return source.Fail(reason, err)
+	return reconcile.Fail(reason, err)
 }
 
 // notFound says that the remote has no such reference.
 func (s *session) notFound(t target) error {
-	return source.Fail(gitOperationFailedReason,
+	return reconcile.Fail(gitOperationFailedReason,
 		fmt.Errorf("%s %q does not exist in %s", t.field, t.value, plainURL(s.obj.Spec.URL)))
 }
 

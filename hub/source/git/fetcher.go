@@ -44,7 +44,7 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.GitRepository) (sou
 	if t.ref == "" {
 		// A commit is what it is: there is nothing to ask.
 		if err := t.checkCommit(); err != nil {
-			return source.Revision{}, source.Fail(gitOperationFailedReason, err)
+			return source.Revision{}, reconcile.Fail(gitOperationFailedReason, err)
 		}
 		return source.Revision{Name: t.revision(t.value), ID: t.value}, nil
 	}

@@ -4,8 +4,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/hub/source"
-	"github.com/headwater-dev/headwater/hub/source/access"
 	"github.com/headwater-dev/headwater/internal/artifact"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
@@ -28,11 +28,11 @@ type Controller struct {
 // AddToManager adds the controller to the manager.
 func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	fetcher := c.Fetcher
-	if fetcher.Secrets == nil {
-		fetcher.Secrets = mgr.GetAPIReader()
+	if fetcher.Registries.Secrets == nil {
+		fetcher.Registries.Secrets = mgr.GetAPIReader()
 	}
-	if fetcher.Transport == nil {
-		fetcher.Transport = access.NewTransport()
+	if fetcher.Registries.Transport == nil {
+		fetcher.Registries.Transport = access.NewTransport()
 	}
 	reconciler := &source.Reconciler[*sourcev1.OCIRepository]{
 		Fetcher: &fetcher,

@@ -4,18 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/registry"
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+const (
+	pullFailedReason  = "OCIArtifactPullFailed"
+	layerFailedReason = "OCIArtifactLayerOperationFailed"
+	urlInvalidReason  = "URLInvalid"
 )
 
 // Annotations that say what an artifact was made of.
@@ -26,12 +32,8 @@ const (
 
 // Fetcher is the source.Fetcher of OCIRepository.
 type Fetcher struct {
-	// Secrets reads the Secrets and ServiceAccounts that the spec names: live,
-	// so that the hub holds no Secret in memory for longer than it uses it.
-	Secrets client.Reader
-	// Transport carries the requests to registries without settings of their
-	// own.
-	Transport *http.Transport
+	// Registries opens sessions with the remotes.
+	Registries registry.Opener
 }
 
 // Kind is OCIRepository.
@@ -70,7 +72,7 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.OCIRepository) (sou
 	if ref.Digest != "" {
 		digest, err := v1.NewHash(ref.Digest)
 		if err != nil {
-			return source.Revision{}, source.Fail(pullFailedReason, fmt.Errorf("spec.ref.digest %q is not a digest, such as sha256:<64 hex digits>", ref.Digest))
+			return source.Revision{}, reconcile.Fail(pullFailedReason, fmt.Errorf("spec.ref.digest %q is not a digest, such as sha256:<64 hex digits>", ref.Digest))
 		}
 		return source.Revision{Name: digest.String(), ID: digest.String()}, nil
 	}
@@ -80,7 +82,7 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.OCIRepository) (sou
 	if err != nil {
 		return source.Revision{}, err
 	}
-	defer s.close()
+	defer s.Close()
 	tag, err := s.tag(ctx, ref)
 	if err != nil {
 		return source.Revision{}, err
@@ -104,30 +106,29 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.OCIRepository, rev so
 	if err != nil {
 		return source.Content{}, err
 	}
-	defer s.close()
-	image, err := remote.Image(repository.Digest(rev.ID), s.options...)
+	defer s.Close()
+	image, err := remote.Image(repository.Digest(rev.ID), s.Options()...)
 	if err != nil {
-		return source.Content{}, s.failed(ctx, "reading the manifest "+rev.ID, err)
+		return source.Content{}, s.Failed(ctx, pullFailedReason, "reading the manifest "+rev.ID, err)
 	}
 	manifest, err := image.Manifest()
 	if err != nil {
-		return source.Content{}, s.failed(ctx, "reading the manifest "+rev.ID, err)
+		return source.Content{}, s.Failed(ctx, pullFailedReason, "reading the manifest "+rev.ID, err)
 	}
 	selected, err := selectLayer(manifest, obj.Spec.LayerSelector)
 	if err != nil {
-		return source.Content{}, source.Fail(layerFailedReason, fmt.Errorf("%s: %s: %w", rev.Name, obj.Spec.URL, err))
+		return source.Content{}, reconcile.Fail(layerFailedReason, fmt.Errorf("%s: %s: %w", rev.Name, obj.Spec.URL, err))
 	}
-	s.reason = layerFailedReason
 	layer, err := image.LayerByDigest(selected.Digest)
 	if err != nil {
-		return source.Content{}, s.failed(ctx, "reading the layer "+selected.Digest.String(), err)
+		return source.Content{}, s.Failed(ctx, layerFailedReason, "reading the layer "+selected.Digest.String(), err)
 	}
 	content := source.Content{Summary: summary(obj, rev, manifest.Annotations), Metadata: manifest.Annotations}
 	if copied(obj) {
 		content.File = filepath.Join(filepath.Dir(dir), "layer")
 	}
 	if err := take(layer, dir, content.File); err != nil {
-		return source.Content{}, s.failed(ctx, "reading the layer "+selected.Digest.String(), err)
+		return source.Content{}, s.Failed(ctx, layerFailedReason, "reading the layer "+selected.Digest.String(), err)
 	}
 	return content, nil
 }
@@ -146,14 +147,32 @@ func summary(obj *sourcev1.OCIRepository, rev source.Revision, annotations map[s
 // repositoryOf parses spec.url. What does not parse stays so until the spec
 // changes.
 func repositoryOf(obj *sourcev1.OCIRepository) (name.Repository, error) {
-	var options []name.Option
-	if obj.Spec.Insecure {
-		options = append(options, name.Insecure)
-	}
-	repository, err := name.NewRepository(withoutScheme(obj.Spec.URL), options...)
+	repository, err := registry.Parse(strings.TrimPrefix(obj.Spec.URL, "oci://"), obj.Spec.Insecure)
 	if err != nil {
 		return name.Repository{}, reconcile.Stall(urlInvalidReason,
 			errors.New("spec.url is not oci://host/path, without tag (spec.ref.tag), digest (spec.ref.digest) and credentials (spec.secretRef)"))
 	}
 	return repository, nil
+}
+
+// session is a conversation with the registry of one object.
+type session struct {
+	*registry.Session
+	repository name.Repository
+	url        string
+}
+
+// open prepares a session; nothing is sent yet. The caller calls Close.
+func (f *Fetcher) open(ctx context.Context, obj *sourcev1.OCIRepository, repository name.Repository) (*session, error) {
+	s, err := f.Registries.Open(ctx, repository, registry.Access{
+		Namespace:          obj.Namespace,
+		Remote:             "spec.url " + obj.Spec.URL,
+		SecretRef:          obj.Spec.SecretRef,
+		ServiceAccountName: obj.Spec.ServiceAccountName,
+		CertSecretRef:      obj.Spec.CertSecretRef,
+		ProxySecretRef:     obj.Spec.ProxySecretRef,
+		Insecure:           obj.Spec.Insecure,
+		Timeout:            obj.Timeout(),
+	})
+	return &session{Session: s, repository: repository, url: obj.Spec.URL}, err
 }

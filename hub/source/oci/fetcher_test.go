@@ -37,7 +37,8 @@ import (
 
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
-	"github.com/headwater-dev/headwater/hub/source/access"
+	"github.com/headwater-dev/headwater/hub/access"
+	registries "github.com/headwater-dev/headwater/hub/registry"
 	"github.com/headwater-dev/headwater/hub/source/oci"
 	"github.com/headwater-dev/headwater/hub/source/sourcetest"
 )
@@ -123,8 +124,8 @@ func newSecret(name string, data map[string]string) *corev1.Secret {
 
 func (r *remoteRegistry) fetcher(more ...client.Object) *oci.Fetcher {
 	return &oci.Fetcher{
-		Secrets:   fake.NewClientBuilder().WithObjects(append(more, r.login("s3cret"), r.ca())...).Build(),
-		Transport: access.NewTransport(),
+		Registries: registries.Opener{Secrets: fake.NewClientBuilder().WithObjects(append(more, r.login("s3cret"), r.ca())...).Build(),
+			Transport: access.NewTransport()},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/registry"
 	"github.com/headwater-dev/headwater/internal/artifact"
 )
 
@@ -27,8 +28,8 @@ func selectLayer(manifest *v1.Manifest, selector *sourcev1.OCILayerSelector) (v1
 	}
 	for _, layer := range manifest.Layers {
 		if want == "" || canonical(string(layer.MediaType)) == canonical(want) {
-			if layer.Size > maxLayerBytes {
-				return v1.Descriptor{}, fmt.Errorf("the layer %s has %d bytes, more than %d", layer.Digest, layer.Size, int64(maxLayerBytes))
+			if layer.Size > registry.MaxLayerBytes {
+				return v1.Descriptor{}, fmt.Errorf("the layer %s has %d bytes, more than %d", layer.Digest, layer.Size, int64(registry.MaxLayerBytes))
 			}
 			return layer, nil
 		}

@@ -2,18 +2,16 @@ package oci
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"regexp"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
-	"github.com/headwater-dev/headwater/hub/source"
+	"github.com/headwater-dev/headwater/hub/registry"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 const defaultTag = "latest"
@@ -23,13 +21,13 @@ const defaultTag = "latest"
 func (s *session) tag(ctx context.Context, ref *sourcev1.OCIRepositoryRef) (string, error) {
 	switch {
 	case ref.SemVer != "":
-		tags, err := remote.List(s.repository, s.options...)
+		tags, err := remote.List(s.repository, s.Options()...)
 		if err != nil {
-			return "", s.failed(ctx, "listing the tags", err)
+			return "", s.Failed(ctx, pullFailedReason, "listing the tags", err)
 		}
 		tag, err := highest(tags, ref.SemVer, ref.SemverFilter)
 		if err != nil {
-			return "", source.Fail(pullFailedReason, fmt.Errorf("%w in %s", err, s.obj.Spec.URL))
+			return "", reconcile.Fail(pullFailedReason, fmt.Errorf("%w in %s", err, s.url))
 		}
 		return tag, nil
 	case ref.Tag != "":
@@ -71,16 +69,15 @@ func highest(tags []string, constraint, filter string) (string, error) {
 // do not answer that, or say why only there.
 func (s *session) digest(ctx context.Context, tag string) (string, error) {
 	ref := s.repository.Tag(tag)
-	head, err := remote.Head(ref, s.options...)
+	head, err := remote.Head(ref, s.Options()...)
 	if err == nil {
 		return head.Digest.String(), nil
 	}
-	var answer *transport.Error
-	if errors.As(err, &answer) && answer.StatusCode != http.StatusTooManyRequests && !refused(answer) {
+	if !registry.Final(err) {
 		var descriptor *remote.Descriptor
-		if descriptor, err = remote.Get(ref, s.options...); err == nil {
+		if descriptor, err = remote.Get(ref, s.Options()...); err == nil {
 			return descriptor.Digest.String(), nil
 		}
 	}
-	return "", s.failed(ctx, fmt.Sprintf("resolving the tag %q", tag), err)
+	return "", s.Failed(ctx, pullFailedReason, fmt.Sprintf("resolving the tag %q", tag), err)
 }

@@ -1,4 +1,4 @@
-package oci
+package registry
 
 import (
 	"context"
@@ -14,9 +14,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
-	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
-	"github.com/headwater-dev/headwater/hub/source"
-	"github.com/headwater-dev/headwater/hub/source/access"
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/hub/access"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 // login is how to log in at a registry.
@@ -40,36 +40,29 @@ func (l login) hint() string {
 	return fmt.Sprintf("the login of Secret %s (spec.secretRef, or of spec.serviceAccountName) does not do", l.secret)
 }
 
-// login reads the Secret of spec.secretRef, or else the pull secrets of the
+// readLogin reads the Secret of spec.secretRef, or else the pull secrets of the
 // ServiceAccount.
-func (f *Fetcher) login(ctx context.Context, secrets access.Secrets, obj *sourcev1.OCIRepository, repository name.Repository) (login, error) {
+func readLogin(ctx context.Context, secrets access.Secrets, a Access, repository name.Repository) (login, error) {
 	l := login{host: repository.RegistryStr()}
 	field, names := "spec.secretRef", []string{}
-	if obj.Spec.SecretRef != nil {
-		names = append(names, obj.Spec.SecretRef.Name)
+	if a.SecretRef != nil {
+		names = append(names, a.SecretRef.Name)
 	}
-	if obj.Spec.ServiceAccountName != "" {
-		var account corev1.ServiceAccount
-		key := types.NamespacedName{Namespace: obj.Namespace, Name: obj.Spec.ServiceAccountName}
-		err := f.Secrets.Get(ctx, key, &account)
-		if apierrors.IsNotFound(err) {
-			err = errors.New("it does not exist")
-		}
+	if a.ServiceAccountName != "" {
+		pullSecrets, err := pullSecretsOf(ctx, secrets, a.ServiceAccountName)
 		if err != nil {
-			return l, source.Fail(source.AuthenticationFailedReason, fmt.Errorf("spec.serviceAccountName: ServiceAccount %s: %w", key, err))
+			return l, err
 		}
-		for _, secret := range account.ImagePullSecrets {
-			names = append(names, secret.Name)
-		}
-		if obj.Spec.SecretRef == nil {
+		names = append(names, pullSecrets...)
+		if a.SecretRef == nil {
 			field = "spec.serviceAccountName"
 		}
 	}
 	for _, secretName := range names {
-		full := obj.Namespace + "/" + secretName
+		full := a.Namespace + "/" + secretName
 		l.secrets = append(l.secrets, full)
 		if err := secrets.Read(ctx, field, secretName, func(secret *corev1.Secret) error {
-			config, ok, err := find(secret, repository)
+			config, ok, err := find(secret, repository, a.Basic)
 			if ok && l.secret == "" {
 				l.config, l.secret = config, full
 			}
@@ -81,9 +74,30 @@ func (f *Fetcher) login(ctx context.Context, secrets access.Secrets, obj *source
 	return l, nil
 }
 
+func pullSecretsOf(ctx context.Context, secrets access.Secrets, accountName string) ([]string, error) {
+	var account corev1.ServiceAccount
+	key := types.NamespacedName{Namespace: secrets.Namespace, Name: accountName}
+	err := secrets.Reader.Get(ctx, key, &account)
+	if apierrors.IsNotFound(err) {
+		err = errors.New("it does not exist")
+	}
+	if err != nil {
+		return nil, reconcile.Fail(meta.AuthenticationFailedReason, fmt.Errorf("spec.serviceAccountName: ServiceAccount %s: %w", key, err))
+	}
+	var names []string
+	for _, secret := range account.ImagePullSecrets {
+		names = append(names, secret.Name)
+	}
+	return names, nil
+}
+
 // find looks for the login of the repository: the entry with the longest path
-// that fits.
-func find(secret *corev1.Secret, repository name.Repository) (authn.AuthConfig, bool, error) {
+// that fits. Where basic is allowed, username and password are one for every
+// repository.
+func find(secret *corev1.Secret, repository name.Repository, basic bool) (authn.AuthConfig, bool, error) {
+	if username := string(secret.Data[corev1.BasicAuthUsernameKey]); basic && username != "" {
+		return authn.AuthConfig{Username: username, Password: string(secret.Data[corev1.BasicAuthPasswordKey])}, true, nil
+	}
 	entries, err := entriesOf(secret)
 	if err != nil {
 		return authn.AuthConfig{}, false, err

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/api/meta"
-	"github.com/headwater-dev/headwater/hub/source"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 // Keys of the Secrets.
@@ -69,7 +69,7 @@ func (s Secrets) Read(ctx context.Context, field, name string, use func(*corev1.
 		err = use(&secret)
 	}
 	if err != nil {
-		return source.Fail(source.AuthenticationFailedReason, fmt.Errorf("%s: Secret %s: %w", field, key, err))
+		return reconcile.Fail(meta.AuthenticationFailedReason, fmt.Errorf("%s: Secret %s: %w", field, key, err))
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
 // Package access reads what Secrets say about how to reach a remote: TLS
-// settings and proxies. The kinds of sources that speak HTTP share it.
+// settings and proxies. The kinds that speak HTTP share it.
 //
 // It promises that errors name the field of the spec, the Secret and its keys,
 // and never a value.

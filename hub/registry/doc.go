@@ -1,0 +1,12 @@
+// Package registry is how the hub reaches OCI registries: which login fits,
+// TLS, proxies, plain HTTP, and one sentence for what fails. The kinds that
+// read registries share it; what they read there is theirs.
+//
+// It promises that logins are sent to the registry and to the token service that
+// it names alone, whatever redirects say; that nothing is sent without TLS
+// unless spec.insecure is set; that no login appears in an error; and that lists,
+// manifests and layers are bounded in size.
+//
+// It never keeps a Secret: each session reads what it needs live. It knows no
+// cloud's login: objects that ask for one are stalled by their kinds.
+package registry

@@ -1,0 +1,88 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+const (
+	// maxCause bounds what is quoted of an error.
+	maxCause = 300
+	// maxRetryAfter bounds what a registry may ask us to wait.
+	maxRetryAfter = time.Hour
+)
+
+// Failed turns what go-containerregistry says into one sentence with a reason:
+// AuthenticationFailed where the login was refused, else the given one. Bodies
+// of answers are left out: they can hold anything. A registry that says when to
+// come back is waited for.
+func (s *Session) Failed(ctx context.Context, reason, doing string, err error) error {
+	prefix := s.access.Remote + ": " + doing
+	var answer *transport.Error
+	var request *url.Error
+	for errors.As(err, &request) {
+		err = request.Err // its URL can hold a token
+	}
+	switch ended := ctx.Err(); {
+	case errors.Is(ended, context.DeadlineExceeded):
+		err = fmt.Errorf("%s took longer than %s (spec.timeout): %w", prefix, s.access.Timeout, ended)
+	case ended != nil:
+		err = fmt.Errorf("%s: %w", prefix, ended)
+	case !errors.As(err, &answer):
+		err = fmt.Errorf("%s: %s", prefix, oneLine(err))
+	case refused(answer):
+		reason = meta.AuthenticationFailedReason
+		err = fmt.Errorf("%s: the registry answered %d: %s", prefix, answer.StatusCode, s.login.hint())
+	case answer.StatusCode == http.StatusTooManyRequests:
+		return s.slowDown(reason, prefix)
+	case answer.StatusCode == http.StatusNotFound:
+		err = fmt.Errorf("%s: the registry does not have it, or shows it to others alone: %s", prefix, s.login.hint())
+	default:
+		err = fmt.Errorf("%s: the registry answered %d", prefix, answer.StatusCode)
+	}
+	return reconcile.Fail(reason, err)
+}
+
+// Final says whether asking the same in another way would not help: the registry
+// did not answer at all, refuses the login, or has had too many requests.
+func Final(err error) bool {
+	var answer *transport.Error
+	return !errors.As(err, &answer) || answer.StatusCode == http.StatusTooManyRequests || refused(answer)
+}
+
+func refused(answer *transport.Error) bool {
+	return answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden
+}
+
+// slowDown comes back when the registry said, where it said so in seconds.
+func (s *Session) slowDown(reason, prefix string) error {
+	message := prefix + ": the registry answered 429, too many requests"
+	if said := s.guard.retryAfter.Load(); said != nil {
+		if seconds, err := strconv.Atoi(*said); err == nil && seconds > 0 {
+			after := min(time.Duration(seconds)*time.Second, maxRetryAfter)
+			return reconcile.Wait(reason, fmt.Sprintf("%s: trying again in %s", message, after), after)
+		}
+	}
+	return reconcile.Fail(reason, errors.New(message))
+}
+
+// oneLine is the error's text, as short as a sentence: a registry may have
+// written a part of it.
+func oneLine(err error) string {
+	text := strings.Join(strings.Fields(strings.ToValidUTF8(err.Error(), "?")), " ")
+	if len(text) > maxCause {
+		text = strings.ToValidUTF8(text[:maxCause], "") + "..."
+	}
+	return text
+}

@@ -1,0 +1,84 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+)
+
+// guard keeps what is sent to TLS, and what is answered within bounds.
+type guard struct {
+	http.RoundTripper
+	insecure bool
+	// text is how many bytes of other things than layers may yet come.
+	text atomic.Int64
+	// retryAfter is what the registry said of when to come back.
+	retryAfter atomic.Pointer[string]
+}
+
+func newGuard(base http.RoundTripper, insecure bool) *guard {
+	g := &guard{RoundTripper: base, insecure: insecure}
+	g.text.Store(MaxTextBytes)
+	return g
+}
+
+// errPlain says that a registry, or a redirect of it, is reached without TLS.
+var errPlain = errors.New("it is reached by plain HTTP, which spec.insecure does not allow")
+
+// RoundTrip sends the request and bounds the answer's body.
+func (g *guard) RoundTrip(request *http.Request) (*http.Response, error) {
+	if request.URL.Scheme != "https" && !g.insecure {
+		return nil, errPlain
+	}
+	response, err := g.RoundTripper.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	redirected := response.StatusCode >= http.StatusMultipleChoices && response.StatusCode < http.StatusBadRequest
+	if request.Method == http.MethodPost && redirected {
+		// The body holds a token, and a redirect would take it along.
+		return nil, errors.Join(errors.New("the token service redirects"), response.Body.Close())
+	}
+	if response.StatusCode == http.StatusTooManyRequests {
+		after := response.Header.Get("Retry-After")
+		g.retryAfter.Store(&after)
+	}
+	left := &g.text
+	if request.Method == http.MethodGet && response.StatusCode < http.StatusMultipleChoices && isLayer(request) {
+		left = new(atomic.Int64)
+		left.Store(MaxLayerBytes)
+	}
+	response.Body = &bounded{ReadCloser: response.Body, left: left}
+	return response, nil
+}
+
+// isLayer says whether the request is for a blob, at the registry or where it
+// has led to.
+func isLayer(request *http.Request) bool {
+	for first := request; ; first = first.Response.Request {
+		if strings.Contains(first.URL.Path, "/blobs/") {
+			return true
+		}
+		if first.Response == nil || first.Response.Request == nil {
+			return false
+		}
+	}
+}
+
+// bounded fails, rather than ends, at its limit: half a list must not pass for
+// a whole one.
+type bounded struct {
+	io.ReadCloser
+	left *atomic.Int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left.Add(-int64(n)) < 0 {
+		return 0, fmt.Errorf("the registry answers with more than it may: %d bytes for a layer, %d for the rest", int64(MaxLayerBytes), int64(MaxTextBytes))
+	}
+	return n, err
+}

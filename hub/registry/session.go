@@ -1,0 +1,117 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/hub/access"
+)
+
+const (
+	// MaxTextBytes bounds all lists, manifests and errors of a session.
+	MaxTextBytes = 64 << 20
+	// MaxLayerBytes bounds a layer as it is sent.
+	MaxLayerBytes = 512 << 20
+)
+
+// Opener opens sessions with registries. It is safe for concurrent use.
+type Opener struct {
+	// Secrets reads the Secrets and ServiceAccounts that specs name: live, so
+	// that the hub holds no Secret in memory for longer than it uses it.
+	Secrets client.Reader
+	// Transport carries the requests to registries without settings of their
+	// own.
+	Transport *http.Transport
+}
+
+// Access is what a spec says of how to reach a registry. The references are to
+// its own namespace and may be nil.
+type Access struct {
+	// Namespace of the object.
+	Namespace string
+	// Remote is what is read, as errors name it: the field and its value.
+	Remote string
+	// SecretRef names the pull secret.
+	SecretRef *meta.LocalObjectReference
+	// Basic allows a Secret with username and password in its place.
+	Basic bool
+	// ServiceAccountName names the ServiceAccount whose pull secrets are read
+	// where SecretRef has no login.
+	ServiceAccountName string
+	// CertSecretRef and ProxySecretRef are about TLS and the proxy.
+	CertSecretRef, ProxySecretRef *meta.LocalObjectReference
+	// Insecure allows plain HTTP, and any certificate without CertSecretRef.
+	Insecure bool
+	// Timeout is the time that the caller's context has, for errors to name.
+	Timeout time.Duration
+}
+
+// Session is a conversation about one repository of a registry. It belongs to
+// one goroutine.
+type Session struct {
+	access  Access
+	login   login
+	guard   *guard
+	options []remote.Option
+	close   func()
+}
+
+// Parse reads host/path of a repository, without a scheme. Tags, digests and
+// credentials in it are errors.
+func Parse(repository string, insecure bool) (name.Repository, error) {
+	var options []name.Option
+	if insecure {
+		options = append(options, name.Insecure)
+	}
+	parsed, err := name.NewRepository(repository, options...)
+	if err != nil {
+		return name.Repository{}, errors.New("it is not host/path without tag, digest and credentials")
+	}
+	return parsed, nil
+}
+
+// Open prepares a session; nothing is sent yet. The caller calls Close. An error
+// has the reason AuthenticationFailed and names the field.
+func (o *Opener) Open(ctx context.Context, repository name.Repository, a Access) (*Session, error) {
+	secrets := access.Secrets{Reader: o.Secrets, Namespace: a.Namespace}
+	found, err := readLogin(ctx, secrets, a, repository)
+	if err != nil {
+		return nil, err
+	}
+	base, done, err := secrets.Transport(ctx, o.Transport, a.CertSecretRef, a.ProxySecretRef)
+	if err != nil {
+		return nil, err
+	}
+	if a.Insecure && a.CertSecretRef == nil {
+		base = base.Clone()
+		base.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // G402: spec.insecure asks for it
+		done = base.CloseIdleConnections
+	}
+	s := &Session{access: a, login: found, guard: newGuard(base, a.Insecure), close: done}
+	s.options = []remote.Option{
+		remote.WithContext(ctx),
+		remote.WithTransport(s.guard),
+		remote.WithAuth(authn.FromConfig(found.config)),
+		remote.WithUserAgent("headwater"),
+		// The loop repeats what failed, with its own backoff.
+		remote.WithRetryBackoff(remote.Backoff{Steps: 1}),
+		remote.WithRetryPredicate(func(error) bool { return false }),
+		remote.WithRetryStatusCodes(),
+	}
+	return s, nil
+}
+
+// Options are those of every call to the registry in this session.
+func (s *Session) Options() []remote.Option { return s.options }
+
+// Close ends the session.
+func (s *Session) Close() { s.close() }
