@@ -33,6 +33,9 @@ type Program struct {
 	Scheme *runtime.Scheme
 	// LeaderElection offers the flag --enable-leader-election.
 	LeaderElection bool
+	// Connect makes the access to the hub of a process that has it neither from
+	// a kubeconfig nor from its Pod; nil, or a nil answer, is no such process.
+	Connect func(context.Context, Options) (*rest.Config, error)
 	// Flags binds the flags that this process alone has.
 	Flags func(*pflag.FlagSet)
 	// Cache says what the manager's cache holds; it is called after the flags
@@ -92,7 +95,7 @@ func (p Program) run(args []string) error {
 		return err
 	}
 	ctx := ctrl.SetupSignalHandler()
-	app, err := p.build(options)
+	app, err := p.build(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -103,8 +106,8 @@ func (p Program) run(args []string) error {
 }
 
 // build makes the manager and the recorder of events.
-func (p Program) build(options Options) (*App, error) {
-	config, err := options.hubConfig(p.Name)
+func (p Program) build(ctx context.Context, options Options) (*App, error) {
+	config, err := p.connect(ctx, options)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +154,21 @@ func newRecorder(manager ctrl.Manager, config *rest.Config, controller, address 
 	return events, manager.Add(events)
 }
 
+// connect is the process's access to the hub's API server.
+func (p Program) connect(ctx context.Context, options Options) (*rest.Config, error) {
+	if p.Connect == nil {
+		return options.hubConfig(p.Name)
+	}
+	config, err := p.Connect(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	if config == nil {
+		return options.hubConfig(p.Name)
+	}
+	return options.tune(config, p.Name), nil
+}
+
 // hubConfig is the access to the hub's API server: --kubeconfig, $KUBECONFIG, or
 // the Pod's own ServiceAccount.
 func (o Options) hubConfig(name string) (*rest.Config, error) {
@@ -160,10 +178,15 @@ func (o Options) hubConfig(name string) (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("access to the hub (--kubeconfig, $KUBECONFIG, or a Pod's ServiceAccount): %w", err)
 	}
+	return o.tune(config, name), nil
+}
+
+// tune makes a configuration that of a process of the name.
+func (o Options) tune(config *rest.Config, name string) *rest.Config {
 	config.UserAgent = "headwater-" + name
 	// Each of the API server's warnings once: it repeats them for each object.
 	config.WarningHandlerWithContext = log.NewKubeAPIWarningLogger(log.KubeAPIWarningLoggerOptions{Deduplicate: true})
 	config.QPS = o.KubeAPIQPS
 	config.Burst = o.KubeAPIBurst
-	return config, nil
+	return config
 }
