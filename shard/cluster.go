@@ -2,6 +2,7 @@ package shard
 
 import (
 	"cmp"
+	"strings"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 )
@@ -53,6 +54,35 @@ func Precedence(a, b *fleetv1.RemoteCluster) int {
 		cmp.Compare(a.Namespace, b.Namespace),
 		cmp.Compare(a.Name, b.Name),
 	)
+}
+
+// pullPrefix begins the names of the agents of pull clusters. Other agents have
+// names without dots, or are at least never called that.
+const pullPrefix = "pull."
+
+// MaxPullName is how long the namespace and the name of a RemoteCluster of mode
+// Pull may be together: the name of its agent is the value of a label.
+const MaxPullName = 57
+
+// PullAgent is the name of the one agent that acts for a RemoteCluster of mode
+// Pull: the one inside of that cluster. A namespace has no dots, so that no two
+// clusters have the same.
+func PullAgent(namespace, name string) string {
+	return pullPrefix + namespace + "." + name
+}
+
+// IsPullAgent says whether the name is that of an agent inside of a cluster.
+func IsPullAgent(agent string) bool { return strings.HasPrefix(agent, pullPrefix) }
+
+// MayJoin says whether an agent of that name may have its membership Lease in
+// that namespace. Agents have theirs in the system namespace; that of a pull
+// cluster has it in the namespace of its RemoteCluster, the only one that it may
+// write to. Any other Lease is one that a tenant has made up.
+func MayJoin(agent, namespace, systemNamespace string) bool {
+	if IsPullAgent(agent) {
+		return strings.HasPrefix(agent, PullAgent(namespace, ""))
+	}
+	return namespace == systemNamespace
 }
 
 // IsManaged says whether the hub made the RemoteCluster.

@@ -45,7 +45,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
-	r.members.Duration = r.MemberLease
+	r.members.Duration, r.members.Namespace = r.MemberLease, r.Namespace
 	leases, err := r.cacheLeases(mgr)
 	if err != nil {
 		return err
@@ -66,7 +66,8 @@ func place() ctrl.Request {
 }
 
 // cacheLeases is a cache of the members' Leases alone: those of nodes and
-// leaders are many and are renewed all the time, and the hub may not read them.
+// leaders are many and are renewed all the time. The agents of pull clusters have
+// theirs in the namespaces of their RemoteClusters.
 func (r *Reconciler) cacheLeases(mgr ctrl.Manager) (cache.Cache, error) {
 	members := labels.SelectorFromSet(labels.Set{member.Label: "true"})
 	leases, err := cache.New(mgr.GetConfig(), cache.Options{
@@ -74,7 +75,7 @@ func (r *Reconciler) cacheLeases(mgr ctrl.Manager) (cache.Cache, error) {
 		Scheme:     mgr.GetScheme(),
 		Mapper:     mgr.GetRESTMapper(),
 		ByObject: map[client.Object]cache.ByObject{
-			&coordinationv1.Lease{}: {Namespaces: map[string]cache.Config{r.Namespace: {LabelSelector: members}}},
+			&coordinationv1.Lease{}: {Label: members},
 		},
 		DefaultTransform: cache.TransformStripManagedFields(),
 	})

@@ -9,7 +9,6 @@ import (
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	"github.com/headwater-dev/headwater/shard"
@@ -80,16 +79,16 @@ func decide(w world) decision {
 // input is the world as the assignment sees it.
 func (w *world) input(targets map[shard.Key]*target) shard.Input {
 	in := shard.Input{Agents: w.agents, Current: map[shard.Key]string{}, Budget: shard.Unlimited}
-	selectors := map[string]labels.Selector{}
+	classes := map[string]class{}
 	for _, key := range slices.SortedFunc(maps.Keys(targets), shard.Key.Compare) {
 		t := targets[key]
 		c := classOf(t.cluster)
-		selectors[c.name] = c.selector
+		classes[c.name] = c
 		in.Keys = append(in.Keys, shard.KeyState{Key: key, Cost: t.cost(), Class: c.name, Pin: t.pin})
 		in.Current[key] = t.record.Agent
 	}
 	in.Allows = func(class string, agent shard.Agent) bool {
-		return selectors[class].Matches(labels.Set(agent.Labels))
+		return classes[class].allows(agent)
 	}
 	return in
 }
@@ -152,7 +151,10 @@ func whyNobody(w world, cluster *fleetv1.RemoteCluster, held []*target) string {
 	switch {
 	case c.refusal != "":
 		message = "no live agent may act for the cluster: " + c.refusal
-	case !slices.ContainsFunc(w.agents, func(a shard.Agent) bool { return !a.Away }):
+	case c.pull != "":
+		message = "no live agent: the one inside of the cluster does not renew its Lease in namespace " + cluster.Namespace +
+			": install it with hub agent install, or look at its log in the cluster"
+	case !slices.ContainsFunc(w.agents, func(a shard.Agent) bool { return !a.Away && !shard.IsPullAgent(a.Name) }):
 		message = "no live agent: none renews its Lease in namespace " + w.system
 	default:
 		message = "no live agent matches spec.agentSelector " + c.selector.String()

@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -47,6 +48,8 @@ func TestDecideOneCluster(t *testing.T) {
 	invalid.Spec.AgentSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "zone", Operator: "Near"}}}
 	pull := fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: "edge"}}
 	pull.Spec.Mode = fleetv1.PullMode
+	long := *pull.DeepCopy()
+	long.Name = strings.Repeat("e", 54)
 	suspended := cluster("prod", "a", 4)
 	suspended.Spec.Suspend = true
 	lost := cluster("prod", "", 0)
@@ -75,7 +78,10 @@ func TestDecideOneCluster(t *testing.T) {
 		"pinned":             {live("a", "b"), pinned(cluster("prod", "a", 1), "b"), []fleetv1.Assignment{{Agent: "b", Epoch: 2}}, "True", "Assigned", "owned by b", 0},
 		"pinned to nobody":   {live("a"), pinned(cluster("prod", "a", 1), "x"), []fleetv1.Assignment{{Agent: "a", Epoch: 1}}, "True", "Assigned", "owned by a; the pin to x has no effect: there is no such live agent, or spec.agentSelector does not match it", 0},
 		"a bad selector":     {live("a"), invalid, nil, "False", "NoAgent", `no live agent may act for the cluster: spec.agentSelector: "Near" is not a valid label selector operator`, 1},
-		"pull is not served": {live("a"), pull, nil, "False", "NoAgent", "no live agent may act for the cluster: spec.mode is Pull, and agents inside of clusters are not served by this version", 1},
+		"pull":               {live("a", "pull.apps.edge"), pull, []fleetv1.Assignment{{Agent: "pull.apps.edge", Epoch: 1}}, "True", "Assigned", "owned by pull.apps.edge", 0},
+		"pull, not there":    {live("a", "pull.apps.other"), pull, nil, "False", "NoAgent", "no live agent: the one inside of the cluster does not renew its Lease in namespace apps: install it with hub agent install, or look at its log in the cluster", 1},
+		"pull, a long name":  {live("a"), long, nil, "False", "NoAgent", "no live agent may act for the cluster: spec.mode is Pull, and metadata.namespace and metadata.name are longer than 57 characters together: choose a shorter name", 1},
+		"not for one inside": {live("pull.apps.prod"), cluster("prod", "", 0), nil, "False", "NoAgent", "no live agent: none renews its Lease in namespace flux-system", 1},
 		"suspended":          {live("a"), suspended, []fleetv1.Assignment{{Epoch: 5}}, "False", "NoAgent", "no live agent may act for the cluster: spec.suspend is true", 1},
 		"a policy of later":  {live("a"), lost, nil, "False", "NoAgent", "no live agent may act for the cluster: spec.lostPolicy is set, but this version does not implement it: remove the field", 1},
 		"somebody's own hub": {live("a"), foreign, nil, "False", "NotTheHub", "spec.mode Hub is for the RemoteCluster flux-system/hub alone", 0},

@@ -86,7 +86,7 @@ func (h *hub) newReconciler() *Reconciler {
 		MemberLease: 15 * time.Second, ReassignAfter: 30 * time.Second,
 		Events: reconcile.NewRecorder(h.events, h.Scheme(), "placement", ""),
 	}
-	r.members.Duration = r.MemberLease
+	r.members.Duration, r.members.Namespace = r.MemberLease, r.Namespace
 	return r
 }
 

@@ -82,8 +82,8 @@ func (r *Reconciler) look(ctx context.Context) (world, time.Time, error) {
 	now := r.Clock.Now()
 	w := world{system: r.Namespace, now: metav1.NewTime(now)}
 	var leases coordinationv1.LeaseList
-	if err := r.leases.List(ctx, &leases, client.InNamespace(r.Namespace), client.MatchingLabels{member.Label: "true"}); err != nil {
-		return w, time.Time{}, fmt.Errorf("list the Leases of agents in %s: %w", r.Namespace, err)
+	if err := r.leases.List(ctx, &leases, client.MatchingLabels{member.Label: "true"}); err != nil {
+		return w, time.Time{}, fmt.Errorf("list the Leases of agents: %w", err)
 	}
 	r.members.Sync(leases.Items, now)
 	var clusters fleetv1.RemoteClusterList

@@ -111,6 +111,8 @@ type class struct {
 	// name is the same for all clusters with the same answer.
 	name     string
 	selector labels.Selector
+	// pull is the one agent that may act for a pull cluster; empty for others.
+	pull string
 	// refusal is why nobody may; empty when the selector decides.
 	refusal string
 }
@@ -122,12 +124,16 @@ func refused(why string) class {
 
 func classOf(cluster *fleetv1.RemoteCluster) class {
 	switch after, ends := cluster.LostAfter(); {
-	case cluster.GetMode() == fleetv1.PullMode:
-		return refused("spec.mode is Pull, and agents inside of clusters are not served by this version")
 	case cluster.Spec.Suspend:
 		return refused("spec.suspend is true")
+	case cluster.GetMode() == fleetv1.PullMode && len(cluster.Namespace)+len(cluster.Name) > shard.MaxPullName:
+		return refused(fmt.Sprintf("spec.mode is Pull, and metadata.namespace and metadata.name are longer than %d characters together: choose a shorter name", shard.MaxPullName))
 	case !ends || after != time.Hour:
 		return refused("spec.lostPolicy is set, but this version does not implement it: remove the field")
+	}
+	if cluster.GetMode() == fleetv1.PullMode {
+		agent := shard.PullAgent(cluster.Namespace, cluster.Name)
+		return class{name: "agent " + agent, selector: labels.Everything(), pull: agent}
 	}
 	if cluster.Spec.AgentSelector == nil {
 		return class{selector: labels.Everything()}
@@ -137,6 +143,14 @@ func classOf(cluster *fleetv1.RemoteCluster) class {
 		return refused(fmt.Sprintf("spec.agentSelector: %v", err))
 	}
 	return class{name: "agents " + selector.String(), selector: selector}
+}
+
+// allows says whether the agent may act for clusters of the class.
+func (c class) allows(agent shard.Agent) bool {
+	if c.pull != "" || shard.IsPullAgent(agent.Name) {
+		return agent.Name == c.pull
+	}
+	return c.selector.Matches(labels.Set(agent.Labels))
 }
 
 func compareNames(a, b types.NamespacedName) int {

@@ -157,7 +157,7 @@ func (m *Member) look(ctx context.Context) error {
 // renews it.
 func (m *Member) alive(lease *coordinationv1.Lease) bool {
 	now := m.Clock.Now()
-	m.rival.Duration = m.Duration
+	m.rival.Duration, m.rival.Namespace = m.Duration, m.Namespace
 	m.rival.Sync([]coordinationv1.Lease{*lease}, now)
 	for _, agent := range m.rival.Agents() {
 		if state, _ := agent.Lease.State(now, 0); state == shard.Alive {

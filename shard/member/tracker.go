@@ -31,6 +31,9 @@ type Agent struct {
 // Tracker remembers when it last saw each agent's Lease change. Its methods may
 // be called concurrently.
 type Tracker struct {
+	// Namespace of the agents. Leases elsewhere count for the agents of pull
+	// clusters alone.
+	Namespace string
 	// Duration for which a renewal counts, unless the Lease says longer.
 	Duration time.Duration
 
@@ -78,7 +81,9 @@ func (t *Tracker) Sync(leases []coordinationv1.Lease, now time.Time) {
 	exist := map[string]bool{}
 	for i := range leases {
 		t.Observe(&leases[i], now)
-		exist[strings.TrimPrefix(leases[i].Name, leasePrefix)] = true
+		if name, _ := t.sight(&leases[i], now); name != "" {
+			exist[name] = true
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -101,7 +106,7 @@ func (t *Tracker) Agents() []Agent {
 // an agent's.
 func (t *Tracker) sight(lease *coordinationv1.Lease, now time.Time) (string, sighting) {
 	name, ok := strings.CutPrefix(lease.Name, leasePrefix)
-	if !ok {
+	if !ok || !shard.MayJoin(name, lease.Namespace, t.Namespace) {
 		return "", sighting{}
 	}
 	s := sighting{uid: lease.UID, holder: holder(lease), labels: agentLabels(lease.Labels), since: now}

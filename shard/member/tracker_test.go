@@ -16,7 +16,7 @@ func lease(uid, holder string, renewed time.Time) *coordinationv1.Lease {
 	renewTime := metav1.NewMicroTime(renewed)
 	l := &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: "headwater-agent-agent-0", UID: types.UID(uid),
+			Namespace: "flux-system", Name: "headwater-agent-agent-0", UID: types.UID(uid),
 			Labels: map[string]string{"zone": "eu", "fleet.headwater.dev/member": "true"},
 		},
 		Spec: coordinationv1.LeaseSpec{RenewTime: &renewTime},
@@ -31,7 +31,7 @@ func TestTrackerCountsFromWhatItSaw(t *testing.T) {
 	g := NewWithT(t)
 	here := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 	there := here.Add(-9 * time.Hour) // the agent's clock is wrong, and does not matter
-	tracker := Tracker{Duration: 15 * time.Second}
+	tracker := Tracker{Namespace: "flux-system", Duration: 15 * time.Second}
 	state := func(at time.Duration) shard.LeaseState {
 		state, _ := tracker.Agents()[0].Lease.State(here.Add(at), 30*time.Second)
 		return state
@@ -70,11 +70,37 @@ func TestTrackerCountsFromWhatItSaw(t *testing.T) {
 
 func TestTrackerIgnoresOtherLeases(t *testing.T) {
 	g := NewWithT(t)
-	tracker := Tracker{Duration: 15 * time.Second}
+	tracker := Tracker{Namespace: "flux-system", Duration: 15 * time.Second}
 	for _, name := range []string{"headwater-hub-leader-election", "headwater-agent-"} {
 		other := lease("u", "x", time.Time{})
 		other.Name = name
 		g.Expect(tracker.Observe(other, time.Time{})).To(BeFalse())
 	}
+	g.Expect(tracker.Agents()).To(BeEmpty())
+}
+
+// A tenant can make any Lease in its own namespace. It makes an agent only of the
+// one inside of a cluster of that namespace.
+func TestTrackerIgnoresForgedLeases(t *testing.T) {
+	g := NewWithT(t)
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	at := func(namespace, agent string) coordinationv1.Lease {
+		l := lease("u", "x", now)
+		l.Namespace, l.Name = namespace, "headwater-agent-"+agent
+		return *l
+	}
+	tracker := Tracker{Namespace: "flux-system", Duration: 15 * time.Second}
+	tracker.Sync([]coordinationv1.Lease{
+		at("flux-system", "agent-0"), at("team-a", "agent-1"),
+		at("team-a", "pull.team-a.edge"), at("team-a", "pull.team-b.edge"), at("flux-system", "pull.team-c.edge"),
+	}, now)
+	var names []string
+	for _, agent := range tracker.Agents() {
+		names = append(names, agent.Name)
+	}
+	g.Expect(names).To(Equal([]string{"agent-0", "pull.team-a.edge"}))
+
+	// Nor does a forged one keep in the list what has gone.
+	tracker.Sync([]coordinationv1.Lease{at("team-a", "agent-0")}, now)
 	g.Expect(tracker.Agents()).To(BeEmpty())
 }
