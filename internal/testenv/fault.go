@@ -2,8 +2,11 @@ package testenv
 
 import (
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -46,35 +49,58 @@ func (g *gate) passage() <-chan struct{} {
 // is shut, as if the network swallowed them.
 type faultyConn struct {
 	*net.TCPConn
-	gate   *gate
+	proxy  *Proxy
 	closed chan struct{}
 	once   sync.Once
-	forget func(*faultyConn)
+	// peer is the process at the other end. It is looked for before anything
+	// passes: a process that has sent something cannot have ended unseen.
+	peer func() int
+	// severed says that nothing passes any more, in either direction.
+	severed atomic.Bool
 }
 
 // Read implements net.Conn. What arrived while the gate was shut is handed on
-// when it opens.
+// when it opens; what arrives at a severed connection is lost.
 func (c *faultyConn) Read(b []byte) (int, error) {
+	c.peer()
 	n, err := c.TCPConn.Read(b)
+	if c.severed.Load() {
+		<-c.closed
+	}
 	if !c.pass() {
 		return 0, net.ErrClosed
 	}
 	return n, err
 }
 
-// Write implements net.Conn.
+// Write implements net.Conn. To a severed connection it does nothing, and says
+// that it was done: a sender is not told that a network swallows its packets.
 func (c *faultyConn) Write(b []byte) (int, error) {
 	if !c.pass() {
 		return 0, net.ErrClosed
 	}
+	if c.severed.Load() {
+		return len(b), nil
+	}
 	return c.TCPConn.Write(b)
+}
+
+// findPeer looks for the process, and whether that is cut off.
+func (c *faultyConn) findPeer() int {
+	pid := findPeer(addressOf(c.RemoteAddr()), addressOf(c.LocalAddr()))
+	c.proxy.mu.Lock()
+	defer c.proxy.mu.Unlock()
+	if slices.Contains(c.proxy.severed, pid) {
+		c.severed.Store(true)
+	}
+	return pid
 }
 
 // pass waits at the gate; it returns false when the connection was closed
 // meanwhile.
 func (c *faultyConn) pass() bool {
 	select {
-	case <-c.gate.passage():
+	case <-c.proxy.gate.passage():
 		return true
 	case <-c.closed:
 		return false
@@ -84,7 +110,7 @@ func (c *faultyConn) pass() bool {
 // Close implements net.Conn.
 func (c *faultyConn) Close() error {
 	c.once.Do(func() { close(c.closed) })
-	c.forget(c)
+	c.proxy.forget(c)
 	return c.TCPConn.Close()
 }
 
@@ -107,9 +133,8 @@ func (l *faultyListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		faulty := &faultyConn{
-			TCPConn: conn.(*net.TCPConn), gate: l.proxy.gate, closed: make(chan struct{}), forget: l.proxy.forget,
-		}
+		faulty := &faultyConn{TCPConn: conn.(*net.TCPConn), proxy: l.proxy, closed: make(chan struct{})}
+		faulty.peer = sync.OnceValue(faulty.findPeer)
 		if l.proxy.admit(l, faulty) {
 			return faulty, nil
 		}
@@ -167,23 +192,48 @@ func (p *Proxy) Delay(d time.Duration) error {
 	return p.listen(d)
 }
 
+// Sever cuts these processes off, and no others: nothing of theirs passes in
+// either direction, on connections that they have and on those that they make,
+// and neither side is told. What they send meanwhile never arrives, as it never
+// does where both ends have given the connection up when the network is back.
+// Requests that have reached the API server go on there.
+//
+// It takes the place of an earlier Sever, and is independent of other faults;
+// without processes it ends, as with Heal. Connections that were severed are then
+// reset.
+func (p *Proxy) Sever(pids ...int) {
+	p.mu.Lock()
+	p.severed = slices.Clone(pids)
+	p.mu.Unlock()
+	for _, conn := range p.open() {
+		switch severed := slices.Contains(pids, conn.peer()); {
+		case severed:
+			conn.severed.Store(true)
+		case conn.severed.Load():
+			conn.reset()
+		}
+	}
+}
+
 // Heal ends all faults.
 func (p *Proxy) Heal() error {
+	p.Sever()
 	p.gate.set(true)
 	return p.listen(0)
 }
 
 // Cut resets the connections once. New ones are not affected.
 func (p *Proxy) Cut() {
-	p.mu.Lock()
-	connections := make([]*faultyConn, 0, len(p.connections))
-	for conn := range p.connections {
-		connections = append(connections, conn)
-	}
-	p.mu.Unlock()
-	for _, conn := range connections {
+	for _, conn := range p.open() {
 		conn.reset()
 	}
+}
+
+// open lists the connections.
+func (p *Proxy) open() []*faultyConn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.connections))
 }
 
 // listen takes connections from now on, and sets the delay of requests.

@@ -49,6 +49,7 @@ type Proxy struct {
 	listener    *faultyListener
 	connections map[*faultyConn]struct{}
 	delay       time.Duration
+	severed     []int // processes
 	records     []*Record
 }
 
@@ -153,12 +154,9 @@ const (
 	recordKey                   // *Record: what to note the answer in
 )
 
-// identify looks for the process of a new connection, beside it.
+// identify lets requests find the process of their connection.
 func identify(ctx context.Context, conn net.Conn) context.Context {
-	client, server := addressOf(conn.RemoteAddr()), addressOf(conn.LocalAddr())
-	find := sync.OnceValue(func() int { return findPeer(client, server) })
-	go find()
-	return context.WithValue(ctx, peerKey, find)
+	return context.WithValue(ctx, peerKey, conn.(*tls.Conn).NetConn().(*faultyConn).peer)
 }
 
 func addressOf(address net.Addr) netip.AddrPort {

@@ -241,6 +241,33 @@ func TestProxyHangs(t *testing.T) {
 	g.Eventually(late).WithTimeout(eventually).Should(Receive(MatchError(ContainSubstring("cannot list resource"))))
 }
 
+func TestProxySeversOneProcess(t *testing.T) {
+	g := NewWithT(t)
+	p, kubeconfig := newProxy(t)
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	g.Expect(os.WriteFile(path, kubeconfig, 0o600)).To(Succeed())
+	kube := clientFor(t, kubeconfig)
+	g.Expect(kube.List(t.Context(), &corev1.ConfigMapList{})).To(Succeed())
+
+	p.Sever(os.Getpid())
+
+	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "proxied", Name: "severed"}}
+	g.Expect(kube.Create(short, object)).To(MatchError(context.DeadlineExceeded), "the old connection")
+	short, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err := new(tls.Dialer).DialContext(short, "tcp", strings.TrimPrefix(p.URL, "https://"))
+	g.Expect(err).To(MatchError(context.DeadlineExceeded), "a new connection")
+	other := helperCommand("client", "KUBECONFIG="+path)
+	g.Expect(other.Run()).To(Succeed(), "another process")
+
+	p.Sever()
+
+	g.Eventually(func() error { return kube.List(t.Context(), &corev1.ConfigMapList{}) }).WithTimeout(eventually).Should(Succeed())
+	g.Expect(p.Records()).NotTo(ContainElement(HaveField("Name", "severed")), "what was sent meanwhile is lost")
+}
+
 func TestProxyDelaysRequests(t *testing.T) {
 	g := NewWithT(t)
 	p, kubeconfig := newProxy(t)
