@@ -11,6 +11,8 @@ const Unlimited = -1
 type Agent struct {
 	// Name is the same after a restart.
 	Name string
+	// Pool that the agent belongs to; empty is a pool like any other.
+	Pool string
 	// Labels of the agent, for Input.Allows.
 	Labels map[string]string
 	// Weight is the agent's share of the work in proportion to the others';
@@ -27,7 +29,11 @@ type KeyState struct {
 	// Cost of the key, in any unit that is the same for all keys. A key that
 	// costs nothing is never moved for balance.
 	Cost int64
-	// Class stands for all keys that the same agents may own.
+	// Pool that serves the key: only its agents are given it. An owner that is in
+	// another pool keeps it until that pool's budget lets it move, or has nobody
+	// for it.
+	Pool string
+	// Class stands for all keys of a pool that the same agents may own.
 	Class string
 	// Pin is the agent that should own the key as long as it is present and
 	// allowed; empty for none.
@@ -40,15 +46,23 @@ type Input struct {
 	Agents []Agent
 	// Keys, each once.
 	Keys []KeyState
-	// Allows says whether an agent may own the keys of a class; nil means that
-	// each agent may own every key. It is asked once for each pair.
+	// Allows says whether an agent may own the keys of a class, whatever their
+	// pools; nil means that each agent may. It is asked once for each pair.
 	Allows func(class string, agent Agent) bool
 	// Current is the owner of each key that has one, present or not.
 	Current map[Key]string
+	// Pools say how the keys of each pool are spread. One that is missing has
+	// the default factor and no budget.
+	Pools map[string]Pool
+}
+
+// Pool says how keys are spread over the agents of one pool.
+type Pool struct {
 	// MaxLoadFactor is at least 1; anything less means the default.
 	MaxLoadFactor float64
-	// Budget is how many keys may move for balance alone; Unlimited for no
-	// limit. Keys that must move do so in any case and do not count.
+	// Budget is how many keys of the pool may move for balance, or because they
+	// came from another pool; Unlimited for no limit. Keys that must move do so
+	// in any case and do not count.
 	Budget int
 }
 
@@ -63,6 +77,8 @@ const (
 	OwnerGone Reason = "OwnerGone"
 	// NotAllowed keys belonged to an agent that may not own them any more.
 	NotAllowed Reason = "NotAllowed"
+	// PoolChanged keys belonged to an agent of another pool.
+	PoolChanged Reason = "PoolChanged"
 	// Pinned keys go to the agent that they are pinned to.
 	Pinned Reason = "Pinned"
 	// Overloaded agents give keys away.
@@ -70,6 +86,11 @@ const (
 	// Balanced keys go to an agent that has too little to do.
 	Balanced Reason = "Balanced"
 )
+
+// Voluntary says whether moves of that reason wait for the budget.
+func (r Reason) Voluntary() bool {
+	return r == Balanced || r == Overloaded || r == PoolChanged
+}
 
 // Move is one key's change of owner.
 type Move struct {
@@ -91,9 +112,9 @@ type Result struct {
 	Moves []Move
 }
 
-// Assign gives each key to one of the agents. An owner is kept unless it is
-// gone, may not own the key, carries more than the upper bound, or another
-// agent carries less than the lower bound.
+// Assign gives each key to one of the agents of its pool. An owner is kept
+// unless it is gone, may not own the key, is in another pool, carries more than
+// the upper bound, or another agent carries less than the lower bound.
 //
 // With mean as the cost for one unit of weight among the agents that share a
 // class of keys directly or through others, an agent's upper bound is
@@ -107,6 +128,8 @@ type Result struct {
 // It changes nothing of its input and may run concurrently with itself.
 func Assign(in Input) Result {
 	p := newPlan(in)
+	p.admitGuests()
+	p.setBounds()
 	p.keepOwners()
 	p.placeRest()
 	p.balance()

@@ -34,7 +34,12 @@ func keys(n int, cost func(i int) int64) []shard.KeyState {
 func equal(int) int64 { return 1 }
 
 func input(agents []shard.Agent, keys []shard.KeyState, current map[shard.Key]string) shard.Input {
-	return shard.Input{Agents: agents, Keys: keys, Current: current, MaxLoadFactor: 1.25, Budget: shard.Unlimited}
+	return shard.Input{Agents: agents, Keys: keys, Current: current, Pools: spread(1.25, shard.Unlimited)}
+}
+
+// spread are the rules of the one pool there is.
+func spread(factor float64, budget int) map[string]shard.Pool {
+	return map[string]shard.Pool{"": {MaxLoadFactor: factor, Budget: budget}}
 }
 
 func loads(in shard.Input, owners map[shard.Key]string) map[string]int64 {
@@ -131,7 +136,7 @@ func TestAssignKeepsToTheBudget(t *testing.T) {
 	moved := 0
 	for range 20 {
 		in := input(agents(2), many, owners)
-		in.Budget = 7
+		in.Pools = spread(1.25, 7)
 		result := shard.Assign(in)
 		g.Expect(len(result.Moves)).To(BeNumerically("<=", 7))
 		moved += len(result.Moves)
@@ -140,8 +145,37 @@ func TestAssignKeepsToTheBudget(t *testing.T) {
 	g.Expect(moved).To(Equal(40), "the new agent is filled up to its lower bound, in several runs")
 
 	in := input(agents(2)[1:], many, owners)
-	in.Budget = 0
+	in.Pools = nil
 	g.Expect(shard.Assign(in).Moves).To(HaveLen(60), "what has to move does so whatever the budget")
+}
+
+// TestAssignPools: a key goes to the pool that serves it now, as fast as that
+// pool's budget allows, and stays while that pool has nobody for it.
+func TestAssignPools(t *testing.T) {
+	g := NewWithT(t)
+	list := keys(6, equal)
+	in := input([]shard.Agent{{Name: "old"}, {Name: "new", Pool: "eu"}}, list, nil)
+	in.Current = shard.Assign(in).Owners
+	g.Expect(loads(in, in.Current)).To(Equal(map[string]int64{"old": 6}))
+	for i := range in.Keys {
+		in.Keys[i].Pool = "eu"
+	}
+	in.Pools["eu"] = shard.Pool{Budget: 2}
+	for moved := int64(2); moved <= 6; moved += 2 {
+		result := shard.Assign(in)
+		g.Expect(result.Moves).To(HaveLen(2))
+		g.Expect(result.Moves[0]).To(And(HaveField("From", "old"), HaveField("To", "new"), HaveField("Reason", shard.Reason("PoolChanged"))))
+		in.Current = result.Owners
+		g.Expect(loads(in, in.Current)["new"]).To(Equal(moved))
+	}
+
+	in.Keys[0].Pool, in.Pools["empty"] = "empty", shard.Pool{Budget: shard.Unlimited}
+	g.Expect(shard.Assign(in).Moves).To(BeEmpty(), "a pool without agents takes nothing")
+	in.Allows = func(_ string, a shard.Agent) bool { return a.Name == "old" }
+	g.Expect(shard.Assign(in).Moves).To(HaveLen(6), "who may not own a key loses it at once, whatever the budget")
+	in.Allows, in.Agents = nil, []shard.Agent{{Name: "other", Pool: "eu"}}
+	in.Pools = nil
+	g.Expect(loads(in, shard.Assign(in).Owners)).To(Equal(map[string]int64{"other": 5}), "nor does the loss of an agent wait")
 }
 
 func TestAssignFollowsWeights(t *testing.T) {
@@ -188,7 +222,7 @@ func TestAssignUnevenSelectors(t *testing.T) {
 func TestAssignIsNotSkewed(t *testing.T) {
 	g := NewWithT(t)
 	in := input(agents(5), keys(10_000, equal), nil)
-	in.MaxLoadFactor = 100 // the bound never acts: what is seen is the hash
+	in.Pools = spread(100, shard.Unlimited) // the bound never acts: what is seen is the hash
 	for agent, load := range loads(in, shard.Assign(in).Owners) {
 		g.Expect(load).To(BeNumerically("~", 2000, 200), agent)
 	}

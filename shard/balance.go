@@ -5,6 +5,9 @@ import (
 	"slices"
 )
 
+// widening is how much wider each look for candidates is than the one before.
+const widening = 8
+
 // balance moves keys to agents below their lower bound, and then from agents
 // that are still above their upper bound, until nothing is left to do or the budget is used up.
 //
@@ -49,7 +52,7 @@ func (p *plan) shed(from int32) bool {
 		to := p.favourite(k, func(a *agent) bool { return float64(a.load+cost) <= a.upper })
 		if to == none && float64(cost) <= excess {
 			to = p.favourite(k, func(a *agent) bool {
-				return p.factor*float64(a.load+cost)*float64(donor.weight) < float64(donor.load)*float64(a.weight)
+				return p.factor(donor)*float64(a.load+cost)*float64(donor.weight) < float64(donor.load)*float64(a.weight)
 			})
 		}
 		moved = to != none && p.move(k, to, Overloaded) || moved
@@ -67,14 +70,17 @@ func (p *plan) fill(to int32) bool {
 	}
 	moved := false
 	var rest []int32
-	keys := p.candidates(to)
-	for len(*keys) > 0 && float64(receiver.load) < receiver.lower {
-		k := keys.pop()
-		if float64(receiver.load+p.keys[k].cost) > receiver.mean {
-			rest = append(rest, k)
-			continue
+	spare, least := p.spare(to)
+	for below := int64(scale); below > 0 && float64(receiver.load) < receiver.lower; below, least = least, widen(least) {
+		keys := p.candidates(to, spare, least, below)
+		for len(*keys) > 0 && float64(receiver.load) < receiver.lower {
+			k := keys.pop()
+			if float64(receiver.load+p.keys[k].cost) > receiver.mean {
+				rest = append(rest, k)
+				continue
+			}
+			moved = p.fits(&p.keys[k], to) && p.move(k, to, Balanced) || moved
 		}
-		moved = p.fits(&p.keys[k], to) && p.move(k, to, Balanced) || moved
 	}
 	slices.SortStableFunc(rest, func(a, b int32) int { return cmp.Compare(p.keys[a].cost, p.keys[b].cost) })
 	for _, k := range rest {
@@ -96,22 +102,45 @@ func (p *plan) fits(k *key, to int32) bool {
 
 // movable says whether balance may move the key.
 func (p *plan) movable(k *key) bool {
-	return k.cost > 0 && k.pin != k.owner && (p.budget != 0 || p.moved[k.input] != "")
+	return k.cost > 0 && !k.guest && k.pin != k.owner && (p.pools[p.agents[k.owner].pool].Budget != 0 || p.moved[k.input] != "")
 }
 
-// candidates are the keys of others that fit the agent. The answer is good
-// until the next call. One pass over all keys in their order in memory is much
-// faster than to follow the lists of the donors.
-func (p *plan) candidates(to int32) *queue {
-	p.queue = p.queue[:0]
-	spare := make([]bool, len(p.agents))
+// spare says which agents have keys to spare for the agent, and estimates the
+// draw from which on there are enough of their keys.
+func (p *plan) spare(to int32) (donors []bool, least int64) {
+	receiver, load := &p.agents[to], int64(0)
+	donors = make([]bool, len(p.agents))
 	for i := range p.agents {
-		spare[i] = !p.agents[i].away && float64(p.agents[i].load) > p.agents[i].mean
+		a := &p.agents[i]
+		if a.group == receiver.group && !a.away && float64(a.load) > a.mean {
+			donors[i] = true
+			load += a.load
+		}
 	}
-	for i := range p.keys {
+	share := (receiver.lower - float64(receiver.load)) / float64(load)
+	return donors, widen(scale - int64(min(share/2, 1)*scale))
+}
+
+// widen makes a range of draws that ends at the highest widening times as wide.
+func widen(least int64) int64 { return max(scale-widening*(scale-least), 0) }
+
+// candidates are the keys of the donors that fit the agent, and whose draw is at
+// least one number and below another. The answer is good until the next call.
+//
+// An agent takes few of many keys, those that prefer it most. So this goes by
+// the draw first, which needs nothing but the hashes in their order in memory:
+// for 500 agents that join 500 others with 100,000 keys, that is most of the time.
+func (p *plan) candidates(to int32, donors []bool, least, below int64) *queue {
+	p.queue = p.queue[:0]
+	own := p.hashes[to]
+	for i, hash := range p.draws {
+		drawn := draw(hash, own)
+		if drawn < least || drawn >= below {
+			continue
+		}
 		k := &p.keys[i]
-		if k.owner != none && spare[k.owner] && p.fits(k, to) && p.movable(k) && p.classes[k.class].allowed[to] {
-			p.queue = append(p.queue, candidate{key: int32(i), draw: draw(k.hash, p.hashes[to])})
+		if k.owner != none && donors[k.owner] && p.movable(k) && p.fits(k, to) && p.classes[k.class].allowed[to] {
+			p.queue = append(p.queue, candidate{key: int32(i), draw: drawn})
 		}
 	}
 	p.queue.order()
@@ -122,10 +151,9 @@ func (p *plan) candidates(to int32) *queue {
 // balance, if the budget allows it. A key that has to move anyway costs none.
 func (p *plan) move(k, to int32, why Reason) bool {
 	if moved := &p.moved[p.keys[k].input]; *moved == "" {
-		if p.budget == 0 {
+		if !p.spend(p.agents[to].pool) {
 			return false
 		}
-		p.budget--
 		*moved = why
 	}
 	p.give(k, to)

@@ -5,7 +5,8 @@
 //
 // It promises: the same input gives the same output; a key has at most one
 // owner, which is present and matches; no agent carries more than its bound
-// unless a pin or a selector leaves no other way; and a second run on its own
+// unless a pin or a selector leaves no other way; more moves for balance than the
+// budget of a pool allows do not happen at once; and a second run on its own
 // output moves nothing.
 //
 // What it never promises is safety at run time: the record that placement

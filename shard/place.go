@@ -1,10 +1,37 @@
 package shard
 
+import "slices"
+
+// admitGuests lets the keys that are with an agent of another pool come, the
+// costly ones first, as long as the budget of the pool that they come to lasts
+// and there is somebody for them. The others stay where they are, and count
+// nowhere. A pin goes before the budget.
+func (p *plan) admitGuests() {
+	for i := range p.keys {
+		k := &p.keys[i]
+		if !k.guest {
+			continue
+		}
+		c := &p.classes[k.class]
+		pinned := k.pin != none && !p.agents[k.pin].away
+		present := slices.ContainsFunc(c.members, func(m int32) bool { return !p.agents[m].away })
+		switch {
+		case pinned:
+			k.guest, k.owner, p.moved[k.input] = false, none, Pinned
+		case present && p.spend(c.pool):
+			k.guest, k.owner, p.moved[k.input] = false, none, PoolChanged
+		}
+	}
+}
+
 // keepOwners leaves each key where it is if it may stay there, and moves the
 // pinned ones to where they are pinned to.
 func (p *plan) keepOwners() {
 	for i := range p.keys {
 		k := &p.keys[i]
+		if k.guest {
+			continue
+		}
 		to := k.owner
 		if k.pin != none && k.pin != to && !p.agents[k.pin].away {
 			if to != none {

@@ -13,7 +13,9 @@ type agent struct {
 	name   string
 	weight int64
 	away   bool
-	group  int
+	// pool is the index of its pool.
+	pool  int32
+	group int
 	// load is the cost of what the agent owns.
 	load int64
 	// upper and lower are the bounds of the load, mean is its fair share.
@@ -32,10 +34,13 @@ type key struct {
 	owner int32
 	// at is the key's place in its owner's list.
 	at int32
+	// guest keys belong to an agent of another pool, and stay there for now.
+	guest bool
 }
 
-// class is what all keys of a class share.
+// class is what all keys of one class and pool share.
 type class struct {
+	pool int32
 	// members are the agents that may own the keys, present or away.
 	members []int32
 	allowed []bool
@@ -51,6 +56,8 @@ type plan struct {
 	// heaviest is the largest weight.
 	heaviest int64
 	keys     []key
+	// draws are the hashes of the keys, in their order: see candidates.
+	draws []uint64
 	// moved is why a key is not where it was, empty while it is; by its index
 	// in Input.Keys.
 	moved   []Reason
@@ -59,41 +66,65 @@ type plan struct {
 	owned [][]int32
 	// queue is what fill chooses from, kept for its memory.
 	queue queue
-
-	factor float64
-	budget int
+	pools []Pool
 }
 
+// classID is a class by its names.
+type classID struct{ pool, class string }
+
 func newPlan(in Input) *plan {
-	p := &plan{factor: in.MaxLoadFactor, budget: in.Budget}
-	if p.factor < 1 {
-		p.factor = DefaultMaxLoadFactor
-	}
+	p := &plan{}
 	agents := slices.SortedFunc(slices.Values(in.Agents), func(a, b Agent) int { return cmp.Compare(a.Name, b.Name) })
 	index := make(map[string]int32, len(agents))
+	pools := map[string]int32{}
 	for i, a := range agents {
 		index[a.Name] = int32(i)
 		weight := max(a.Weight, 1)
-		p.agents = append(p.agents, agent{name: a.Name, weight: weight, away: a.Away})
+		p.agents = append(p.agents, agent{name: a.Name, weight: weight, away: a.Away, pool: p.pool(in, pools, a.Pool)})
 		p.hashes = append(p.hashes, hash(a.Name))
 		p.heaviest = max(p.heaviest, weight)
 	}
 	p.owned = make([][]int32, len(agents))
-	p.addKeys(in, agents, index)
-	p.setBounds()
+	p.addKeys(in, agents, index, pools)
 	return p
 }
 
-func (p *plan) addKeys(in Input, agents []Agent, index map[string]int32) {
-	classes := map[string]int32{}
+// pool is the index of the pool of that name.
+func (p *plan) pool(in Input, pools map[string]int32, name string) int32 {
+	number, known := pools[name]
+	if !known {
+		number = int32(len(pools))
+		pools[name] = number
+		rules := in.Pools[name]
+		if rules.MaxLoadFactor < 1 {
+			rules.MaxLoadFactor = DefaultMaxLoadFactor
+		}
+		p.pools = append(p.pools, rules)
+	}
+	return number
+}
+
+// spend takes one move out of the pool's budget, if there is one left.
+func (p *plan) spend(pool int32) bool {
+	left := &p.pools[pool].Budget
+	if *left == 0 {
+		return false
+	}
+	*left--
+	return true
+}
+
+func (p *plan) addKeys(in Input, agents []Agent, index, pools map[string]int32) {
+	classes := map[classID]int32{}
 	p.keys = make([]key, len(in.Keys))
 	p.moved = make([]Reason, len(in.Keys))
 	for i, k := range in.Keys {
-		number, known := classes[k.Class]
+		id := classID{pool: k.Pool, class: k.Class}
+		number, known := classes[id]
 		if !known {
 			number = int32(len(classes))
-			classes[k.Class] = number
-			p.classes = append(p.classes, newClass(k.Class, agents, in.Allows))
+			classes[id] = number
+			p.classes = append(p.classes, newClass(id, p.pool(in, pools, k.Pool), agents, in.Allows))
 		}
 		added := &p.keys[i]
 		*added = key{hash: hash(k.Key.String()), cost: max(k.Cost, 0), input: int32(i), class: number, pin: none, owner: none}
@@ -107,10 +138,12 @@ func (p *plan) addKeys(in Input, agents []Agent, index map[string]int32) {
 			p.moved[i] = Placed
 		case !present:
 			p.moved[i] = OwnerGone
-		case !allowed[owner]:
-			p.moved[i] = NotAllowed
-		default:
+		case allowed[owner]:
 			added.owner = owner
+		case p.agents[owner].pool != p.classes[number].pool && (in.Allows == nil || in.Allows(k.Class, agents[owner])):
+			added.owner, added.guest = owner, true
+		default:
+			p.moved[i] = NotAllowed
 		}
 	}
 	slices.SortFunc(p.keys, func(a, b key) int {
@@ -119,12 +152,16 @@ func (p *plan) addKeys(in Input, agents []Agent, index map[string]int32) {
 		}
 		return in.Keys[a.input].Key.Compare(in.Keys[b.input].Key)
 	})
+	p.draws = make([]uint64, len(p.keys))
+	for i := range p.keys {
+		p.draws[i] = p.keys[i].hash
+	}
 }
 
-func newClass(name string, agents []Agent, allows func(string, Agent) bool) class {
-	c := class{allowed: make([]bool, len(agents))}
+func newClass(id classID, pool int32, agents []Agent, allows func(string, Agent) bool) class {
+	c := class{pool: pool, allowed: make([]bool, len(agents))}
 	for i, a := range agents {
-		if allows == nil || allows(name, a) {
+		if a.Pool == id.pool && (allows == nil || allows(id.class, a)) {
 			c.members = append(c.members, int32(i))
 			c.allowed[i] = true
 		}
@@ -139,7 +176,7 @@ func (p *plan) setBounds() {
 	p.group()
 	cost, weight, largest := map[int]int64{}, map[int]int64{}, map[int]int64{}
 	for _, k := range p.keys {
-		if members := p.classes[k.class].members; len(members) > 0 {
+		if members := p.classes[k.class].members; len(members) > 0 && !k.guest {
 			group := p.agents[members[0]].group
 			cost[group] += k.cost
 			largest[group] = max(largest[group], k.cost)
@@ -151,8 +188,8 @@ func (p *plan) setBounds() {
 	for i := range p.agents {
 		a := &p.agents[i]
 		a.mean = float64(cost[a.group]) / float64(weight[a.group]) * float64(a.weight)
-		a.upper = p.factor*a.mean + float64(largest[a.group])
-		a.lower = a.mean / p.factor
+		a.upper = p.factor(a)*a.mean + float64(largest[a.group])
+		a.lower = a.mean / p.factor(a)
 	}
 }
 
@@ -180,6 +217,9 @@ func (p *plan) group() {
 		p.agents[i].group = root(i)
 	}
 }
+
+// factor is the maximum load factor in the agent's pool.
+func (p *plan) factor(a *agent) float64 { return p.pools[a.pool].MaxLoadFactor }
 
 // draw of the key and the agent.
 func (p *plan) draw(k, a int32) int64 { return draw(p.keys[k].hash, p.hashes[a]) }

@@ -78,7 +78,7 @@ func decide(w world) decision {
 
 // input is the world as the assignment sees it.
 func (w *world) input(targets map[shard.Key]*target) shard.Input {
-	in := shard.Input{Agents: w.agents, Current: map[shard.Key]string{}, Budget: shard.Unlimited}
+	in := shard.Input{Agents: w.agents, Current: map[shard.Key]string{}, Pools: map[string]shard.Pool{"": {Budget: shard.Unlimited}}}
 	classes := map[string]class{}
 	for _, key := range slices.SortedFunc(maps.Keys(targets), shard.Key.Compare) {
 		t := targets[key]
