@@ -3,6 +3,8 @@ package remote
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -46,6 +48,10 @@ func (c *Clusters) AddToManager(mgr ctrl.Manager) error {
 	if err := c.Fence.check(); err != nil {
 		return err
 	}
+	var err error
+	if c.hubLeases, err = client.New(c.Hub, client.Options{Mapper: leaseMapper()}); err != nil {
+		return fmt.Errorf("client of the fences in the hub: %w", err)
+	}
 	c.clusters = map[shard.Key]*kept{}
 	c.life, c.kill = context.WithCancel(context.Background())
 	if err := mgr.Add(c); err != nil {
@@ -71,18 +77,18 @@ func (c *Clusters) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Re
 	if client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, err
 	}
-	mine := map[shard.Key]int64{}
+	var mine []shard.Key
 	if !apierrors.IsNotFound(err) {
 		mine = c.assigned(&record)
 	}
 	for _, key := range c.keysOf(request.NamespacedName) {
-		if _, ok := mine[key]; !ok {
+		if !slices.Contains(mine, key) {
 			c.give(ctx, key)
 		}
 	}
 	served := true
-	for key, epoch := range mine {
-		served = c.keep(ctx, key, request.NamespacedName, epoch) && served
+	for _, key := range mine {
+		served = c.keep(ctx, key, request.NamespacedName) && served
 	}
 	if !served {
 		return ctrl.Result{RequeueAfter: stillDraining}, nil
@@ -91,12 +97,12 @@ func (c *Clusters) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Re
 }
 
 // assigned is the keys of the RemoteCluster that the record gives to this
-// agent, with their epochs.
-func (c *Clusters) assigned(record *fleetv1.RemoteCluster) map[shard.Key]int64 {
-	keys, mine := shard.KeysOf(record, c.Namespace), map[shard.Key]int64{}
-	for _, assignment := range record.Status.Assignments {
-		if assignment.Agent == c.Agent && assignment.Partition >= 0 && int(assignment.Partition) < len(keys) {
-			mine[keys[assignment.Partition]] = assignment.Epoch
+// agent.
+func (c *Clusters) assigned(record *fleetv1.RemoteCluster) []shard.Key {
+	var mine []shard.Key
+	for _, key := range shard.KeysOf(record, c.Namespace) {
+		if record.Status.Assignment(key.Partition).Agent == c.Agent {
+			mine = append(mine, key)
 		}
 	}
 	return mine

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 	"github.com/headwater-dev/headwater/shard"
@@ -57,6 +58,9 @@ type Clusters struct {
 	AllowExec, AllowInsecureTLS bool
 	// Clock is the real one when nil.
 	Clock clock.Clock
+
+	// hubLeases reaches the fences in the hub.
+	hubLeases client.Client
 
 	mu       sync.Mutex
 	clusters map[shard.Key]*kept
@@ -154,7 +158,7 @@ func (c *Clusters) find(key shard.Key) *cluster {
 
 // keep makes sure that the key is served. It returns false while the key is
 // still being handed over, or served on behalf of another RemoteCluster.
-func (c *Clusters) keep(ctx context.Context, key shard.Key, record types.NamespacedName, epoch int64) bool {
+func (c *Clusters) keep(ctx context.Context, key shard.Key, record types.NamespacedName) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if found, ok := c.clusters[key]; ok {
@@ -172,21 +176,34 @@ func (c *Clusters) keep(ctx context.Context, key shard.Key, record types.Namespa
 		cut:     cut, closed: closed,
 		stopped: make(chan struct{}),
 	}
-	namespace := c.Fence.Namespace
-	if key.IsHub() {
-		namespace = c.Namespace
-	}
-	made.fence = &fence{
-		FenceOptions: c.Fence,
-		name:         fenceName(c.HubUID, key),
-		namespace:    namespace,
-		identity:     c.Identity,
-		first:        epoch <= 1,
-		clock:        c.Clock,
-	}
+	made.fence = c.newFence(ctx, made)
 	c.clusters[key] = &kept{cluster: made, stop: stop}
 	go made.run(life)
 	return true
+}
+
+// newFence is the fence of a key, not held.
+func (c *Clusters) newFence(ctx context.Context, of *cluster) *fence {
+	ctx = context.WithoutCancel(ctx)
+	made := &fence{
+		FenceOptions: c.Fence,
+		name:         fenceName(c.HubUID, of.key),
+		identity:     c.Identity,
+		clock:        c.Clock,
+		ledger: &ledger{
+			client: c.Client, live: c.Live,
+			record: of.record, partition: of.key.Partition, agent: c.Agent,
+		},
+		draining: of.draining,
+		disowned: func() { c.give(ctx, of.key) },
+		target:   &place{kind: fleetv1.TargetFence, namespace: c.Fence.Namespace},
+	}
+	if of.key.IsHub() {
+		made.target.namespace = c.Namespace
+	} else {
+		made.hub = &place{kind: fleetv1.HubFence, namespace: c.Namespace, leases: c.hubLeases}
+	}
+	return made
 }
 
 // fenceName is the name of the Lease in the target: one for each hub and key.

@@ -1,25 +1,31 @@
 package remote
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 )
 
-// renewalsPerDuration is how often a held fence is renewed within its duration.
-const renewalsPerDuration = 6
+const (
+	// renewalsPerDuration is how often a held fence is renewed within its
+	// duration.
+	renewalsPerDuration = 6
+	// looksPerDuration is how often one that waits for a fence looks at it
+	// within its duration: a fence that was handed over is taken soon.
+	looksPerDuration = 15
+)
 
-// FenceOptions are the times and the place of the fences (DESIGN §4 part 3).
+// FenceOptions are the times and the place of the fences (docs/architecture.md).
 type FenceOptions struct {
 	// Namespace of the Lease in the target.
 	Namespace string
@@ -47,27 +53,48 @@ func (o FenceOptions) check() error {
 	return nil
 }
 
+// place is where a fence's Lease can be.
+type place struct {
+	kind      fleetv1.FencePlace
+	namespace string
+	// leases reaches the Lease past the gate.
+	leases client.Client
+}
+
 // fence is the Lease that says which process may write to one target. It is
 // safe for concurrent use.
 type fence struct {
 	FenceOptions
-	// leases reaches the Lease past the gate.
-	leases client.Client
-	// name and namespace of the Lease, and who we are.
-	name, namespace, identity string
-	// first says that the key never had an owner before: its Lease may be
-	// created without waiting for one whose Lease was deleted.
-	first bool
-	clock clock.Clock
+	// name of the Lease, and who we are.
+	name, identity string
+	ledger         *ledger
+	clock          clock.Clock
+	// draining says that the key is being handed over, which bounds how long
+	// the fence is still held; nil means never.
+	draining func() bool
+	// disowned is called when the hub says that the key is another's.
+	disowned func()
 
 	// taking is held while the Lease is being taken, renewed or released, so
-	// that one write to it is under way at a time. It guards lease and seen.
+	// that one write to it is under way at a time. It guards what follows.
 	taking sync.Mutex
-	// lease is the Lease as last written by us.
+	// target is where the Lease belongs; hub is where it is kept when the
+	// target's credentials forbid Leases. For the hub's own keys there is no
+	// second place.
+	target, hub *place
+	// lease is the Lease as last written by us, nil when not held, and at is
+	// where.
 	lease *coordinationv1.Lease
-	// seen is another's tenure as last observed, and since when.
-	seen  tenure
-	since time.Time
+	at    *place
+	// seen is another's tenure as last observed, since when, and when it was
+	// looked at last.
+	seen          tenure
+	since, looked time.Time
+	// respected is the duration of that tenure.
+	respected time.Duration
+	// yieldedTo is who got the fence while the hub could not confirm that it
+	// is ours.
+	yieldedTo string
 
 	// mu guards what the gate looks at; it is never held over I/O.
 	mu sync.Mutex
@@ -81,6 +108,11 @@ type fence struct {
 	// unsettled is when a write last ended without an answer: the server may
 	// still work on it. Such a fence is left to run out, not released.
 	unsettled time.Time
+	// writes is how many are under way; over is when the last of them to begin
+	// must have ended. quiet is closed when none is left.
+	writes int
+	over   time.Time
+	quiet  chan struct{}
 }
 
 // tenure identifies one renewal by one holder. Times of other machines are
@@ -89,6 +121,14 @@ type tenure struct {
 	uid     types.UID
 	holder  string
 	renewed metav1.MicroTime
+}
+
+func tenureOf(lease *coordinationv1.Lease) tenure {
+	return tenure{
+		uid:     lease.UID,
+		holder:  ptr.Deref(lease.Spec.HolderIdentity, ""),
+		renewed: ptr.Deref(lease.Spec.RenewTime, metav1.MicroTime{}),
+	}
 }
 
 // heldError says that another process holds the fence.
@@ -101,8 +141,7 @@ func (e *heldError) Error() string {
 	return fmt.Sprintf("the target's fence is held by %s", e.holder)
 }
 
-// valid says whether a write may begin now. Both clocks must agree: the
-// monotonic one stands still while a machine is suspended.
+// valid says whether a write may begin now.
 func (f *fence) valid() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -110,27 +149,68 @@ func (f *fence) valid() bool {
 }
 
 func (f *fence) validLocked() bool {
-	if f.renewed.IsZero() {
+	if f.renewed.IsZero() || f.clock.Now().Before(f.notBefore) {
 		return false
 	}
-	now := f.clock.Now()
-	if now.Before(f.notBefore) {
-		return false
-	}
-	return now.Sub(f.renewed) < f.validity() && now.Round(0).Sub(f.renewed.Round(0)) < f.validity()
+	return f.before(f.renewed.Add(f.validity()))
 }
 
-// enter begins a write, if one may begin now, and returns how long it may take:
-// R, less what has passed since it was allowed. That the fence is valid and that
-// it is in use are one step, so that it is not released as idle in between.
+// before says whether a time has not come yet. Both clocks must agree: the
+// monotonic one stands still while a machine is suspended, and the wall clock can
+// be set.
+func (f *fence) before(limit time.Time) bool {
+	now := f.clock.Now()
+	return now.Before(limit) && now.Round(0).Before(limit.Round(0))
+}
+
+// enter begins a write, if one may begin now, and returns since when it is
+// allowed. That the fence is valid and that it is in use are one step, so that it
+// is not released in between. Each enter is followed by a leave.
 func (f *fence) enter() (allowed time.Time, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if fenced && !f.validLocked() {
 		return time.Time{}, false
 	}
+	if f.writes == 0 {
+		f.quiet = make(chan struct{})
+	}
+	f.writes++
+	f.over = f.renewed.Add(f.Duration - f.Request)
 	f.lastUse = f.clock.Now()
 	return f.lastUse, true
+}
+
+// leave ends a write.
+func (f *fence) leave() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.writes--
+	if f.writes == 0 {
+		close(f.quiet)
+	}
+}
+
+// overdue says that a write is under way which should have ended: this process
+// was stopped in the middle of it. Nothing of it may be sent any more.
+func (f *fence) overdue() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return fenced && f.writes > 0 && !f.before(f.over)
+}
+
+// shut ends the validity of the fence, and returns what is closed when no write
+// is left.
+func (f *fence) shut() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.renewed = time.Time{}
+	if f.writes > 0 {
+		return f.quiet
+	}
+	none := make(chan struct{})
+	close(none)
+	return none
 }
 
 // tenure numbers the times that the fence was taken anew.
@@ -154,213 +234,17 @@ func (f *fence) unsettle() {
 	f.unsettled = f.clock.Now()
 }
 
-// take makes sure that the fence is held. It returns a *heldError when another
-// process still holds it.
-func (f *fence) take(ctx context.Context) error {
-	if f.valid() {
-		f.use()
-		return nil
-	}
-	f.taking.Lock()
-	defer f.taking.Unlock()
-	if f.valid() {
-		f.use()
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, f.Request)
-	defer cancel()
-	lease := &coordinationv1.Lease{}
-	began := f.clock.Now()
-	err := f.leases.Get(ctx, types.NamespacedName{Namespace: f.namespace, Name: f.name}, lease)
+// state describes the fence for people.
+func (f *fence) state() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	switch {
-	case apierrors.IsNotFound(err):
-		return f.create(ctx, began)
-	case err != nil:
-		return f.explain(err)
+	case f.renewed.IsZero():
+		return "released"
+	case f.clock.Now().Before(f.notBefore):
+		return "waiting"
+	case !f.validLocked():
+		return "expired"
 	}
-	if holder := ptr.Deref(lease.Spec.HolderIdentity, ""); holder != "" && holder != f.identity {
-		if wait := f.remaining(lease); fenced && wait > 0 {
-			return &heldError{holder: holder, after: wait}
-		}
-	}
-	if err := f.write(ctx, lease, began); err != nil {
-		return err
-	}
-	f.use()
-	return f.pending()
-}
-
-// pending is the rest of the wait that a newly created Lease imposes.
-func (f *fence) pending() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if wait := f.notBefore.Sub(f.clock.Now()); fenced && wait > 0 {
-		return &heldError{holder: "a former owner whose Lease is gone", after: wait}
-	}
-	return nil
-}
-
-// remaining is how long another's tenure still has to be respected: D + R after
-// its renewTime was last seen to change.
-func (f *fence) remaining(lease *coordinationv1.Lease) time.Duration {
-	now := f.clock.Now()
-	current := tenureOf(lease)
-	if current != f.seen {
-		f.seen, f.since = current, now
-	}
-	duration := max(f.Duration, time.Duration(ptr.Deref(lease.Spec.LeaseDurationSeconds, 0))*time.Second)
-	return f.since.Add(duration + f.Request).Sub(now)
-}
-
-func tenureOf(lease *coordinationv1.Lease) tenure {
-	return tenure{
-		uid:     lease.UID,
-		holder:  ptr.Deref(lease.Spec.HolderIdentity, ""),
-		renewed: ptr.Deref(lease.Spec.RenewTime, metav1.MicroTime{}),
-	}
-}
-
-// create makes the Lease. Whoever makes it cannot know whether somebody held
-// one that was deleted, and waits D + R, unless the key never had an owner.
-func (f *fence) create(ctx context.Context, began time.Time) error {
-	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
-		Namespace: f.namespace,
-		Name:      f.name,
-		Labels:    map[string]string{"app.kubernetes.io/managed-by": "headwater"},
-	}}
-	f.claim(lease, began)
-	if err := f.leases.Create(ctx, lease); err != nil {
-		return f.explain(err)
-	}
-	f.mu.Lock()
-	if !f.first {
-		f.notBefore = began.Add(f.Duration + f.Request)
-	}
-	f.mu.Unlock()
-	f.hold(lease, began)
-	f.use()
-	return f.pending()
-}
-
-// write updates the Lease with its resourceVersion as precondition.
-func (f *fence) write(ctx context.Context, lease *coordinationv1.Lease, began time.Time) error {
-	f.claim(lease, began)
-	if err := f.leases.Update(ctx, lease); err != nil {
-		return f.explain(err)
-	}
-	f.hold(lease, began)
-	return nil
-}
-
-func (f *fence) claim(lease *coordinationv1.Lease, began time.Time) {
-	now := metav1.NewMicroTime(began)
-	if ptr.Deref(lease.Spec.HolderIdentity, "") != f.identity {
-		lease.Spec.AcquireTime = &now
-		lease.Spec.LeaseTransitions = ptr.To(ptr.Deref(lease.Spec.LeaseTransitions, 0) + 1)
-	}
-	lease.Spec.HolderIdentity = ptr.To(f.identity)
-	lease.Spec.LeaseDurationSeconds = ptr.To(int32(f.Duration.Seconds()))
-	lease.Spec.RenewTime = &now
-}
-
-func (f *fence) hold(lease *coordinationv1.Lease, began time.Time) {
-	f.lease = lease
-	f.seen = tenure{}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.renewed.IsZero() {
-		f.tenures++
-	}
-	f.renewed = began
-}
-
-func (f *fence) drop() {
-	f.lease = nil
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.renewed = time.Time{}
-	f.notBefore = time.Time{}
-}
-
-func (f *fence) explain(err error) error {
-	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
-		return fmt.Errorf("fence lease %s/%s: %w: the target's credentials need get, create and update on leases in namespace %s (--fence-namespace)",
-			f.namespace, f.name, err, f.namespace)
-	}
-	return fmt.Errorf("fence lease %s/%s: %w", f.namespace, f.name, err)
-}
-
-// tend renews a held fence, or releases it when it has been idle. It is called
-// every D/6.
-func (f *fence) tend(ctx context.Context) error {
-	f.taking.Lock()
-	defer f.taking.Unlock()
-	if f.lease == nil {
-		return nil
-	}
-	if f.rest() {
-		return f.releaseLocked(ctx)
-	}
-	ctx, cancel := context.WithTimeout(ctx, f.Request)
-	defer cancel()
-	began := f.clock.Now()
-	err := f.write(ctx, f.lease.DeepCopy(), began)
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		// Somebody deleted it, took it, or touched it: not ours until it has
-		// been taken anew.
-		f.drop()
-	}
-	return err
-}
-
-// rest ends the validity of a fence that is idle, and says whether it did.
-func (f *fence) rest() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	now := f.clock.Now()
-	idle := now.Sub(f.lastUse) > f.Idle && !now.Before(f.notBefore)
-	if idle {
-		f.renewed = time.Time{}
-	}
-	return idle
-}
-
-// release gives the fence up, for a successor to take at once. A fence with a
-// write whose end is unknown is left to run out.
-func (f *fence) release(ctx context.Context) error {
-	f.taking.Lock()
-	defer f.taking.Unlock()
-	return f.releaseLocked(ctx)
-}
-
-func (f *fence) releaseLocked(ctx context.Context) error {
-	lease := f.lease
-	f.mu.Lock()
-	now := f.clock.Now()
-	keep := lease == nil || now.Before(f.notBefore) ||
-		!f.unsettled.IsZero() && now.Sub(f.unsettled) < f.Duration
-	f.mu.Unlock()
-	f.drop()
-	if keep {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, f.Request)
-	defer cancel()
-	released := lease.DeepCopy()
-	released.Spec.HolderIdentity = ptr.To("")
-	if err := f.leases.Update(ctx, released); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
-		return f.explain(err)
-	}
-	return nil
-}
-
-// rebind makes the fence use another connection. Where that leads to another
-// cluster, the fence is not held there.
-func (f *fence) rebind(leases client.Client, elsewhere bool) {
-	f.taking.Lock()
-	defer f.taking.Unlock()
-	f.leases = leases
-	if elsewhere {
-		f.drop()
-	}
+	return "held"
 }

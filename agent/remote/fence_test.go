@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -12,11 +13,16 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
@@ -31,28 +37,65 @@ func times() FenceOptions {
 	return FenceOptions{Duration: 30 * time.Second, Request: 10 * time.Second, Idle: 30 * time.Second}
 }
 
-// fencesOn makes two agents' fences of one key on a real API server.
+// fencesOn makes the fences of one key in two processes, on a real API server
+// that is hub and target at once. Their agent owns the key since epoch 1.
 func fencesOn(t *testing.T) (a, b *fence, clock *clocktesting.FakeClock, target client.Client) {
 	t.Helper()
 	g := NewWithT(t)
-	target, err := shared.ControlPlane(t).Client(clientgoscheme.Scheme)
-	g.Expect(err).NotTo(HaveOccurred())
+	target = newHub(t)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "fence-"}}
 	g.Expect(target.Create(t.Context(), namespace)).To(Succeed())
+	record := types.NamespacedName{Namespace: namespace.Name, Name: "prod"}
+	makeRecord(t, target, record)
+	own(t, target, record, "agent", 1)
 	clock = clocktesting.NewFakeClock(time.Now())
 	made := func(identity string) *fence {
 		return &fence{
-			FenceOptions: times(), leases: target, clock: clock,
-			name: "headwater-fence-x", namespace: namespace.Name, identity: identity, first: true,
+			FenceOptions: times(), clock: clock, name: "headwater-fence-x", identity: identity,
+			ledger: &ledger{client: target, live: target, record: record, agent: "agent"},
+			target: &place{kind: "Target", namespace: namespace.Name, leases: target},
 		}
 	}
 	return made("agent-a_1"), made("agent-b_1"), clock, target
 }
 
+// newHub is a client of an API server that knows RemoteClusters.
+func newHub(t *testing.T) client.Client {
+	t.Helper()
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(fleetv1.AddToScheme(scheme))
+	config := shared.ControlPlane(t).Config()
+	_, err := envtest.InstallCRDs(config, envtest.CRDInstallOptions{Paths: []string{filepath.Join("..", "..", "config", "crd", "bases")}})
+	g.Expect(err).NotTo(HaveOccurred())
+	hub, err := client.New(config, client.Options{Scheme: scheme})
+	g.Expect(err).NotTo(HaveOccurred())
+	return hub
+}
+
+func makeRecord(t *testing.T, hub client.Client, name types.NamespacedName) {
+	t.Helper()
+	record := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}}
+	record.Spec.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: name.Name}}
+	NewWithT(t).Expect(hub.Create(t.Context(), record)).To(Succeed())
+}
+
+// own writes the owner into the record.
+func own(t *testing.T, hub client.Client, name types.NamespacedName, agent string, epoch int64) {
+	t.Helper()
+	g := NewWithT(t)
+	record := &fleetv1.RemoteCluster{}
+	g.Expect(hub.Get(t.Context(), name, record)).To(Succeed())
+	before := record.DeepCopy()
+	record.Status.Assignments = []fleetv1.Assignment{{Agent: agent, Epoch: epoch}}
+	g.Expect(hub.Status().Patch(t.Context(), record, client.MergeFrom(before))).To(Succeed())
+}
+
 func leaseOf(t *testing.T, f *fence, target client.Client) *coordinationv1.Lease {
 	t.Helper()
 	lease := &coordinationv1.Lease{}
-	NewWithT(t).Expect(target.Get(t.Context(), types.NamespacedName{Namespace: f.namespace, Name: f.name}, lease)).To(Succeed())
+	NewWithT(t).Expect(target.Get(t.Context(), types.NamespacedName{Namespace: f.target.namespace, Name: f.name}, lease)).To(Succeed())
 	return lease
 }
 
@@ -120,8 +163,8 @@ func TestALostRenewalDoesNotSettleAWrite(t *testing.T) {
 	lease := leaseOf(t, a, target)
 	lease.Labels["touched"] = "true"
 	g.Expect(target.Update(t.Context(), lease)).To(Succeed())
-	g.Expect(a.tend(t.Context())).NotTo(Succeed())
-	g.Expect(a.take(t.Context())).To(Succeed())
+	g.Expect(a.tend(t.Context())).To(Succeed())
+	g.Expect(a.valid()).To(BeTrue())
 	g.Expect(a.release(t.Context())).To(Succeed())
 	expectHeld(t, b.take(t.Context()), "agent-a_1")
 
@@ -151,8 +194,8 @@ func TestAFenceHoldsForOneClusterAlone(t *testing.T) {
 
 func TestTheWaitOfACreatorOutlastsItsIdleness(t *testing.T) {
 	g := NewWithT(t)
-	a, _, clock, _ := fencesOn(t)
-	a.first = false
+	a, _, clock, target := fencesOn(t)
+	own(t, target, a.ledger.record, "agent", 2)
 	expectHeld(t, a.take(t.Context()), "a former owner whose Lease is gone")
 	clock.Step(35 * time.Second) // idle for longer than 30 s, within D + R
 	g.Expect(a.tend(t.Context())).To(Succeed())
@@ -199,7 +242,6 @@ func TestARenewalKeepsNoIdleFenceAlive(t *testing.T) {
 func TestADeletedLeaseIsLostAtOnceAndMadeAnewWithAWait(t *testing.T) {
 	g := NewWithT(t)
 	a, b, clock, target := fencesOn(t)
-	b.first = false
 	g.Expect(a.take(t.Context())).To(Succeed())
 	g.Expect(target.Delete(t.Context(), leaseOf(t, a, target))).To(Succeed())
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -69,6 +70,7 @@ func (g *gate) write(request *http.Request) (*http.Response, error) {
 	query.Set("timeout", limit.Truncate(time.Millisecond).String())
 	bounded.URL.RawQuery = query.Encode()
 	response, err := g.next.RoundTrip(bounded)
+	g.fence.leave()
 	if err != nil {
 		end()
 		g.fence.unsettle()
@@ -95,6 +97,34 @@ func mutates(request *http.Request) bool {
 	return request.Method != http.MethodPost ||
 		!strings.HasPrefix(request.URL.Path, "/apis/authorization.k8s.io/") &&
 			!strings.HasPrefix(request.URL.Path, "/apis/authentication.k8s.io/")
+}
+
+// dial opens connections that the fence guards.
+func (g *gate) dial(by *net.Dialer) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := by.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &guardedConn{Conn: conn, fence: g.fence}, nil
+	}
+}
+
+// guardedConn sends nothing while a write is overdue: a process that was stopped
+// in the middle of a write, and continued when another agent had the fence, would
+// else send the rest of it. The connection is of no use then.
+type guardedConn struct {
+	net.Conn
+	fence *fence
+}
+
+// Write implements net.Conn.
+func (c *guardedConn) Write(b []byte) (int, error) {
+	if c.fence.overdue() {
+		_ = c.Close()
+		return 0, errFenceInvalid
+	}
+	return c.Conn.Write(b)
 }
 
 // bodyWithEnd runs end when the body is closed.

@@ -40,17 +40,25 @@ func (c *Clusters) report(ctx context.Context, of *cluster) {
 	}
 	current, err := of.state()
 	conditions, now := slices.Clone(record.Status.Conditions), c.Clock.Now()
-	changed := apimeta.SetStatusCondition(&conditions, connectedCondition(current, err, now))
+	connection := apimeta.SetStatusCondition(&conditions, connectedCondition(current, err, now))
+	changed := connection
+	if fenced, ok := of.fencedCondition(&record, now); ok {
+		changed = apimeta.SetStatusCondition(&conditions, fenced) || changed
+	}
 	fresh := record.Status.LastProbeTime != nil && now.Sub(record.Status.LastProbeTime.Time) < reportEvery
 	if !changed && (fresh || current == nil) {
 		return
 	}
 	condition := *apimeta.FindStatusCondition(conditions, fleetv1.ConnectedCondition)
-	if err := c.applyStatus(ctx, of.record, statusOf(current, condition, now)); err != nil {
+	own := []metav1.Condition{condition}
+	if fenced := apimeta.FindStatusCondition(conditions, fleetv1.FencedCondition); fenced != nil {
+		own = append(own, *fenced)
+	}
+	if err := c.applyStatus(ctx, of.record, statusOf(current, own, now)); err != nil {
 		log.FromContext(ctx).Info("status of the target not written", "error", reconcile.Redact(err.Error()))
 		return
 	}
-	if changed {
+	if connection {
 		c.announce(ctx, &record, condition)
 	}
 }
@@ -69,6 +77,25 @@ func connectedCondition(current *session, err error, now time.Time) metav1.Condi
 	return condition
 }
 
+// fencedCondition says where the fence is, once it was made.
+func (c *cluster) fencedCondition(record *fleetv1.RemoteCluster, now time.Time) (metav1.Condition, bool) {
+	condition := metav1.Condition{
+		Type: fleetv1.FencedCondition, Status: metav1.ConditionTrue, LastTransitionTime: metav1.NewTime(now),
+	}
+	switch place := record.Status.FencePlace(c.key.Partition); place {
+	case "":
+		return condition, false
+	case fleetv1.HubFence:
+		condition.Reason = "LeaseInHub"
+		condition.Message = fmt.Sprintf("fenced by Lease %s/%s in the hub, for the kubeconfig allows no Leases in namespace %s of the target: "+
+			"without the hub nothing is written to the target", c.fence.hub.namespace, c.fence.name, c.fence.target.namespace)
+	default:
+		condition.Reason = "LeaseInTarget"
+		condition.Message = fmt.Sprintf("fenced by Lease %s/%s in the target", c.fence.target.namespace, c.fence.name)
+	}
+	return condition, true
+}
+
 func reasonOf(err error) string {
 	if isConfigError(err) {
 		return meta.KubeConfigInvalidReason
@@ -77,8 +104,8 @@ func reasonOf(err error) string {
 }
 
 // statusOf is the agent's part of the status.
-func statusOf(current *session, condition metav1.Condition, now time.Time) map[string]any {
-	status := map[string]any{"conditions": []metav1.Condition{condition}}
+func statusOf(current *session, own []metav1.Condition, now time.Time) map[string]any {
+	status := map[string]any{"conditions": own}
 	if current != nil {
 		status["version"] = current.version
 		status["clusterUID"] = current.uid

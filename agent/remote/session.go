@@ -54,7 +54,7 @@ func newSession(config *rest.Config, gate *gate, timeout time.Duration) (*sessio
 	}
 	transport := &http.Transport{
 		Proxy:               config.Proxy,
-		DialContext:         dialer(timeout).DialContext,
+		DialContext:         gate.dial(dialer(timeout)),
 		TLSClientConfig:     tlsConfig,
 		TLSHandshakeTimeout: handshakeTimeout,
 		IdleConnTimeout:     idleConnections,

@@ -59,7 +59,7 @@ func decide(w world) decision {
 			}
 			held = append(held, t)
 			if move, moved := moves[key]; moved {
-				t.record.Agent, t.record.Epoch = move.To, t.record.Epoch+1
+				t.record.Agent, t.record.Epoch = move.To, t.nextEpoch()
 				rec.moves = append(rec.moves, move)
 			}
 			rec.add(t)
@@ -91,6 +91,16 @@ func (w *world) input(targets map[shard.Key]*target) shard.Input {
 		return classes[class].allows(agent)
 	}
 	return in
+}
+
+// nextEpoch is that of the next owner. The first of all owners need not wait
+// for anybody: a key whose record is new, although its objects have been applied
+// already, had an owner in a record that was deleted.
+func (t *target) nextEpoch() int64 {
+	if t.record.Epoch == 0 && t.applied {
+		return 2
+	}
+	return t.record.Epoch + 1
 }
 
 // add puts one partition into the record. One that never had an owner is not in

@@ -216,3 +216,14 @@ func TestStrip(t *testing.T) {
 	other := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Name: "prod"}}
 	g.Expect(Strip(other)).To(BeIdenticalTo(other))
 }
+
+func TestARecordMadeAnewHadAnOwnerBefore(t *testing.T) {
+	g := NewWithT(t)
+	c := cluster("prod", "", 0)
+	w := world{system: "flux-system", agents: live("a"), clusters: []fleetv1.RemoteCluster{c}}
+	w.objects = []object{{key: shard.KeyFor("apps", "x", c.Spec.KubeConfig), applied: true}}
+	g.Expect(decide(w).records[0].status.Assignments).To(Equal([]fleetv1.Assignment{{Agent: "a", Epoch: 2}}),
+		"only a first owner need not wait for anybody")
+	w.objects[0].applied = false
+	g.Expect(decide(w).records[0].status.Assignments).To(Equal([]fleetv1.Assignment{{Agent: "a", Epoch: 1}}))
+}

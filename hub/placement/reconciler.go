@@ -128,5 +128,6 @@ func objectOf(k *kustomizev1.Kustomization) object {
 		key:             shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target),
 		agent:           k.Labels[meta.AgentLabel],
 		pin:             k.Labels[meta.PinLabel],
+		applied:         k.Status.Target != "",
 	}
 }

@@ -34,6 +34,8 @@ type object struct {
 	key             shard.Key
 	// agent is the routing label, pin the wish for an agent.
 	agent, pin string
+	// applied says that the object is at its target already.
+	applied bool
 }
 
 // target is a key, and the record of its owner.
@@ -45,6 +47,8 @@ type target struct {
 	record  fleetv1.Assignment
 	objects int32
 	pin     string
+	// applied says that some agent has written to the target before.
+	applied bool
 }
 
 // targets are the keys that have a RemoteCluster. Where several hold the record
@@ -88,6 +92,7 @@ func (w *world) countObjects(targets map[shard.Key]*target) {
 			continue
 		}
 		t.objects++
+		t.applied = t.applied || o.applied
 		if o.pin == "" || t.cluster.Labels[meta.PinLabel] != "" {
 			continue
 		}

@@ -141,6 +141,33 @@ type Assignment struct {
 	Epoch int64 `json:"epoch"`
 }
 
+// FencePlace is where a fence is kept.
+//
+// +kubebuilder:validation:Enum=Target;Hub
+type FencePlace string
+
+// Values of Fence.Place.
+const (
+	// TargetFence is a Lease in the cluster itself.
+	TargetFence FencePlace = "Target"
+	// HubFence is a Lease in the hub, for clusters whose credentials forbid
+	// Leases. Work for such a cluster stops while the hub is out of reach.
+	HubFence FencePlace = "Hub"
+)
+
+// Fence says where the Lease is that keeps all agents but one out of a
+// partition.
+type Fence struct {
+	// Partition of the cluster.
+	// +kubebuilder:validation:Minimum=0
+	// +required
+	Partition int32 `json:"partition"`
+
+	// Place of the Lease.
+	// +required
+	Place FencePlace `json:"place"`
+}
+
 // RemoteClusterStatus says how a cluster is doing. The hub and the owning agent
 // write disjoint fields of it, by server-side apply.
 type RemoteClusterStatus struct {
@@ -188,6 +215,35 @@ type RemoteClusterStatus struct {
 	// +listMapKey=partition
 	// +optional
 	Assignments []Assignment `json:"assignments,omitempty"`
+
+	// Fences are those that were made once, and where. An agent notes one
+	// before it makes it: whoever finds the Lease of such a fence gone knows that
+	// somebody deleted it, and waits until its holder can no longer write.
+	// +listType=map
+	// +listMapKey=partition
+	// +optional
+	Fences []Fence `json:"fences,omitempty"`
+}
+
+// FencePlace is where the fence of the partition was made; empty when it never
+// was.
+func (in *RemoteClusterStatus) FencePlace(partition int32) FencePlace {
+	for _, fence := range in.Fences {
+		if fence.Partition == partition {
+			return fence.Place
+		}
+	}
+	return ""
+}
+
+// Assignment is the record of the partition; zero when there is none.
+func (in *RemoteClusterStatus) Assignment(partition int32) Assignment {
+	for _, assignment := range in.Assignments {
+		if assignment.Partition == partition {
+			return assignment
+		}
+	}
+	return Assignment{}
 }
 
 // RemoteCluster is a cluster that Kustomizations and HelmReleases deploy to.

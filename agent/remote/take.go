@@ -1,0 +1,231 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// claimAnnotation on a Lease is who waits for it. Its holder makes sure that it
+// still owns the key, and else gives it up.
+const claimAnnotation = "fleet.headwater.dev/claim"
+
+// take makes sure that the fence is held. It returns a *heldError when another
+// process still holds it.
+func (f *fence) take(ctx context.Context) error {
+	if f.valid() {
+		f.use()
+		return nil
+	}
+	f.taking.Lock()
+	defer f.taking.Unlock()
+	if f.valid() {
+		f.use()
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.Request)
+	defer cancel()
+	if err := f.reclaim(ctx); err != nil {
+		return err
+	}
+	if f.ledger.known(ctx) != fleetv1.HubFence || f.hub == nil {
+		err := f.takeAt(ctx, f.target)
+		if !apierrors.IsForbidden(err) || f.hub == nil {
+			return err
+		}
+	}
+	return f.takeAt(ctx, f.hub)
+}
+
+// reclaim makes sure, after the fence was given to one who claimed it, that the
+// hub still wants this agent to have it.
+func (f *fence) reclaim(ctx context.Context) error {
+	if f.yieldedTo == "" {
+		return nil
+	}
+	ours, err := f.ledger.ours(ctx)
+	switch {
+	case err != nil:
+		return &heldError{holder: f.yieldedTo + ", who claimed it while the hub is out of reach", after: f.look()}
+	case !ours:
+		return reconcile.ErrNotOwner
+	}
+	f.yieldedTo = ""
+	return nil
+}
+
+// look is how soon one that waits for the fence looks again.
+func (f *fence) look() time.Duration { return f.Duration / looksPerDuration }
+
+func (f *fence) takeAt(ctx context.Context, at *place) error {
+	if now := f.clock.Now(); f.seen != (tenure{}) && now.Sub(f.looked) < f.look()/2 {
+		// Another unit of work has just looked.
+		if wait := f.left(now); fenced && wait > 0 {
+			return &heldError{holder: f.seen.holder, after: min(wait, f.look())}
+		}
+	}
+	began := f.clock.Now()
+	lease := &coordinationv1.Lease{}
+	err := at.leases.Get(ctx, types.NamespacedName{Namespace: at.namespace, Name: f.name}, lease)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return f.explain(at, err)
+	}
+	gone := err != nil
+	if !gone {
+		if err := f.respect(ctx, at, lease); err != nil {
+			return err
+		}
+	}
+	anew, err := f.note(ctx, at, gone)
+	if err != nil {
+		return err
+	}
+	if gone {
+		err = f.create(ctx, at, began)
+	} else {
+		err = f.write(ctx, at, lease, began)
+	}
+	if err != nil {
+		return err
+	}
+	if anew {
+		f.mu.Lock()
+		f.notBefore = began.Add(f.Duration + f.Request)
+		f.mu.Unlock()
+	}
+	f.use()
+	return f.pending()
+}
+
+// note remembers in the hub that the fence is made at the place, before it is.
+// It says whether a former holder has to be waited out that the Lease at this
+// place says nothing of: because its Lease is gone, or was elsewhere.
+func (f *fence) note(ctx context.Context, at *place, gone bool) (anew bool, err error) {
+	known := f.ledger.known(ctx)
+	if known == at.kind {
+		return gone, nil
+	}
+	if known == "" && !gone {
+		// The Lease itself has told who held it.
+		_, err := f.ledger.note(ctx, at.kind)
+		return false, err
+	}
+	return f.ledger.note(ctx, at.kind)
+}
+
+// respect returns a *heldError while the Lease's holder may still write, after
+// it was told that somebody waits.
+func (f *fence) respect(ctx context.Context, at *place, lease *coordinationv1.Lease) error {
+	holder := ptr.Deref(lease.Spec.HolderIdentity, "")
+	if holder == "" || holder == f.identity {
+		return nil
+	}
+	wait := f.remaining(lease)
+	if wait <= 0 || !fenced {
+		return nil
+	}
+	if lease.Annotations[claimAnnotation] != f.identity {
+		claimed := lease.DeepCopy()
+		metav1.SetMetaDataAnnotation(&claimed.ObjectMeta, claimAnnotation, f.identity)
+		// It is a request: where it does not arrive, the wait is longer.
+		err := at.leases.Update(ctx, claimed)
+		if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+			return f.explain(at, err)
+		}
+	}
+	return &heldError{holder: holder, after: min(wait, f.look())}
+}
+
+// remaining is how long another's tenure still has to be respected: D + R after
+// its renewTime was last seen to change.
+func (f *fence) remaining(lease *coordinationv1.Lease) time.Duration {
+	now := f.clock.Now()
+	f.looked = now
+	if current := tenureOf(lease); current != f.seen {
+		f.seen, f.since = current, now
+	}
+	f.respected = max(f.Duration, time.Duration(ptr.Deref(lease.Spec.LeaseDurationSeconds, 0))*time.Second)
+	return f.left(now)
+}
+
+func (f *fence) left(now time.Time) time.Duration {
+	return f.since.Add(f.respected + f.Request).Sub(now)
+}
+
+// pending is the rest of the wait that a newly created Lease imposes.
+func (f *fence) pending() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if wait := f.notBefore.Sub(f.clock.Now()); fenced && wait > 0 {
+		return &heldError{holder: "a former owner whose Lease is gone", after: wait}
+	}
+	return nil
+}
+
+// create makes the Lease. Whoever makes it cannot know whether somebody held
+// one that was deleted, and waits D + R, unless the key never had an owner.
+func (f *fence) create(ctx context.Context, at *place, began time.Time) error {
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Namespace: at.namespace,
+		Name:      f.name,
+		Labels:    map[string]string{"app.kubernetes.io/managed-by": "headwater"},
+	}}
+	f.stamp(lease, began)
+	if err := at.leases.Create(ctx, lease); err != nil {
+		return f.explain(at, err)
+	}
+	f.hold(at, lease, began)
+	return nil
+}
+
+// write updates the Lease. Its uid and resourceVersion are the precondition.
+func (f *fence) write(ctx context.Context, at *place, lease *coordinationv1.Lease, began time.Time) error {
+	f.stamp(lease, began)
+	if err := at.leases.Update(ctx, lease); err != nil {
+		return f.explain(at, err)
+	}
+	f.hold(at, lease, began)
+	return nil
+}
+
+// stamp makes the Lease ours, and answers a claim.
+func (f *fence) stamp(lease *coordinationv1.Lease, began time.Time) {
+	now := metav1.NewMicroTime(began)
+	if ptr.Deref(lease.Spec.HolderIdentity, "") != f.identity {
+		lease.Spec.AcquireTime = &now
+		lease.Spec.LeaseTransitions = ptr.To(ptr.Deref(lease.Spec.LeaseTransitions, 0) + 1)
+	}
+	lease.Spec.HolderIdentity = ptr.To(f.identity)
+	lease.Spec.LeaseDurationSeconds = ptr.To(int32(f.Duration.Seconds()))
+	lease.Spec.RenewTime = &now
+	delete(lease.Annotations, claimAnnotation)
+}
+
+func (f *fence) hold(at *place, lease *coordinationv1.Lease, began time.Time) {
+	f.lease, f.at = lease, at
+	f.seen = tenure{}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.renewed.IsZero() {
+		f.tenures++
+	}
+	f.renewed = began
+}
+
+// explain says what the credentials lack. The error stays recognisable.
+func (f *fence) explain(at *place, err error) error {
+	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
+		return fmt.Errorf("fence lease %s/%s: %w: the target's credentials need get, create and update on leases in namespace %s (--fence-namespace)",
+			at.namespace, f.name, err, at.namespace)
+	}
+	return fmt.Errorf("fence lease %s/%s: %w", at.namespace, f.name, err)
+}

@@ -1,0 +1,165 @@
+package remote
+
+import (
+	"context"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// tend renews a held fence, or releases it when it has been idle. It is called
+// every D/6.
+func (f *fence) tend(ctx context.Context) error {
+	f.taking.Lock()
+	defer f.taking.Unlock()
+	if f.lease == nil {
+		return nil
+	}
+	if f.rest() {
+		return f.releaseLocked(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.Request)
+	defer cancel()
+	began := f.clock.Now()
+	err := f.write(ctx, f.at, f.lease.DeepCopy(), began)
+	if apierrors.IsConflict(err) {
+		return f.answer(ctx, began)
+	}
+	if apierrors.IsNotFound(err) {
+		f.drop()
+	}
+	return err
+}
+
+// answer looks at why a renewal conflicted. Somebody who waits for the fence may
+// have claimed it: then it is kept only if the hub confirms that it is ours. If
+// somebody took the Lease, or made another one of its name, it is lost.
+func (f *fence) answer(ctx context.Context, began time.Time) error {
+	live := &coordinationv1.Lease{}
+	err := f.at.leases.Get(ctx, client.ObjectKeyFromObject(f.lease), live)
+	if err == nil && (live.UID != f.lease.UID || ptr.Deref(live.Spec.HolderIdentity, "") != f.identity) {
+		err = &heldError{holder: ptr.Deref(live.Spec.HolderIdentity, "nobody"), after: f.look()}
+		f.drop()
+	}
+	if err != nil {
+		if apierrors.IsNotFound(err) {
+			f.drop()
+		}
+		return err
+	}
+	f.lease = live
+	if claim := live.Annotations[claimAnnotation]; claim != "" && !f.confirmed(ctx) {
+		return f.yield(ctx, claim)
+	}
+	if err := f.write(ctx, f.at, live.DeepCopy(), began); err != nil {
+		f.drop()
+		return err
+	}
+	return nil
+}
+
+// confirmed asks the hub whether the key is still ours. During a hand-over it is
+// known that it is not, and the end is near anyway.
+func (f *fence) confirmed(ctx context.Context) bool {
+	if f.draining != nil && f.draining() {
+		return true
+	}
+	ours, err := f.ledger.ours(ctx)
+	if err == nil && !ours && f.disowned != nil {
+		f.disowned()
+		return true
+	}
+	return err == nil
+}
+
+// yield gives the fence to the one who claimed it.
+func (f *fence) yield(ctx context.Context, claim string) error {
+	f.yieldedTo = claim
+	select {
+	case <-f.shut():
+		return f.releaseLocked(ctx)
+	case <-ctx.Done():
+		f.drop()
+		return ctx.Err()
+	}
+}
+
+// rest ends the validity of a fence that is idle, and says whether it did.
+func (f *fence) rest() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.clock.Now()
+	idle := now.Sub(f.lastUse) > f.Idle && !now.Before(f.notBefore)
+	if idle {
+		f.renewed = time.Time{}
+	}
+	return idle
+}
+
+// release gives the fence up, for a successor to take at once. A fence with a
+// write whose end is unknown is left to run out.
+func (f *fence) release(ctx context.Context) error {
+	f.taking.Lock()
+	defer f.taking.Unlock()
+	return f.releaseLocked(ctx)
+}
+
+func (f *fence) releaseLocked(ctx context.Context) error {
+	lease, at := f.lease, f.at
+	f.mu.Lock()
+	now := f.clock.Now()
+	keep := lease == nil || now.Before(f.notBefore) || f.writes > 0 ||
+		!f.unsettled.IsZero() && now.Sub(f.unsettled) < f.Duration
+	f.mu.Unlock()
+	f.drop()
+	if keep {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.Request)
+	defer cancel()
+	released := lease.DeepCopy()
+	released.Spec.HolderIdentity = ptr.To("")
+	err := at.leases.Update(ctx, released)
+	if apierrors.IsConflict(err) {
+		err = f.releaseClaimed(ctx, at, lease)
+	}
+	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+		return f.explain(at, err)
+	}
+	return nil
+}
+
+// releaseClaimed releases a Lease that was claimed since it was last renewed.
+func (f *fence) releaseClaimed(ctx context.Context, at *place, lease *coordinationv1.Lease) error {
+	live := &coordinationv1.Lease{}
+	if err := at.leases.Get(ctx, client.ObjectKeyFromObject(lease), live); err != nil {
+		return err
+	}
+	if live.UID != lease.UID || ptr.Deref(live.Spec.HolderIdentity, "") != f.identity {
+		return nil
+	}
+	live.Spec.HolderIdentity = ptr.To("")
+	return at.leases.Update(ctx, live)
+}
+
+func (f *fence) drop() {
+	f.lease, f.at = nil, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.renewed = time.Time{}
+	f.notBefore = time.Time{}
+}
+
+// rebind makes the fence use another connection. Where that leads to another
+// cluster, the fence is not held there.
+func (f *fence) rebind(leases client.Client, elsewhere bool) {
+	f.taking.Lock()
+	defer f.taking.Unlock()
+	f.target.leases = leases
+	if elsewhere && f.at != f.hub {
+		f.drop()
+	}
+}
