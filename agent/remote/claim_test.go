@@ -202,7 +202,7 @@ func TestAProcessThatWasStoppedSendsNothingMore(t *testing.T) {
 	a, _, clock, _ := fencesOn(t)
 	g.Expect(a.take(t.Context())).To(Succeed())
 	ours, theirs := net.Pipe()
-	defer theirs.Close()
+	defer func() { _ = theirs.Close() }()
 	conn := &guardedConn{Conn: ours, fence: a}
 	_, ok := a.enter()
 	g.Expect(ok).To(BeTrue())
