@@ -39,13 +39,17 @@ var allowed = map[string][]string{
 	"hub":                   {"api/...", "shard/...", "internal/...", "hub/..."},
 	"hub/access":            {"api/...", "internal/..."},
 	"hub/registry":          {"api/...", "internal/...", "hub/access"},
+	"hub/git":               {"api/...", "internal/...", "hub/access"},
 	"hub/source":            {"api/...", "internal/..."},
 	"hub/source/sourcetest": {"api/...", "internal/...", "hub/source"},
-	"hub/source/git":        {"api/...", "internal/...", "hub/source", "hub/access"},
+	"hub/source/git":        {"api/...", "internal/...", "hub/source", "hub/access", "hub/git"},
 	"hub/source/oci":        {"api/...", "internal/...", "hub/source", "hub/access", "hub/registry"},
 	"hub/source/helm":       {"api/...", "internal/...", "hub/source", "hub/access", "hub/registry"},
 	"hub/source/bucket":     {"api/...", "internal/...", "hub/source", "hub/access"},
-	"hub/image":             {"api/...", "internal/...", "hub/access", "hub/registry"},
+	"hub/image":             {"api/...", "internal/...", "hub/registry", "hub/image/..."},
+	"hub/image/repository":  {"api/...", "internal/...", "hub/access", "hub/registry", "hub/image"},
+	"hub/image/policy":      {"api/...", "internal/...", "hub/access", "hub/registry", "hub/image"},
+	"hub/image/automation":  {"api/...", "internal/...", "hub/access", "hub/git", "hub/image"},
 	"hub/fleet":             {"api/...", "shard/...", "internal/..."},
 	"hub/placement":         {"api/...", "shard/...", "internal/..."},
 
@@ -72,7 +76,7 @@ var testsMay = []string{"api/...", "internal/testenv/...", "hub/source/sourcetes
 
 // onlyIn names the places that may import a library; everybody else asks them.
 var onlyIn = map[string][]string{
-	"github.com/go-git":                      {"hub/source/git", "hub/image", "internal/testenv"},
+	"github.com/go-git":                      {"hub/git", "hub/source/git", "hub/image", "internal/testenv"},
 	"helm.sh/helm":                           {"hub/source/helm", "agent/helm"},
 	"github.com/google/go-containerregistry": {"hub/registry", "hub/source/oci", "hub/source/helm", "hub/image", "internal/testenv"},
 	"sigs.k8s.io/kustomize":                  {"agent/kustomize", "config", "e2e/stack"},

@@ -4,6 +4,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/access"
+	"github.com/headwater-dev/headwater/hub/git"
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/internal/artifact"
 	"github.com/headwater-dev/headwater/internal/reconcile"
@@ -24,11 +26,8 @@ type Controller struct {
 // AddToManager adds the controller to the manager.
 func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	fetcher := c.Fetcher
-	if fetcher.Secrets == nil {
-		fetcher.Secrets = mgr.GetAPIReader()
-	}
-	if fetcher.Transport == nil {
-		fetcher.Transport = NewTransport()
+	if fetcher.Remotes == nil {
+		fetcher.Remotes = &git.Opener{Secrets: mgr.GetAPIReader(), Transport: access.NewTransport()}
 	}
 	reconciler := &source.Reconciler[*sourcev1.GitRepository]{
 		Fetcher: &fetcher,

@@ -8,64 +8,17 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
-	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/plumbing/object"
-	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
-	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
-	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
 	"github.com/go-git/go-git/v5/plumbing/storer"
-	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
 const (
-	// largeObject is the size from which a file is streamed from the packfile
-	// rather than held in memory.
-	largeObject = 4 << 20
-	dirMode     = 0o700
-	fileMode    = 0o600
-	execMode    = 0o700
+	dirMode  = 0o700
+	fileMode = 0o600
+	execMode = 0o700
 )
-
-// download fetches the object and what it needs into a store at dir, without
-// history where the server can.
-func (s *session) download(ctx context.Context, can *capability.List, want plumbing.Hash, dir string) (storer.Storer, error) {
-	request := packp.NewUploadPackRequestFromCapabilities(can)
-	request.Wants = []plumbing.Hash{want}
-	if can.Supports(capability.Shallow) {
-		request.Depth = packp.DepthCommits(1)
-		if err := request.Capabilities.Set(capability.Shallow); err != nil {
-			return nil, err
-		}
-	}
-	if can.Supports(capability.NoProgress) {
-		if err := request.Capabilities.Set(capability.NoProgress); err != nil {
-			return nil, err
-		}
-	}
-	response, err := s.UploadPack(ctx, request)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = response.Close() }()
-	objects := filesystem.NewStorageWithOptions(osfs.New(dir, osfs.WithBoundOS()), cache.NewObjectLRUDefault(),
-		filesystem.Options{ExclusiveAccess: true, LargeObjectThreshold: largeObject})
-	return objects, packfile.UpdateObjectStorage(objects, demultiplexed(request.Capabilities, response))
-}
-
-// demultiplexed is the packfile in an answer that may carry messages as well.
-func demultiplexed(used *capability.List, answer io.Reader) io.Reader {
-	switch {
-	case used.Supports(capability.Sideband64k):
-		return sideband.NewDemuxer(sideband.Sideband64k, answer)
-	case used.Supports(capability.Sideband):
-		return sideband.NewDemuxer(sideband.Sideband, answer)
-	}
-	return answer
-}
 
 // checkOut writes the files of the commit into dir and returns its message.
 func checkOut(ctx context.Context, objects storer.EncodedObjectStorer, hash plumbing.Hash, dir string) (message string, err error) {

@@ -3,28 +3,23 @@ package git
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/git"
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 // Fetcher is the source.Fetcher of GitRepository.
 type Fetcher struct {
-	// Secrets reads the Secrets that spec.secretRef names: live, so that the
-	// hub holds no Secret in memory for longer than it uses it.
-	Secrets client.Reader
-	// Transport carries the requests to remotes without TLS settings of
-	// their own.
-	Transport *http.Transport
+	// Remotes opens sessions with the remotes.
+	Remotes *git.Opener
 }
 
 // Kind is GitRepository.
@@ -40,58 +35,53 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.GitRepository) (sou
 	if err := supported(obj); err != nil {
 		return source.Revision{}, err
 	}
-	t := targetOf(obj.Spec.Reference)
-	if t.ref == "" {
+	t := git.TargetOf(obj.Spec.Reference)
+	if t.Ref == "" {
 		// A commit is what it is: there is nothing to ask.
-		if err := t.checkCommit(); err != nil {
-			return source.Revision{}, reconcile.Fail(gitOperationFailedReason, err)
+		if err := t.CheckCommit(); err != nil {
+			return source.Revision{}, reconcile.Fail(git.OperationFailedReason, err)
 		}
-		return source.Revision{Name: t.revision(t.value), ID: t.value}, nil
+		return source.Revision{Name: t.Revision(t.Value), ID: t.Value}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
 	defer cancel()
-	s, err := f.open(ctx, obj)
+	s, err := f.Remotes.Open(ctx, obj)
 	if err != nil {
 		return source.Revision{}, err
 	}
-	defer s.close()
-	refs, err := s.list(ctx)
+	defer s.Close()
+	refs, err := s.List(ctx)
 	if err != nil {
 		return source.Revision{}, err
 	}
-	_, commit, ok := t.find(refs)
+	_, commit, ok := t.Find(refs)
 	if !ok {
-		return source.Revision{}, s.notFound(t)
+		return source.Revision{}, s.NotFound(t)
 	}
-	return source.Revision{Name: t.revision(commit.String()), ID: commit.String()}, nil
+	return source.Revision{Name: t.Revision(commit.String()), ID: commit.String()}, nil
 }
 
 // Fetch writes the files of the commit into dir, and its packfile beside it.
 func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.GitRepository, rev source.Revision, dir string) (source.Content, error) {
 	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
 	defer cancel()
-	s, err := f.open(ctx, obj)
+	s, err := f.Remotes.Open(ctx, obj)
 	if err != nil {
 		return source.Content{}, err
 	}
-	defer s.close()
-	refs, err := s.list(ctx)
+	defer s.Close()
+	refs, err := s.List(ctx)
 	if err != nil {
 		return source.Content{}, err
 	}
-	// A tag that leads to the commit is asked for by its own name: not every
-	// server gives out objects that no reference names.
-	want := plumbing.NewHash(rev.ID)
-	if tip, commit, ok := targetOf(obj.Spec.Reference).find(refs); ok && commit == want {
-		want = tip
-	}
-	objects, err := s.download(ctx, refs.Capabilities, want, filepath.Join(filepath.Dir(dir), "objects"))
+	commit := plumbing.NewHash(rev.ID)
+	objects, err := s.Download(ctx, refs, git.TargetOf(obj.Spec.Reference), commit, filepath.Join(filepath.Dir(dir), "objects"))
 	if err != nil {
-		return source.Content{}, s.failed(ctx, "fetching commit "+rev.ID, err)
+		return source.Content{}, err
 	}
-	message, err := checkOut(ctx, objects, plumbing.NewHash(rev.ID), dir)
+	message, err := checkOut(ctx, objects, commit, dir)
 	if err != nil {
-		return source.Content{}, s.failed(ctx, "checking out commit "+rev.ID, err)
+		return source.Content{}, s.Failed(ctx, "checking out commit "+rev.ID, err)
 	}
 	subject, _, _ := strings.Cut(strings.TrimSpace(message), "\n")
 	return source.Content{Summary: fmt.Sprintf("for commit '%s'", strings.TrimSpace(subject))}, nil
@@ -107,7 +97,7 @@ func supported(obj *sourcev1.GitRepository) error {
 	}
 	if u, err := url.Parse(obj.Spec.URL); err == nil && u.Scheme == "ssh" {
 		return reconcile.Stall(meta.UnsupportedFieldReason,
-			fmt.Errorf("spec.url %s: this version does not implement ssh: use an https URL", plainURL(obj.Spec.URL)))
+			fmt.Errorf("spec.url %s: this version does not implement ssh: use an https URL", git.PlainURL(obj.Spec.URL)))
 	}
 	return nil
 }

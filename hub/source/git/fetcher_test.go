@@ -21,6 +21,8 @@ import (
 
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/access"
+	remote "github.com/headwater-dev/headwater/hub/git"
 	"github.com/headwater-dev/headwater/hub/source/git"
 	"github.com/headwater-dev/headwater/hub/source/sourcetest"
 	"github.com/headwater-dev/headwater/internal/testenv"
@@ -57,10 +59,10 @@ func run(t *testing.T, r *testenv.Repository, stdin string, args ...string) stri
 }
 
 func newFetcher(secrets ...client.Object) *git.Fetcher {
-	return &git.Fetcher{
+	return &git.Fetcher{Remotes: &remote.Opener{
 		Secrets:   fake.NewClientBuilder().WithObjects(secrets...).Build(),
-		Transport: git.NewTransport(),
-	}
+		Transport: access.NewTransport(),
+	}}
 }
 
 func newObject(url string) *sourcev1.GitRepository {

@@ -18,17 +18,18 @@ import (
 )
 
 const (
-	gitOperationFailedReason = "GitOperationFailed"
-	emptyRepositoryReason    = "EmptyGitRepository"
+	// OperationFailedReason is for what a remote does not do.
+	OperationFailedReason = "GitOperationFailed"
+	emptyRepositoryReason = "EmptyGitRepository"
 	// maxCause bounds what is quoted of an error.
 	maxCause = 300
 )
 
-// failed turns what go-git says into one sentence with a reason. Bodies of
+// Failed turns what go-git says into one sentence with a reason. Bodies of
 // answers are left out: they can hold anything.
-func (s *session) failed(ctx context.Context, doing string, err error) error {
-	remote := plainURL(s.obj.Spec.URL)
-	reason := gitOperationFailedReason
+func (s *Session) Failed(ctx context.Context, doing string, err error) error {
+	remote := PlainURL(s.obj.Spec.URL)
+	reason := OperationFailedReason
 	var status *githttp.Err
 	err = unwrap(err)
 	switch ended := ctx.Err(); {
@@ -54,13 +55,13 @@ func (s *session) failed(ctx context.Context, doing string, err error) error {
 	return reconcile.Fail(reason, err)
 }
 
-// notFound says that the remote has no such reference.
-func (s *session) notFound(t target) error {
-	return reconcile.Fail(gitOperationFailedReason,
-		fmt.Errorf("%s %q does not exist in %s", t.field, t.value, plainURL(s.obj.Spec.URL)))
+// NotFound says that the remote has no such reference.
+func (s *Session) NotFound(t Target) error {
+	return reconcile.Fail(OperationFailedReason,
+		fmt.Errorf("%s %q does not exist in %s", t.Field, t.Value, PlainURL(s.obj.Spec.URL)))
 }
 
-func (s *session) credentialsHint() string {
+func (s *Session) credentialsHint() string {
 	if s.secret == "" {
 		return "the remote wants credentials, and spec.secretRef is not set"
 	}
@@ -68,7 +69,7 @@ func (s *session) credentialsHint() string {
 }
 
 // orCredentials covers the hosts that hide private repositories.
-func (s *session) orCredentials() string {
+func (s *Session) orCredentials() string {
 	if s.secret == "" {
 		return ", or it needs credentials (spec.secretRef)"
 	}
@@ -109,8 +110,8 @@ func unwrap(err error) error {
 	return err
 }
 
-// plainURL is the URL without credentials and query.
-func plainURL(raw string) string {
+// PlainURL is the URL without credentials and query.
+func PlainURL(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return "(which does not parse)"

@@ -4,79 +4,82 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"time"
 
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 )
 
 const (
-	dialTimeout = 15 * time.Second
-	idleTimeout = 90 * time.Second
 	// maxListBytes bounds a list of references: some 500,000 of them.
 	maxListBytes = 64 << 20
 	// maxErrorBytes bounds what is read of the body of an error.
 	maxErrorBytes = 4 << 10
 )
 
-// NewTransport is the HTTP transport for remotes that need no TLS settings of
-// their own. It has no timeout for a whole request: spec.timeout is that.
-func NewTransport() *http.Transport {
-	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSHandshakeTimeout: dialTimeout,
-		IdleConnTimeout:     idleTimeout,
-		ForceAttemptHTTP2:   true,
-	}
+// Opener opens sessions with remotes. It is safe for concurrent use.
+type Opener struct {
+	// Secrets reads the Secrets that spec.secretRef names: live, so that the
+	// hub holds no Secret in memory for longer than it uses it.
+	Secrets client.Reader
+	// Transport carries the requests to remotes without TLS settings of their
+	// own.
+	Transport *http.Transport
 }
 
-// session is a conversation with one remote.
-type session struct {
-	transport.UploadPackSession
-	obj    *sourcev1.GitRepository
-	secret string
-	close  func()
+// Session is a conversation with one remote. It belongs to one goroutine.
+type Session struct {
+	obj      *sourcev1.GitRepository
+	secret   string
+	remote   transport.Transport
+	endpoint *transport.Endpoint
+	auth     transport.AuthMethod
+	done     func()
+	// fetch is the part of the conversation that reads; nil before the list.
+	fetch transport.UploadPackSession
 }
 
-// open prepares a session; nothing is sent yet. The caller calls close.
-func (f *Fetcher) open(ctx context.Context, obj *sourcev1.GitRepository) (*session, error) {
-	known, err := f.credentials(ctx, obj)
+// Open prepares a session; nothing is sent yet. The caller calls Close. Errors
+// have a reason, name the field, and hold no secret.
+func (o *Opener) Open(ctx context.Context, obj *sourcev1.GitRepository) (*Session, error) {
+	known, err := o.credentials(ctx, obj)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{obj: obj, secret: known.secret, close: func() {}}
-	base := f.Transport
+	s := &Session{obj: obj, secret: known.secret, auth: known.auth, done: func() {}}
+	base := o.Transport
 	if known.tls != nil {
 		base = base.Clone()
 		base.TLSClientConfig = known.tls
-		s.close = base.CloseIdleConnections
+		s.done = base.CloseIdleConnections
 	}
-	endpoint, err := transport.NewEndpoint(obj.Spec.URL)
-	if err != nil {
-		return nil, s.failed(ctx, "parsing", err)
+	if s.endpoint, err = transport.NewEndpoint(obj.Spec.URL); err != nil {
+		return nil, s.Failed(ctx, "parsing", err)
 	}
 	// Redirects of the first request alone are followed, and go-git drops the
 	// credentials when they lead to another host.
-	client := githttp.NewClientWithOptions(&http.Client{Transport: bounded{base}},
+	s.remote = githttp.NewClientWithOptions(&http.Client{Transport: bounded{base}},
 		&githttp.ClientOptions{RedirectPolicy: githttp.FollowInitialRedirects})
-	s.UploadPackSession, err = client.NewUploadPackSession(endpoint, known.auth)
-	if err != nil {
-		return nil, s.failed(ctx, "opening", err)
-	}
 	return s, nil
 }
 
-// list asks for the remote's references: one request.
-func (s *session) list(ctx context.Context) (*packp.AdvRefs, error) {
-	refs, err := s.AdvertisedReferencesContext(ctx)
+// Close ends the session.
+func (s *Session) Close() { s.done() }
+
+// List asks for the remote's references: one request.
+func (s *Session) List(ctx context.Context) (*packp.AdvRefs, error) {
+	fetch, err := s.remote.NewUploadPackSession(s.endpoint, s.auth)
 	if err != nil {
-		return nil, s.failed(ctx, "listing the references", err)
+		return nil, s.Failed(ctx, "opening", err)
+	}
+	s.fetch = fetch
+	refs, err := fetch.AdvertisedReferencesContext(ctx)
+	if err != nil {
+		return nil, s.Failed(ctx, "listing the references", err)
 	}
 	return refs, nil
 }

@@ -3,7 +3,6 @@ package git
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 
@@ -15,6 +14,7 @@ import (
 
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -39,13 +39,13 @@ type credentials struct {
 }
 
 // credentials reads the Secret of the object, if it names one.
-func (f *Fetcher) credentials(ctx context.Context, obj *sourcev1.GitRepository) (credentials, error) {
+func (o *Opener) credentials(ctx context.Context, obj *sourcev1.GitRepository) (credentials, error) {
 	if obj.Spec.SecretRef == nil {
 		return credentials{}, nil
 	}
 	name := types.NamespacedName{Namespace: obj.Namespace, Name: obj.Spec.SecretRef.Name}
 	var secret corev1.Secret
-	err := f.Secrets.Get(ctx, name, &secret)
+	err := o.Secrets.Get(ctx, name, &secret)
 	if apierrors.IsNotFound(err) {
 		err = errors.New("it does not exist")
 	}
@@ -91,33 +91,9 @@ func (c *credentials) readAuth(data map[string][]byte) error {
 	return nil
 }
 
-func (c *credentials) readTLS(data map[string][]byte) error {
-	ca, field := data[caKey], caKey
-	if len(ca) == 0 {
-		ca, field = data[legacyCAKey], legacyCAKey
+func (c *credentials) readTLS(data map[string][]byte) (err error) {
+	if len(data[caKey])+len(data[legacyCAKey])+len(data[certKey])+len(data[keyKey]) > 0 {
+		c.tls, err = access.TLS(data)
 	}
-	cert, key := data[certKey], data[keyKey]
-	if len(ca)+len(cert)+len(key) == 0 {
-		return nil
-	}
-	c.tls = &tls.Config{MinVersion: tls.VersionTLS12}
-	if len(ca) > 0 {
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			pool = x509.NewCertPool()
-		}
-		if !pool.AppendCertsFromPEM(ca) {
-			return fmt.Errorf("its key %s holds no certificate in PEM form", field)
-		}
-		c.tls.RootCAs = pool
-	}
-	if len(cert)+len(key) == 0 {
-		return nil
-	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return fmt.Errorf("its keys %s and %s are not a pair of certificate and key", certKey, keyKey)
-	}
-	c.tls.Certificates = []tls.Certificate{pair}
-	return nil
+	return err
 }

@@ -26,10 +26,10 @@ func TestTargetAndRevision(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := NewWithT(t)
-			got := targetOf(c.ref)
-			g.Expect(got.field).To(Equal(c.field))
-			g.Expect(got.ref).To(Equal(c.ref1))
-			g.Expect(got.revision("abc")).To(Equal(c.revised))
+			got := TargetOf(c.ref)
+			g.Expect(got.Field).To(Equal(c.field))
+			g.Expect(got.Ref).To(Equal(c.ref1))
+			g.Expect(got.Revision("abc")).To(Equal(c.revised))
 		})
 	}
 }
@@ -37,9 +37,9 @@ func TestTargetAndRevision(t *testing.T) {
 func TestCheckCommit(t *testing.T) {
 	g := NewWithT(t)
 	for _, bad := range []string{"", "abc", "main", "0123456789012345678901234567890123456789a", "g123456789012345678901234567890123456789", "A123456789012345678901234567890123456789"} {
-		g.Expect(target{field: "spec.ref.commit", value: bad}.checkCommit()).To(MatchError(ContainSubstring("spec.ref.commit")), bad)
+		g.Expect(Target{Field: "spec.ref.commit", Value: bad}.CheckCommit()).To(MatchError(ContainSubstring("spec.ref.commit")), bad)
 	}
-	g.Expect(target{value: "a123456789012345678901234567890123456789"}.checkCommit()).To(Succeed())
+	g.Expect(Target{Value: "a123456789012345678901234567890123456789"}.CheckCommit()).To(Succeed())
 }
 
 func TestFind(t *testing.T) {
@@ -65,7 +65,7 @@ func TestFind(t *testing.T) {
 		{"main", 0, 0, false},
 		{"refs/heads/mai", 0, 0, false},
 	} {
-		tip, commit, ok := target{ref: c.ref}.find(refs)
+		tip, commit, ok := Target{Ref: c.ref}.Find(refs)
 		g := NewWithT(t)
 		g.Expect(ok).To(Equal(c.ok), c.ref)
 		if ok {

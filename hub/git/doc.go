@@ -1,0 +1,16 @@
+// Package git is how the hub reaches Git repositories: credentials, TLS, the
+// list of references, one commit's objects, and pushes. GitRepositories and
+// image automation share it; what they read and write there is theirs.
+//
+// It promises that credentials are sent to the host of spec.url alone, also
+// when that host redirects, that they appear in no error, and that what a remote
+// sends is bounded or goes to disk.
+//
+// It never runs git, and never forces a branch: a push names the commit that it
+// replaces, and fails when another is there by then.
+//
+// It uses go-git's transports and object store directly rather than its Clone
+// and Push: those take their HTTP client from a variable of the whole process,
+// follow a branch that may have moved since it was resolved, and read a history
+// that a shallow clone does not have.
+package git

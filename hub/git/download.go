@@ -1,0 +1,72 @@
+package git
+
+import (
+	"context"
+	"io"
+
+	"github.com/go-git/go-billy/v5/osfs"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
+	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
+	"github.com/go-git/go-git/v5/plumbing/storer"
+	"github.com/go-git/go-git/v5/storage/filesystem"
+)
+
+// largeObject is the size from which a file is streamed from the packfile
+// rather than held in memory.
+const largeObject = 4 << 20
+
+// Download fetches a commit into a store at dir, without history where the
+// server can. The references are those that List returned; the target is how
+// the commit was found there.
+func (s *Session) Download(ctx context.Context, refs *packp.AdvRefs, t Target, commit plumbing.Hash, dir string) (storer.EncodedObjectStorer, error) {
+	// A tag that leads to the commit is asked for by its own name: not every
+	// server gives out objects that no reference names.
+	want := commit
+	if tip, found, ok := t.Find(refs); ok && found == commit {
+		want = tip
+	}
+	objects, err := s.download(ctx, refs.Capabilities, want, dir)
+	if err != nil {
+		return nil, s.Failed(ctx, "fetching commit "+commit.String(), err)
+	}
+	return objects, nil
+}
+
+func (s *Session) download(ctx context.Context, can *capability.List, want plumbing.Hash, dir string) (storer.EncodedObjectStorer, error) {
+	request := packp.NewUploadPackRequestFromCapabilities(can)
+	request.Wants = []plumbing.Hash{want}
+	if can.Supports(capability.Shallow) {
+		request.Depth = packp.DepthCommits(1)
+		if err := request.Capabilities.Set(capability.Shallow); err != nil {
+			return nil, err
+		}
+	}
+	if can.Supports(capability.NoProgress) {
+		if err := request.Capabilities.Set(capability.NoProgress); err != nil {
+			return nil, err
+		}
+	}
+	response, err := s.fetch.UploadPack(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Close() }()
+	objects := filesystem.NewStorageWithOptions(osfs.New(dir, osfs.WithBoundOS()), cache.NewObjectLRUDefault(),
+		filesystem.Options{ExclusiveAccess: true, LargeObjectThreshold: largeObject})
+	return objects, packfile.UpdateObjectStorage(objects, demultiplexed(request.Capabilities, response))
+}
+
+// demultiplexed is the packfile in an answer that may carry messages as well.
+func demultiplexed(used *capability.List, answer io.Reader) io.Reader {
+	switch {
+	case used.Supports(capability.Sideband64k):
+		return sideband.NewDemuxer(sideband.Sideband64k, answer)
+	case used.Supports(capability.Sideband):
+		return sideband.NewDemuxer(sideband.Sideband, answer)
+	}
+	return answer
+}
