@@ -6,6 +6,9 @@ import (
 	"context"
 
 	"github.com/headwater-dev/headwater/hub/fleet"
+	"github.com/headwater-dev/headwater/hub/image"
+	"github.com/headwater-dev/headwater/hub/image/policy"
+	"github.com/headwater-dev/headwater/hub/image/repository"
 	"github.com/headwater-dev/headwater/hub/placement"
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/hub/source/bucket"
@@ -29,12 +32,18 @@ func main() {
 			if err != nil {
 				return err
 			}
+			tags, err := image.OpenTags(o.imageTags)
+			if err != nil {
+				return err
+			}
 			pace := source.Pace{Concurrent: o.concurrent, MinRetryDelay: o.minRetry, MaxRetryDelay: o.maxRetry}
 			return a.Add(
 				&artifact.Server{Store: store, Addr: o.storageAddr},
 				&git.Controller{Store: store, Events: a.Events, Pace: pace},
 				&oci.Controller{Store: store, Events: a.Events, Pace: pace},
 				&bucket.Controller{Store: store, Events: a.Events, Pace: pace},
+				&repository.Reconciler{Tags: tags, Events: a.Events, Concurrent: o.concurrent},
+				&policy.Reconciler{Tags: tags, Events: a.Events, NoCrossNamespaceRefs: o.noCrossNamespaceRefs},
 				&fleet.Reconciler{Namespace: a.Options.Namespace},
 				&placement.Reconciler{Namespace: a.Options.Namespace, Events: a.Events, MemberLease: o.memberLease, ReassignAfter: o.reassignAfter},
 			)

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	imagev1 "github.com/headwater-dev/headwater/api/image/v1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/placement"
@@ -26,6 +27,9 @@ import (
 type options struct {
 	store       artifact.StoreOptions
 	storageAddr string
+	imageTags   string
+
+	noCrossNamespaceRefs bool
 
 	concurrent         int
 	minRetry, maxRetry time.Duration
@@ -40,6 +44,8 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.store.AdvertisedAddr, "storage-adv-addr", "", "host and port at which agents reach the artifacts (required)")
 	flags.DurationVar(&o.store.RetentionTTL, "artifact-retention-ttl", time.Minute, "time for which a replaced artifact is kept")
 	flags.IntVar(&o.store.RetentionRecords, "artifact-retention-records", 2, "artifacts kept of each source at most, the current one included")
+	flags.StringVar(&o.imageTags, "image-storage-path", filepath.Join(os.TempDir(), "headwater-images"), "directory of the tags that scans of image repositories have found")
+	flags.BoolVar(&o.noCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to objects of other namespaces")
 	flags.IntVar(&o.concurrent, "concurrent", 2, "objects of one kind that are reconciled at once")
 	flags.DurationVar(&o.minRetry, "min-retry-delay", 750*time.Millisecond, "time until a source that failed once is tried again")
 	flags.DurationVar(&o.maxRetry, "max-retry-delay", 15*time.Minute, "time until a source that goes on failing is tried again")
@@ -50,7 +56,7 @@ func (o *options) bind(flags *pflag.FlagSet) {
 func scheme() *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, sourcev1.AddToScheme, kustomizev1.AddToScheme, fleetv1.AddToScheme,
+		clientgoscheme.AddToScheme, sourcev1.AddToScheme, kustomizev1.AddToScheme, imagev1.AddToScheme, fleetv1.AddToScheme,
 	} {
 		utilruntime.Must(add(s))
 	}

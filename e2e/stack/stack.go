@@ -70,6 +70,7 @@ func (s *Stack) StartHub(ctx context.Context, flags ...string) (*Process, error)
 	}
 	return s.start(ctx, "hub", "headwater-hub", s.HubBinary, append([]string{
 		"--storage-path=" + filepath.Join(s.Dir, "artifacts"),
+		"--image-storage-path=" + filepath.Join(s.Dir, "images"),
 		"--storage-addr=" + address,
 		"--storage-adv-addr=" + address,
 	}, flags...))

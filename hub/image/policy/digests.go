@@ -1,0 +1,48 @@
+package policy
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	imagev1 "github.com/headwater-dev/headwater/api/image/v1"
+)
+
+// digests remembers when each policy's digest was looked up. It is empty after
+// a restart: each digest is then looked up once more.
+type digests struct {
+	mu   sync.Mutex
+	seen map[types.NamespacedName]lookup
+}
+
+// lookup is when a digest was looked up, and for which reconcile request.
+type lookup struct {
+	at      time.Time
+	request string
+}
+
+// due says whether the digest of the policy is to be looked up again: the
+// interval is over, or somebody asked for a reconcile.
+func (d *digests) due(key types.NamespacedName, obj *imagev1.ImagePolicy, now time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	last, ok := d.seen[key]
+	// A run comes a little before the interval's end as well: intervals vary.
+	return !ok || last.request != requestOf(obj) || now.Sub(last.at) >= obj.Interval()*9/10
+}
+
+func (d *digests) looked(key types.NamespacedName, obj *imagev1.ImagePolicy, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.seen == nil {
+		d.seen = map[types.NamespacedName]lookup{}
+	}
+	d.seen[key] = lookup{at: now, request: requestOf(obj)}
+}
+
+func (d *digests) forget(key types.NamespacedName) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.seen, key)
+}

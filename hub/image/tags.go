@@ -1,0 +1,107 @@
+package image
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const (
+	dirMode   = 0o750
+	extension = ".tags"
+	unnamed   = "new-*"
+)
+
+// ErrNotScanned says that there are no tags of the revision.
+var ErrNotScanned = errors.New("its tags are not there: they come with the next scan")
+
+// Tags is a directory with the tags of ImageRepositories. Several goroutines of
+// one process may use it at once.
+type Tags struct {
+	dir string
+}
+
+// OpenTags makes the directory if need be, and removes what was being written
+// when a process died.
+func OpenTags(dir string) (*Tags, error) {
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return nil, fmt.Errorf("making the directory of image tags: %w", err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, unnamed))
+	if err != nil {
+		return nil, fmt.Errorf("listing image tags: %w", err)
+	}
+	for _, file := range left {
+		if err := os.Remove(file); err != nil {
+			return nil, fmt.Errorf("removing what was left of a scan: %w", err)
+		}
+	}
+	return &Tags{dir: dir}, nil
+}
+
+// Revision is a checksum of a sorted list of tags.
+func Revision(tags []string) string {
+	sum := sha256.Sum256([]byte(strings.Join(tags, "\n")))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// Put replaces the tags of the repository: whoever reads finds the old ones or
+// the new ones. A tag holds no newline.
+func (t *Tags) Put(repository types.NamespacedName, tags []string) error {
+	file, err := os.CreateTemp(t.dir, unnamed)
+	if err != nil {
+		return fmt.Errorf("keeping the tags of ImageRepository %s: %w", repository, err)
+	}
+	_, err = file.WriteString(strings.Join(tags, "\n"))
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(file.Name(), t.file(repository))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("keeping the tags of ImageRepository %s: %w", repository, err), remove(file.Name()))
+	}
+	return nil
+}
+
+// Get returns the tags of the revision, or ErrNotScanned.
+func (t *Tags) Get(repository types.NamespacedName, revision string) ([]string, error) {
+	content, err := os.ReadFile(t.file(repository))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotScanned
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the tags of ImageRepository %s: %w", repository, err)
+	}
+	var tags []string
+	if len(content) > 0 {
+		tags = strings.Split(string(content), "\n")
+	}
+	if Revision(tags) != revision {
+		return nil, ErrNotScanned
+	}
+	return tags, nil
+}
+
+// Remove forgets the tags of the repository.
+func (t *Tags) Remove(repository types.NamespacedName) error {
+	return remove(t.file(repository))
+}
+
+func remove(file string) error {
+	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing image tags: %w", err)
+	}
+	return nil
+}
+
+// file is where the tags of a repository are. Namespaces have no dots, so no
+// two repositories share a file.
+func (t *Tags) file(repository types.NamespacedName) string {
+	return filepath.Join(t.dir, repository.Namespace+"."+repository.Name+extension)
+}

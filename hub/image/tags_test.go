@@ -1,0 +1,63 @@
+package image
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+var app = types.NamespacedName{Namespace: "team", Name: "app"}
+
+func TestTagsAreThoseOfTheRevision(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	tags, err := OpenTags(dir)
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = tags.Get(app, Revision(nil))
+	g.Expect(err).To(MatchError(ErrNotScanned))
+
+	found := []string{"1.0.0", "1.1.0"}
+	g.Expect(tags.Put(app, found)).To(Succeed())
+	g.Expect(tags.Get(app, Revision(found))).To(Equal(found))
+	_, err = tags.Get(app, Revision([]string{"1.0.0"}))
+	g.Expect(err).To(MatchError(ErrNotScanned), "another revision than the status names")
+	_, err = tags.Get(types.NamespacedName{Namespace: "other", Name: "app"}, Revision(found))
+	g.Expect(err).To(MatchError(ErrNotScanned), "another tenant's")
+
+	again, err := OpenTags(dir)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(again.Get(app, Revision(found))).To(Equal(found), "after a restart")
+	g.Expect(tags.Put(app, nil)).To(Succeed())
+	g.Expect(tags.Get(app, Revision(nil))).To(BeEmpty())
+	g.Expect(tags.Remove(app)).To(Succeed())
+	g.Expect(tags.Remove(app)).To(Succeed())
+	_, err = tags.Get(app, Revision(nil))
+	g.Expect(err).To(MatchError(ErrNotScanned))
+}
+
+func TestDamagedTagsCountAsNone(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	tags, err := OpenTags(dir)
+	g.Expect(err).NotTo(HaveOccurred())
+	found := []string{"1.0.0", "1.1.0"}
+	g.Expect(tags.Put(app, found)).To(Succeed())
+	files, err := os.ReadDir(dir)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(files).To(HaveLen(1))
+	g.Expect(os.WriteFile(filepath.Join(dir, files[0].Name()), []byte("1.0.0\n1.1"), 0o600)).To(Succeed())
+	_, err = tags.Get(app, Revision(found))
+	g.Expect(err).To(MatchError(ErrNotScanned))
+}
+
+func TestWhatAKilledScanLeftIsRemoved(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	g.Expect(os.WriteFile(filepath.Join(dir, "new-1234"), []byte("1.0"), 0o600)).To(Succeed())
+	_, err := OpenTags(dir)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(os.ReadDir(dir)).To(BeEmpty())
+}
