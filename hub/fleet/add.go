@@ -2,15 +2,23 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/metadata"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -29,13 +37,63 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 	start := make(chan event.GenericEvent, 1)
 	start <- event.GenericEvent{Object: &fleetv1.RemoteCluster{}}
 	first := func(context.Context, client.Object) []ctrl.Request { return request(r.Namespace) }
+	news, err := r.followClusterAPI(mgr)
+	if err != nil {
+		return err
+	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("fleet").
+		WatchesRawSource(source.Channel(news, handler.EnqueueRequestsFromMapFunc(namespaceOf))).
 		WatchesRawSource(source.Channel(start, handler.EnqueueRequestsFromMapFunc(first))).
 		Watches(&kustomizev1.Kustomization{}, handler.EnqueueRequestsFromMapFunc(namespaceOf), builder.WithPredicates(keyChanged())).
 		Watches(&fleetv1.RemoteCluster{}, handler.EnqueueRequestsFromMapFunc(namespaceOf), builder.WithPredicates(clusterChanged())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(namespaceOf), builder.OnlyMetadata, builder.WithPredicates(secretChanged())).
 		Complete(r)
+}
+
+// followClusterAPI starts the controller of the CRD of Cluster API's Clusters,
+// and returns the news of these.
+func (r *Reconciler) followClusterAPI(mgr ctrl.Manager) (chan event.GenericEvent, error) {
+	kinds := runtime.NewScheme()
+	if err := apiextensionsv1.AddToScheme(kinds); err != nil {
+		return nil, err
+	}
+	crds, err := cache.New(mgr.GetConfig(), cache.Options{
+		HTTPClient: mgr.GetHTTPClient(),
+		Scheme:     kinds,
+		ByObject: map[client.Object]cache.ByObject{
+			&apiextensionsv1.CustomResourceDefinition{}: {Field: fields.OneTermEqualSelector("metadata.name", clusterCRD)},
+		},
+		DefaultTransform: cache.TransformStripManagedFields(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	watcher, err := metadata.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, err
+	}
+	life, end := context.WithCancel(context.Background())
+	if err := errors.Join(mgr.Add(crds), mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		<-ctx.Done()
+		end()
+		return nil
+	}))); err != nil {
+		end()
+		return nil, err
+	}
+	r.clusterAPI = &clusterAPI{
+		crds: crds, fleet: r.Client, metadata: watcher, news: make(chan event.GenericEvent), life: life,
+	}
+	// Without the CRD there is no event of it, and that is to be known too.
+	start := make(chan event.GenericEvent, 1)
+	start <- event.GenericEvent{Object: &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: clusterCRD}}}
+	return r.clusterAPI.news, ctrl.NewControllerManagedBy(mgr).
+		Named("clusterapi").
+		WatchesRawSource(source.Channel(start, &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(source.Kind(crds, &apiextensionsv1.CustomResourceDefinition{},
+			&handler.TypedEnqueueRequestForObject[*apiextensionsv1.CustomResourceDefinition]{})).
+		Complete(r.clusterAPI)
 }
 
 func request(namespace string) []ctrl.Request {

@@ -9,19 +9,20 @@ import (
 	"github.com/cespare/xxhash/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	"github.com/headwater-dev/headwater/shard"
 )
 
 const (
-	// ownLabels is the prefix of labels that are not copied from Secrets.
+	// ownLabels is the prefix of labels that are not copied.
 	ownLabels = "fleet.headwater.dev/"
 	// fluxLabels is part of the labels by which the appliers know what they
 	// made.
 	fluxLabels = ".toolkit.fluxcd.io/"
-	// copiedAnnotation lists the labels that were copied from the Secret, so
-	// that they can be told from the user's own when they go from the Secret.
+	// copiedAnnotation lists the labels that were copied from the Secret or the
+	// Cluster, so that they can be told from the user's own when they go there.
 	copiedAnnotation = "fleet.headwater.dev/copied-labels"
 	// nameless is for Secrets that have nothing in their name to make one of.
 	nameless = "cluster"
@@ -37,13 +38,17 @@ type state struct {
 	// labelled are the keys of Secrets that are labelled as clusters, with
 	// the labels of the Secret.
 	labelled map[shard.Key]map[string]string
-	clusters []fleetv1.RemoteCluster
+	// declared are the clusters that Cluster API has here, and undecided says
+	// that these are perhaps not all.
+	declared  map[shard.Key]declared
+	undecided bool
+	clusters  []fleetv1.RemoteCluster
 }
 
 // changes are what is to be done about the RemoteClusters of one namespace.
 type changes struct {
 	create []*fleetv1.RemoteCluster
-	// relabel holds the clusters whose labels are to follow their Secret's.
+	// relabel holds the clusters whose labels are to follow their origin's.
 	relabel []relabel
 	remove  []*fleetv1.RemoteCluster
 }
@@ -76,8 +81,12 @@ func plan(s state) (changes, error) {
 	}
 	for _, key := range s.wanted() {
 		if len(holders[key]) == 0 {
-			c.create = append(c.create, newCluster(key, names, s.labelled[key]))
+			c.create = append(c.create, s.newCluster(key, names))
 		}
+	}
+	if s.undecided {
+		// What seems to be nobody's may be a Cluster's.
+		return c, nil
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(holders), shard.Key.Compare) {
 		c.review(s, key, holders[key])
@@ -90,6 +99,9 @@ func plan(s state) (changes, error) {
 func (s *state) wanted() []shard.Key {
 	keys := maps.Clone(s.used)
 	for key := range s.labelled {
+		keys[key] = true
+	}
+	for key := range s.declared {
 		keys[key] = true
 	}
 	return slices.SortedFunc(maps.Keys(keys), func(a, b shard.Key) int {
@@ -123,7 +135,7 @@ func (c *changes) addHub(s state) error {
 }
 
 // review looks at the RemoteClusters that there are for one key: those that the
-// hub made follow their Secret's labels, and go when nothing refers to them or
+// hub made follow the labels of their origin, and go when nothing refers to them or
 // when a user has made one for the same target and its record has been taken
 // over.
 func (c *changes) review(s state, key shard.Key, list []*fleetv1.RemoteCluster) {
@@ -131,11 +143,11 @@ func (c *changes) review(s state, key shard.Key, list []*fleetv1.RemoteCluster) 
 		return
 	}
 	slices.SortFunc(list, shard.Precedence)
-	labels, labelled := s.labelled[key]
+	labels, referred := s.labels(key)
 	for i, cluster := range list {
 		switch {
 		case !shard.IsManaged(cluster):
-		case !labelled && !s.used[key], i > 0 && len(list[0].Status.Assignments) > 0:
+		case !referred && !s.used[key], i > 0 && len(list[0].Status.Assignments) > 0:
 			c.remove = append(c.remove, cluster)
 		default:
 			if r, changed := follow(cluster, labels); changed {
@@ -145,7 +157,28 @@ func (c *changes) review(s state, key shard.Key, list []*fleetv1.RemoteCluster) 
 	}
 }
 
-// follow compares the labels of a RemoteCluster with those of its Secret.
+// labels are those that the RemoteCluster of the key is to have, and whether
+// there is anything that it has them from: a labelled Secret, or a Cluster, whose
+// own go before its Secret's.
+func (s *state) labels(key shard.Key) (map[string]string, bool) {
+	labels, labelled := s.labelled[key]
+	cluster, isDeclared := s.declared[key]
+	if !isDeclared {
+		return labels, labelled
+	}
+	all := maps.Clone(cluster.labels)
+	if all == nil {
+		all = map[string]string{}
+	}
+	for name, value := range labels {
+		if _, own := all[name]; !own {
+			all[name] = value
+		}
+	}
+	return all, true
+}
+
+// follow compares the labels of a RemoteCluster with those of its origin.
 func follow(cluster *fleetv1.RemoteCluster, labels map[string]string) (relabel, bool) {
 	r := relabel{cluster: cluster, labels: map[string]*string{}}
 	for name, value := range labels {
@@ -165,16 +198,23 @@ func follow(cluster *fleetv1.RemoteCluster, labels map[string]string) (relabel, 
 	return r, len(r.labels) > 0 || before != now
 }
 
-func newCluster(key shard.Key, names map[string]bool, labels map[string]string) *fleetv1.RemoteCluster {
+func (s *state) newCluster(key shard.Key, names map[string]bool) *fleetv1.RemoteCluster {
 	cluster := &fleetv1.RemoteCluster{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: key.Namespace,
-			Name:      nameFor(key, names),
 			Labels:    map[string]string{shard.ManagedLabel: "true"},
 		},
-		Spec: fleetv1.RemoteClusterSpec{Mode: fleetv1.PushMode, KubeConfig: key.Reference()},
+		Spec: fleetv1.RemoteClusterSpec{Mode: fleetv1.PushMode},
+	}
+	if origin, isDeclared := s.declared[key]; isDeclared {
+		cluster.Name = freeName(origin.name, key, names)
+		cluster.Spec.ClusterRef = &fleetv1.ClusterReference{Kind: clusterv1.ClusterKind, Name: origin.name}
+	} else {
+		cluster.Name = nameFor(key, names)
+		cluster.Spec.KubeConfig = key.Reference()
 	}
 	names[cluster.Name] = true
+	labels, _ := s.labels(key)
 	for name, value := range labels {
 		if copied(name) {
 			cluster.Labels[name] = value
@@ -195,6 +235,11 @@ func nameFor(key shard.Key, taken map[string]bool) string {
 	if !key.IsDefault() {
 		name += "-" + strings.Trim(strings.Map(dnsRune, key.DataKey), "-")
 	}
+	return freeName(name, key, taken)
+}
+
+// freeName is the name, or one like it that is a name and is not taken.
+func freeName(name string, key shard.Key, taken map[string]bool) string {
 	if !taken[name] && len(validation.IsDNS1123Subdomain(name)) == 0 {
 		return name
 	}
@@ -219,7 +264,7 @@ func dnsRune(r rune) rune {
 	}
 }
 
-// copied says whether a label of a Secret is copied: not those by which we and
+// copied says whether a label is copied: not those by which we and
 // Flux keep account.
 func copied(label string) bool {
 	return label != "" && !strings.HasPrefix(label, ownLabels) && !strings.Contains(label, fluxLabels)

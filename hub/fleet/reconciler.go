@@ -31,6 +31,9 @@ type Reconciler struct {
 	// Namespace is the system namespace, in which the hub has its
 	// RemoteCluster.
 	Namespace string
+
+	// clusterAPI knows the Clusters of Cluster API; nil where there are none.
+	clusterAPI *clusterAPI
 }
 
 // Reconcile brings the RemoteClusters of a namespace in line with what refers
@@ -71,6 +74,13 @@ func (r *Reconciler) look(ctx context.Context, namespace string) (state, error) 
 		ref := &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: secret.Name}}
 		s.labelled[shard.KeyFor(namespace, secret.Name, ref)] = secret.Labels
 	}
+	if r.clusterAPI != nil {
+		found, known, err := r.clusterAPI.list(namespace)
+		if err != nil {
+			return s, err
+		}
+		s.declared, s.undecided = found, !known
+	}
 	var clusters fleetv1.RemoteClusterList
 	if err := r.Client.List(ctx, &clusters, client.InNamespace(namespace)); err != nil {
 		return s, fmt.Errorf("list the RemoteClusters in %s: %w", namespace, err)
@@ -89,7 +99,7 @@ func (r *Reconciler) apply(ctx context.Context, c changes) error {
 	}
 	for _, change := range c.relabel {
 		err := r.relabel(ctx, change)
-		failed = append(failed, done(ctx, "copied the labels of the kubeconfig Secret", change.cluster, err))
+		failed = append(failed, done(ctx, "copied the labels of the Secret or Cluster", change.cluster, err))
 	}
 	for _, cluster := range c.remove {
 		err := r.Client.Delete(ctx, cluster, client.Preconditions{UID: &cluster.UID, ResourceVersion: &cluster.ResourceVersion})

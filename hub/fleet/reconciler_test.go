@@ -15,6 +15,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -44,12 +45,12 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	g := NewWithT(t)
-	config := shared.ControlPlane(t).Config()
+	access := shared.ControlPlane(t).Config()
 	installed.Do(func() {
-		_, err := envtest.InstallCRDs(config, envtest.CRDInstallOptions{Paths: []string{filepath.Join("..", "..", "config", "crd", "bases")}})
+		_, err := envtest.InstallCRDs(access, envtest.CRDInstallOptions{Paths: []string{filepath.Join("..", "..", "config", "crd", "bases")}})
 		g.Expect(err).NotTo(HaveOccurred())
 	})
-	admin, err := client.New(config, client.Options{Scheme: kinds(g)})
+	admin, err := client.New(access, client.Options{Scheme: kinds(g)})
 	g.Expect(err).NotTo(HaveOccurred())
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "fleet-"}}
 	g.Expect(admin.Create(t.Context(), namespace)).To(Succeed())
@@ -167,17 +168,24 @@ func TestClusterOfAUserIsNotTouched(t *testing.T) {
 	w.Expect(w.clusters()).To(HaveKey("mine"))
 }
 
-func TestControllerFollowsTheCluster(t *testing.T) {
-	w := newWorld(t)
-	mgr, err := ctrl.NewManager(shared.ControlPlane(t).Config(), manager.Options{
-		Scheme:  kinds(w.WithT),
-		Metrics: server.Options{BindAddress: "0"},
-		Cache:   cache.Options{DefaultNamespaces: map[string]cache.Config{w.namespace: {}}},
-		Logger:  ctrl.Log,
+// start runs the controllers for the namespace, as the hub does.
+func (w *world) start() {
+	w.t.Helper()
+	mgr, err := ctrl.NewManager(shared.ControlPlane(w.t).Config(), manager.Options{
+		Scheme:     kinds(w.WithT),
+		Metrics:    server.Options{BindAddress: "0"},
+		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{w.namespace: {}}},
+		Controller: config.Controller{SkipNameValidation: new(true)},
+		Logger:     ctrl.Log,
 	})
 	w.Expect(err).NotTo(HaveOccurred())
 	w.Expect((&Reconciler{Namespace: w.namespace}).AddToManager(mgr)).To(Succeed())
-	go func() { _ = mgr.Start(t.Context()) }()
+	go func() { _ = mgr.Start(w.t.Context()) }()
+}
+
+func TestControllerFollowsTheCluster(t *testing.T) {
+	w := newWorld(t)
+	w.start()
 
 	exists := func(name string) func() error {
 		return func() error {

@@ -19,7 +19,7 @@ var given = map[string]bool{
 	"github.com/go-git/go-git/v5":            true,
 	"sigs.k8s.io/kustomize/api":              true,
 	"github.com/hashicorp/golang-lru/v2":     true,
-	"sigs.k8s.io/cluster-api":                false, // discovery of Clusters
+	"sigs.k8s.io/cluster-api":                true,
 	"helm.sh/helm/v3":                        false, // HelmChart, HelmRelease
 	"github.com/google/go-containerregistry": true,
 }

@@ -56,12 +56,14 @@ const defaultLostAfter = time.Hour
 
 // ClusterReference names a Cluster API Cluster in the same namespace.
 type ClusterReference struct {
-	// APIVersion of the Cluster, as group/version. Default: the version that
-	// the hub prefers.
+	// APIVersion of the Cluster, as group/version, for the reader: the name of
+	// its kubeconfig Secret is the same in all versions.
+	// +kubebuilder:validation:Pattern=`^cluster\.x-k8s\.io/`
 	// +optional
 	APIVersion string `json:"apiVersion,omitempty"`
 
 	// Kind of the referent.
+	// +kubebuilder:validation:Enum=Cluster
 	// +kubebuilder:default=Cluster
 	// +optional
 	Kind string `json:"kind,omitempty"`
