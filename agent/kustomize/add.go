@@ -3,10 +3,8 @@ package kustomize
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"time"
 
-	"golang.org/x/sync/semaphore"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -51,7 +49,9 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
-	r.building = semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
+	if err := r.addRenderer(); err != nil {
+		return err
+	}
 	r.status = &reconcile.Status{
 		Client:     r.Client,
 		Live:       r.Live,

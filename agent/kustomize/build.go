@@ -3,8 +3,10 @@ package kustomize
 import (
 	"context"
 	"errors"
+	"runtime"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/headwater-dev/headwater/agent/kustomize/render"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
@@ -13,29 +15,80 @@ import (
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
-// build fetches the artifact and renders its objects. Files are in memory for
-// that long alone, and for a few builds at once: the download comes first.
-func (r *Reconciler) build(ctx context.Context, obj *kustomizev1.Kustomization, src *meta.Artifact) ([]*unstructured.Unstructured, error) {
-	file, err := r.fetch(ctx, src)
+// BuildOptions configure how artifacts are rendered. Zero means the default.
+type BuildOptions struct {
+	// CacheBytes bounds the rendered results that are kept in memory; 64 MiB.
+	CacheBytes int64
+	// LenientSubstitution takes undefined variables for empty ones, as Flux did
+	// before 2.9.
+	LenientSubstitution bool
+}
+
+// addRenderer makes the renderer, and its counters known. Those of the first one
+// in a process are the ones that are shown.
+func (r *Reconciler) addRenderer() error {
+	renderer, err := render.New(render.Options{
+		MaxBytes:    r.Builds.CacheBytes,
+		Concurrency: int64(runtime.GOMAXPROCS(0)),
+	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer func() { _ = file.Close() }()
-	if err := r.building.Acquire(ctx, 1); err != nil {
+	r.renderer = renderer
+	if err := metrics.Registry.Register(renderer); err != nil && !isRegistered(err) {
+		return err
+	}
+	return nil
+}
+
+// build renders the objects of the artifact. It is fetched and unpacked only
+// where the result is not in memory.
+func (r *Reconciler) build(ctx context.Context, obj *kustomizev1.Kustomization, src *meta.Artifact) ([]*unstructured.Unstructured, error) {
+	variables, err := r.variables(ctx, obj)
+	if err != nil {
 		return nil, reconcile.Fail(meta.BuildFailedReason, err)
 	}
-	defer r.building.Release(1)
-	files, err := artifact.Files(file, artifact.Limits{})
-	if err != nil {
-		return nil, reconcile.Fail(meta.ArtifactFailedReason, err)
-	}
 	objects, err := r.renderer.Render(ctx, render.Request{
-		Files:     files,
-		Path:      obj.Spec.Path,
-		Namespace: obj.Spec.TargetNamespace,
+		Digest:         src.Digest,
+		Files:          func(ctx context.Context) (map[string][]byte, error) { return r.files(ctx, src) },
+		Settings:       settings(obj),
+		Variables:      variables,
+		CommonMetadata: obj.Spec.CommonMetadata,
 	})
 	if errors.Is(err, render.ErrNoPath) {
 		return nil, reconcile.Fail(meta.ArtifactFailedReason, err)
 	}
 	return objects, reconcile.Fail(meta.BuildFailedReason, err)
+}
+
+// files reads the artifact into memory.
+func (r *Reconciler) files(ctx context.Context, src *meta.Artifact) (map[string][]byte, error) {
+	file, err := r.fetch(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	files, err := artifact.Files(file, artifact.Limits{})
+	return files, reconcile.Fail(meta.ArtifactFailedReason, err)
+}
+
+// settings are what of the spec kustomize is given.
+func settings(obj *kustomizev1.Kustomization) render.Settings {
+	spec := &obj.Spec
+	made := render.Settings{
+		Path:                    spec.Path,
+		TargetNamespace:         spec.TargetNamespace,
+		NamePrefix:              spec.NamePrefix,
+		NameSuffix:              spec.NameSuffix,
+		Patches:                 spec.Patches,
+		PatchesStrategicMerge:   spec.PatchesStrategicMerge,
+		PatchesJSON6902:         spec.PatchesJSON6902,
+		Images:                  spec.Images,
+		Components:              spec.Components,
+		IgnoreMissingComponents: spec.IgnoreMissingComponents,
+	}
+	for _, option := range spec.BuildMetadata {
+		made.BuildMetadata = append(made.BuildMetadata, string(option))
+	}
+	return made
 }

@@ -27,7 +27,17 @@ var supportedFields = []string{
 	"wait",
 	"healthChecks",
 	"targetNamespace",
-	"postBuild.substituteStrategy=" + kustomizev1.SubstituteStrategyWithVariables,
+	"namePrefix",
+	"nameSuffix",
+	"commonMetadata",
+	"patches",
+	"patchesStrategicMerge",
+	"patchesJson6902",
+	"images",
+	"components",
+	"ignoreMissingComponents",
+	"buildMetadata",
+	"postBuild",
 }
 
 // unsupported stalls an object that asks for something that is not implemented.

@@ -24,7 +24,10 @@ var implemented = []string{
 	"path", "targetNamespace",
 	"interval", "retryInterval", "timeout", "suspend",
 	"kubeConfig.secretRef.name", "kubeConfig.secretRef.key",
-	"prune", "deletionPolicy=MirrorPrune", "force=false", "validation=server", "postBuild.substituteStrategy=WithVariables",
+	"prune", "deletionPolicy=MirrorPrune", "force=false", "validation=server",
+	"namePrefix", "nameSuffix", "commonMetadata.labels", "commonMetadata.annotations", "patches", "patchesStrategicMerge", "patchesJson6902", "images",
+	"components", "ignoreMissingComponents", "buildMetadata",
+	"postBuild.substitute", "postBuild.substituteFrom", "postBuild.substituteStrategy",
 	"wait", "healthChecks",
 }
 

@@ -229,11 +229,6 @@ func TestBadInput(t *testing.T) {
 			change: func(obj *kustomizev1.Kustomization) { obj.Spec.SourceRef.Name = "nope" },
 			want:   "False ArtifactFailed: Source 'GitRepository/NS/nope' not found",
 		},
-		{
-			name:   "a field that is not implemented",
-			change: func(obj *kustomizev1.Kustomization) { obj.Spec.NamePrefix = "x-" },
-			want:   "False UnsupportedField: spec.namePrefix is set, but this version does not implement it",
-		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := newEnv(t)

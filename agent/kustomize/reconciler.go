@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"golang.org/x/sync/semaphore"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -36,6 +35,9 @@ type Reconciler struct {
 	// Events publishes what was changed.
 	Events *reconcile.Recorder
 
+	// Builds configure how artifacts are rendered.
+	Builds BuildOptions
+
 	// Client reads the hub from the cache; the manager's when nil.
 	Client client.Client
 	// Live reads the hub past the cache: other Kustomizations may belong to
@@ -45,9 +47,7 @@ type Reconciler struct {
 	Clock clock.PassiveClock
 
 	status   *reconcile.Status
-	renderer render.Renderer
-	// building bounds how many artifacts are in memory at once.
-	building *semaphore.Weighted
+	renderer *render.Renderer
 	waits    waits
 }
 

@@ -26,6 +26,10 @@ var pathFields = []string{
 // configFields name files that say in turn which files are read.
 var configFields = []string{"generators", "transformers", "validators"}
 
+// sealedFields name files whose content becomes part of objects, and which may
+// be encrypted as a whole.
+var sealedFields = []string{"path", "files", "env", "envs", "patchesStrategicMerge"}
+
 // textFields hold names and values of labels and annotations, never paths.
 var textFields = []string{"commonLabels", "commonAnnotations", "labels", "annotations", "pairs"}
 
@@ -40,6 +44,9 @@ func (t *tree) checkKustomization(dir string, content []byte) error {
 	k.FixKustomization()
 	if len(k.HelmCharts) > 0 || len(k.HelmChartInflationGenerator) > 0 {
 		return fmt.Errorf("helmCharts: charts are not rendered by a Kustomization: use a HelmRelease")
+	}
+	if len(k.OpenAPI) > 0 && !t.alone {
+		return errOwnSchema
 	}
 	raw, err := json.Marshal(k)
 	if err != nil {
@@ -95,9 +102,14 @@ func (t *tree) checkPath(dir, field, value string) error {
 	if overNetwork.MatchString(value) || overNetwork.MatchString(target) {
 		return fmt.Errorf("%q is remote: remote bases and files are not supported, put a copy into the source", abbreviated(value))
 	}
-	if field == "path" || strings.Contains(target, "\n") {
-		// Also the path of a field inside an object, and an inline patch.
+	if isInline(target) {
 		return nil
+	}
+	if slices.Contains(sealedFields, field) {
+		t.sealed[clean(path.Join(dir, target))] = true
+	}
+	if field == "path" {
+		return nil // also that of a field inside an object
 	}
 	if joined := path.Join(dir, target); joined == ".." || strings.HasPrefix(joined, "../") {
 		return fmt.Errorf("%q leads out of the artifact", target)
@@ -106,6 +118,11 @@ func (t *tree) checkPath(dir, field, value string) error {
 		return t.checkConfigFile(dir, target)
 	}
 	return nil
+}
+
+// isInline says whether a value is a patch itself rather than the path of one.
+func isInline(value string) bool {
+	return strings.Contains(value, "\n") || strings.HasPrefix(strings.TrimSpace(value), "{")
 }
 
 // checkConfigFile looks into a file that configures generators or transformers.

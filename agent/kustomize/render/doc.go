@@ -1,13 +1,26 @@
-// Package render turns the files of an artifact into objects, as kustomize does.
+// Package render turns the files of an artifact into objects, as kustomize does,
+// and fills in variables.
 //
 // It promises that
 //   - a build sees the files of its artifact and nothing else: no path leads
 //     out of them, and nothing is fetched over the network;
 //   - a build that asks for too much (aliases that multiply their anchors,
-//     overlays that multiply their bases) ends with an error that names the file;
+//     overlays that multiply their bases, variables that multiply) ends with an
+//     error that names the file or the object;
 //   - an error quotes no content of a file, which may be a Secret's;
-//   - a kustomization that brings a schema of its own changes no other build.
+//   - a kustomization that brings a schema of its own changes no other build;
+//   - what many ask for is built once, and kept within a bound in bytes;
+//   - what was decrypted is shown to those alone who have the same keys.
 //
-// It knows no cluster and no API of ours: what a build depends on is in its
-// Request, so that equal requests have equal results.
+// It knows no cluster and no kind of ours: what a build depends on is in its
+// Request, so that equal requests have equal results. That is also why it can
+// keep them: under the digest of the artifact, the settings, the keys and the
+// variables, in two layers, since clusters of a fleet often differ in variables
+// alone.
+//
+// Builds run beside each other. kustomize has its OpenAPI schema in variables of
+// the process, loaded once and then only read; a kustomization that sets openapi
+// is built alone. Where kustomize would only parse and sort, it is not called:
+// most of what it needs for a small directory is its own configuration. A test
+// holds the two ways against each other.
 package render

@@ -5,68 +5,209 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"strings"
-	"sync"
-	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/api/resmap"
-	"sigs.k8s.io/kustomize/api/types"
-	"sigs.k8s.io/kustomize/kyaml/openapi"
+
+	"github.com/headwater-dev/headwater/api/meta"
 )
 
-// buildTimeout is how long one build may keep the others waiting. It takes
-// effect when the next file is read.
-const buildTimeout = time.Minute
-
-// ErrNoPath says that spec.path is not in the artifact.
+// ErrNoPath says that the path of the spec is not in the artifact.
 var ErrNoPath = errors.New("kustomization path not found")
 
-// Renderer turns files into objects. kustomize keeps its OpenAPI schema in
-// variables of the process, so one build runs at a time. It is safe for
-// concurrent use.
-type Renderer struct {
-	// most is what a build may use; the default where nothing is set.
-	most limits
-
-	mu sync.Mutex
+// Keys opens what is encrypted in an artifact. It is safe for concurrent use.
+type Keys interface {
+	// ID names whose keys these are and their state. What they opened is shown
+	// to those alone who come with the same ID.
+	ID() string
+	// File returns the content of a file, decrypted if it was encrypted.
+	File(ctx context.Context, name string, content []byte) ([]byte, error)
+	// Object decrypts an object in place, if it is encrypted.
+	Object(ctx context.Context, obj *unstructured.Unstructured) error
 }
 
 // Request is what one build depends on.
 type Request struct {
-	// Files of the artifact by path.
-	Files map[string][]byte
-	// Path of the directory to build, as the spec has it.
-	Path string
-	// Namespace for all objects; empty to leave them as they are.
-	Namespace string
+	// Digest names the content of the files. When it is empty, nothing is kept
+	// of the build.
+	Digest string
+	// Files reads the artifact's files by path. It is called where nothing is
+	// kept, and possibly on behalf of others who want the same.
+	Files func(context.Context) (map[string][]byte, error)
+	// Settings are laid over the kustomization file.
+	Settings Settings
+	// Keys open what is encrypted; nil where the spec has no decryption.
+	Keys Keys
+	// Variables replace ${...} in the objects; nil to leave the text as it is.
+	Variables *Variables
+	// CommonMetadata is put on all objects, at the very end.
+	CommonMetadata *meta.CommonMetadata
 }
 
-// Render builds the objects. An empty directory is an empty set.
+// Options configure a Renderer. Zero means the default.
+type Options struct {
+	// MaxBytes bounds what is kept in memory, estimated; 64 MiB.
+	MaxBytes int64
+	// Concurrency is how many builds may run at once; 2. Each holds the files of
+	// an artifact.
+	Concurrency int64
+
+	most limits
+	// noShortWay leaves all to kustomize, for a test to compare.
+	noShortWay bool
+}
+
+const (
+	defaultMaxBytes    = 64 << 20
+	defaultConcurrency = 2
+)
+
+// Renderer turns files into objects and keeps the results in two layers, by
+// what they depend on: what kustomize rendered, and that with variables filled
+// in. It is safe for concurrent use.
+type Renderer struct {
+	options                Options
+	rendered, substituted  *layer
+	building               *semaphore.Weighted
+	builds, shortcuts, hit prometheus.Counter
+}
+
+// New makes a Renderer.
+func New(o Options) (*Renderer, error) {
+	if o.MaxBytes == 0 {
+		o.MaxBytes = defaultMaxBytes
+	}
+	if o.Concurrency == 0 {
+		o.Concurrency = defaultConcurrency
+	}
+	if o.most == (limits{}) {
+		o.most = defaultLimits()
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	r := &Renderer{
+		options:   o,
+		building:  semaphore.NewWeighted(o.Concurrency),
+		builds:    counter("headwater_builds_total", "Builds of an artifact's directory, successful or not."),
+		shortcuts: counter("headwater_builds_direct_total", "Builds that took the short way round kustomize."),
+		hit:       counter("headwater_build_cache_hits_total", "Builds that were spared because the result was kept in memory."),
+	}
+	var errs [2]error
+	r.rendered, errs[0] = newLayer(o.MaxBytes / 2)
+	r.substituted, errs[1] = newLayer(o.MaxBytes / 2)
+	return r, errors.Join(errs[:]...)
+}
+
+// Describe makes the Renderer a prometheus.Collector.
+func (r *Renderer) Describe(to chan<- *prometheus.Desc) { prometheus.DescribeByCollect(r, to) }
+
+// Collect makes the Renderer a prometheus.Collector.
+func (r *Renderer) Collect(to chan<- prometheus.Metric) {
+	for _, counter := range []prometheus.Counter{r.builds, r.shortcuts, r.hit} {
+		counter.Collect(to)
+	}
+}
+
+// Render builds the objects. An empty directory is an empty set. The objects
+// are the caller's own.
 func (r *Renderer) Render(ctx context.Context, req Request) ([]*unstructured.Unstructured, error) {
-	dir, err := entryPoint(req.Path)
+	key, err := req.key()
 	if err != nil {
 		return nil, err
 	}
-	most := r.most
-	if most == (limits{}) {
-		most = defaultLimits()
+	render := func(ctx context.Context) (result, error) {
+		made, kept, err := r.rendered.get(ctx, key, func(ctx context.Context) (result, error) { return r.build(ctx, req) })
+		if kept {
+			r.hit.Inc()
+		}
+		return made, err
 	}
-	t := newTree(ctx, req.Files, most)
+	var made result
+	if req.Variables == nil {
+		made, err = render(ctx)
+	} else {
+		made, err = r.substitute(ctx, key, req.Variables, render)
+	}
+	if err != nil {
+		return nil, err
+	}
+	objects := made.copied()
+	setCommonMetadata(objects, req.CommonMetadata)
+	return objects, nil
+}
+
+// substitute fills in variables. The layer below is asked only where the result
+// is not kept.
+func (r *Renderer) substitute(ctx context.Context, key string, variables *Variables, below func(context.Context) (result, error)) (result, error) {
+	if key != "" {
+		key += " " + variables.digest()
+	}
+	made, kept, err := r.substituted.get(ctx, key, func(ctx context.Context) (result, error) {
+		made, err := below(ctx)
+		if err != nil {
+			return result{}, err
+		}
+		objects, err := variables.fill(made.objects)
+		return of(objects), err
+	})
+	if kept {
+		r.hit.Inc()
+	}
+	return made, err
+}
+
+// key names what kustomize renders for the request. What was decrypted is under
+// the key of those who may see it.
+func (req Request) key() (string, error) {
+	if req.Digest == "" {
+		return "", nil
+	}
+	settings, err := req.Settings.digest()
+	if err != nil {
+		return "", err
+	}
+	key := req.Digest + " " + settings
+	if req.Keys != nil {
+		key += " " + req.Keys.ID()
+	}
+	return key, nil
+}
+
+// build renders and decrypts.
+func (r *Renderer) build(ctx context.Context, req Request) (result, error) {
+	if err := r.building.Acquire(ctx, 1); err != nil {
+		return result{}, err
+	}
+	defer r.building.Release(1)
+	r.builds.Inc()
+	files, err := req.Files(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	dir, err := entryPoint(req.Settings.Path)
+	if err != nil {
+		return result{}, err
+	}
+	t := newTree(ctx, files, r.options.most)
+	t.keys = req.Keys
 	if !t.isDir(dir) {
-		return nil, fmt.Errorf("%w: spec.path %q is no directory of the artifact", ErrNoPath, req.Path)
+		return result{}, fmt.Errorf("%w: spec.path %q is no directory of the artifact", ErrNoPath, req.Settings.Path)
 	}
-	some, err := t.enter(dir, req.Namespace)
-	if err != nil || !some {
-		return nil, err
+	k, err := t.enter(dir, req.Settings)
+	if err != nil || k == nil {
+		return result{}, err
 	}
-	resources, err := r.build(t, "/"+dir)
+	found, err := r.objects(t, dir, k)
 	if err != nil {
-		return nil, err
+		return result{}, err
 	}
-	return objects(resources)
+	if err := open(ctx, req.Keys, found); err != nil {
+		return result{}, err
+	}
+	return of(found), nil
 }
 
 // entryPoint is the path of the directory to build, below the artifact's root.
@@ -79,85 +220,59 @@ func entryPoint(specPath string) (string, error) {
 	return clean(dir), nil
 }
 
-// build runs kustomize, one build at a time, and survives its panics.
-func (r *Renderer) build(t *tree, dir string) (resources resmap.ResMap, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	ctx, cancel := context.WithTimeout(t.ctx, buildTimeout)
-	defer cancel()
-	t.ctx = ctx
-	defer func() {
-		if crash := recover(); crash != nil {
-			resources, err = nil, fmt.Errorf("kustomize crashed on these files: %v", crash)
-			openapi.ResetOpenAPI()
-		}
-		if t.refusal != nil {
-			// What kustomize made of it is further from the cause.
-			resources, err = nil, t.refusal
-		}
-		err = withoutContents(err)
-	}()
-	version := openapi.GetSchemaVersion()
-	defer func() {
-		if openapi.GetSchemaVersion() != version {
-			// A kustomization brought a schema of its own: the next build,
-			// maybe somebody else's, must not see it.
-			openapi.ResetOpenAPI()
-		}
-	}()
-	options := krusty.MakeDefaultOptions()
-	options.LoadRestrictions = types.LoadRestrictionsNone
-	return krusty.MakeKustomizer(options).Run(t, dir)
-}
-
-// quotes are the words after which kustomize's errors quote what they are about:
-// a file, a patch or a literal that may be a Secret's.
-func quotes() []string {
-	return []string{
-		"node contents", "literal sources", "invalid literal source", "[patch: ",
-		"must specify one of patch and path in", "patch and path can't be set at the same time",
-	}
-}
-
-// configQuote is a transformer's configuration, with the patch that it is about.
-var configQuote = regexp.MustCompile("(?s) with config: `.*`")
-
-// withoutContents cuts off what kustomize quotes in an error.
-func withoutContents(err error) error {
-	if err == nil {
-		return nil
-	}
-	before := err.Error()
-	text := configQuote.ReplaceAllString(before, "")
-	cut := text != before
-	for _, quote := range quotes() {
-		if at := strings.Index(text, quote); at >= 0 {
-			text, cut = text[:at]+quote, true
-		}
-	}
-	if !cut {
-		return err
-	}
-	return errors.New(strings.TrimRight(strings.TrimSuffix(text, "node contents"), " :;[\n"))
-}
-
-// objects turns what kustomize rendered into objects, without the documents
-// that are none: kustomize's own configuration.
-func objects(resources resmap.ResMap) ([]*unstructured.Unstructured, error) {
-	var found []*unstructured.Unstructured
-	for _, resource := range resources.Resources() {
-		raw, err := resource.MarshalJSON()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", resource.CurId(), err)
-		}
-		obj := &unstructured.Unstructured{}
-		if err := obj.UnmarshalJSON(raw); err != nil {
-			return nil, fmt.Errorf("%s: %w", resource.CurId(), err)
-		}
-		if strings.HasPrefix(obj.GetAPIVersion(), "kustomize.config.k8s.io/") || obj.GetName() == "" {
+// open decrypts the objects, or makes sure that there is nothing to decrypt: an
+// encrypted Secret must not become one of ciphertext.
+func open(ctx context.Context, keys Keys, objects []*unstructured.Unstructured) error {
+	for _, obj := range objects {
+		if disabled(obj, "kustomize.toolkit.fluxcd.io/decrypt") {
 			continue
 		}
-		found = append(found, obj)
+		if keys != nil {
+			if err := keys.Object(ctx, obj); err != nil {
+				return fmt.Errorf("%s: %w", nameOf(obj), err)
+			}
+			continue
+		}
+		_, encrypted, _ := unstructured.NestedFieldNoCopy(obj.Object, "sops", "mac")
+		if encrypted && obj.GetKind() == "Secret" && obj.GetAPIVersion() == "v1" {
+			return fmt.Errorf("%s is SOPS encrypted: configure spec.decryption, or annotate it with kustomize.toolkit.fluxcd.io/decrypt: disabled", nameOf(obj))
+		}
 	}
-	return found, nil
+	return nil
+}
+
+// disabled says whether a label or an annotation of the object opts it out.
+func disabled(obj *unstructured.Unstructured, key string) bool {
+	return strings.EqualFold(obj.GetLabels()[key], "disabled") || strings.EqualFold(obj.GetAnnotations()[key], "disabled")
+}
+
+// nameOf is how errors name an object: Kind/namespace/name.
+func nameOf(obj *unstructured.Unstructured) string {
+	return path.Join(obj.GetKind(), obj.GetNamespace(), obj.GetName())
+}
+
+// setCommonMetadata puts labels and annotations on all objects, over those that
+// they have.
+func setCommonMetadata(objects []*unstructured.Unstructured, common *meta.CommonMetadata) {
+	if common == nil {
+		return
+	}
+	for _, obj := range objects {
+		if len(common.Labels) > 0 {
+			obj.SetLabels(over(obj.GetLabels(), common.Labels))
+		}
+		if len(common.Annotations) > 0 {
+			obj.SetAnnotations(over(obj.GetAnnotations(), common.Annotations))
+		}
+	}
+}
+
+func over(have, set map[string]string) map[string]string {
+	if have == nil {
+		have = map[string]string{}
+	}
+	for key, value := range set {
+		have[key] = value
+	}
+	return have
 }

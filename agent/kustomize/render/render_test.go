@@ -36,8 +36,7 @@ func TestRenderGolden(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(yaml.UnmarshalStrict(raw, &asked)).To(Succeed())
 
-			var r Renderer
-			objects, err := r.Render(t.Context(), Request{Files: files, Path: asked.Path, Namespace: asked.Namespace})
+			objects, err := build(t, files, Settings{Path: asked.Path, TargetNamespace: asked.Namespace})
 			g.Expect(err).NotTo(HaveOccurred())
 			got := asYAML(t, objects)
 			golden := filepath.Join(dir, "want.yaml")
@@ -73,20 +72,37 @@ func files(pairs ...string) map[string][]byte {
 	return made
 }
 
+// build renders with a Renderer that keeps nothing.
+func build(t *testing.T, files map[string][]byte, settings Settings) ([]*unstructured.Unstructured, error) {
+	t.Helper()
+	r, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Render(t.Context(), Request{Files: have(files), Settings: settings})
+}
+
+// have is a source of files that are at hand.
+func have(files map[string][]byte) func(context.Context) (map[string][]byte, error) {
+	return func(context.Context) (map[string][]byte, error) { return files, nil }
+}
+
 const one = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one, namespace: a}\n"
 
 func TestRenderEmpty(t *testing.T) {
-	for name, req := range map[string]Request{
+	for name, req := range map[string]struct {
+		files map[string][]byte
+		path  string
+	}{
 		"no files at all":         {},
-		"no manifests":            {Files: files("README.md", "hello")},
-		"none in the path":        {Files: files("a/README.md", "hello", "b/one.yaml", one), Path: "a"},
-		"only comments":           {Files: files("a.yaml", "# nothing\n")},
-		"an empty list":           {Files: files("a.yaml", "apiVersion: v1\nkind: List\nitems: []\n")},
-		"only a kustomize config": {Files: files("a.yaml", "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Component\nmetadata: {name: x}\n")},
+		"no manifests":            {files: files("README.md", "hello")},
+		"none in the path":        {files: files("a/README.md", "hello", "b/one.yaml", one), path: "a"},
+		"only comments":           {files: files("a.yaml", "# nothing\n")},
+		"an empty list":           {files: files("a.yaml", "apiVersion: v1\nkind: List\nitems: []\n")},
+		"only a kustomize config": {files: files("a.yaml", "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Component\nmetadata: {name: x}\n")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var r Renderer
-			NewWithT(t).Expect(r.Render(t.Context(), req)).To(BeEmpty())
+			NewWithT(t).Expect(build(t, req.files, Settings{Path: req.path})).To(BeEmpty())
 		})
 	}
 }
@@ -106,7 +122,7 @@ func TestRenderRefuses(t *testing.T) {
 		{"YAML that is no object", "", files("values.yaml", "replicas: 3\n"), `values.yaml`},
 		{"a text for an object", "", files("bad.yaml", "just text\n"), `bad.yaml`},
 		{"a kustomization that does not parse", "", files("kustomization.yaml", "resources: [\n"), "kustomization.yaml: invalid Kustomization: yaml: line 1"},
-		{"an unknown field", "", files("kustomization.yaml", "manifests: []\n"), `unknown field "manifests"`},
+		{"an unknown field below the entry point", "", files("kustomization.yaml", "resources: [a]", "a/kustomization.yaml", "manifests: []\n"), `unknown field "manifests"`},
 		{"two kustomization files", "", files("kustomization.yaml", "resources: [one.yaml]", "kustomization.yml", "resources: [one.yaml]", "one.yaml", one), "Found multiple kustomization files"},
 		{"a missing resource", "", files("kustomization.yaml", "resources: [two.yaml]"), "two.yaml"},
 		{"a cycle", "a", files("a/kustomization.yaml", "resources: [../b]", "b/kustomization.yaml", "resources: [../a]"), "cycle detected"},
@@ -132,8 +148,7 @@ func TestRenderRefuses(t *testing.T) {
 			"thing.yaml", "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: x}\n", "schema.json", "{"), "kustomize crashed on these files: invalid schema file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var r Renderer
-			_, err := r.Render(t.Context(), Request{Files: c.files, Path: c.path})
+			_, err := build(t, c.files, Settings{Path: c.path})
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.want)))
 		})
 	}
@@ -141,8 +156,7 @@ func TestRenderRefuses(t *testing.T) {
 
 func TestRenderErrorsQuoteNoContent(t *testing.T) {
 	g := NewWithT(t)
-	var r Renderer
-	_, err := r.Render(t.Context(), Request{Files: files("secret.yaml", "- hunter2\n- hunter3\n")})
+	_, err := build(t, files("secret.yaml", "- hunter2\n- hunter3\n"), Settings{})
 	g.Expect(err).To(HaveOccurred())
 	g.Expect(err.Error()).NotTo(ContainSubstring("hunter"))
 	g.Expect(err.Error()).To(ContainSubstring("secret.yaml"))
@@ -177,18 +191,19 @@ func TestRenderBombs(t *testing.T) {
 		{"overlays that double their bases", "lz", overlays, "the build reads more than 500 files"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := Renderer{most: limits{reads: 500, bytes: 1 << 20, aliases: 1000}}
-			_, err := r.Render(t.Context(), Request{Files: c.files, Path: c.path})
-			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.want)))
+			g := NewWithT(t)
+			r, err := New(Options{most: limits{reads: 500, bytes: 1 << 20, aliases: 1000}})
+			g.Expect(err).NotTo(HaveOccurred())
+			_, err = r.Render(t.Context(), Request{Files: have(c.files), Settings: Settings{Path: c.path}})
+			g.Expect(err).To(MatchError(ContainSubstring(c.want)))
 		})
 	}
 }
 
 func TestRenderKeepsAliasesThatAreHarmless(t *testing.T) {
 	g := NewWithT(t)
-	var r Renderer
-	objects, err := r.Render(t.Context(), Request{Files: files("a.yaml",
-		"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: &n one, labels: {app: *n}}\ndata: {text: 'a & b * c:'}\n")})
+	objects, err := build(t, files("a.yaml",
+		"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: &n one, labels: {app: *n}}\ndata: {text: 'a & b * c:'}\n"), Settings{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(objects).To(HaveLen(1))
 	g.Expect(objects[0].GetLabels()).To(Equal(map[string]string{"app": "one"}))
@@ -197,9 +212,11 @@ func TestRenderKeepsAliasesThatAreHarmless(t *testing.T) {
 func TestRenderEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	var r Renderer
-	_, err := r.Render(ctx, Request{Files: files("one.yaml", one)})
-	NewWithT(t).Expect(err).To(MatchError(context.Canceled))
+	g := NewWithT(t)
+	r, err := New(Options{})
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = r.Render(ctx, Request{Digest: "sha256:x", Files: have(files("one.yaml", one))})
+	g.Expect(err).To(MatchError(context.Canceled))
 }
 
 // A kustomization that brings an OpenAPI schema of its own must not change how
@@ -216,9 +233,8 @@ func TestRenderKeepsSchemasApart(t *testing.T) {
 	with := files("kustomization.yaml", "openapi: {path: schema.json}\n"+patched, "thing.yaml", thing, "schema.json", schema)
 	without := files("kustomization.yaml", patched, "thing.yaml", thing)
 
-	var r Renderer
 	items := func(files map[string][]byte) int {
-		objects, err := r.Render(t.Context(), Request{Files: files})
+		objects, err := build(t, files, Settings{})
 		if err != nil {
 			t.Error(err)
 			return 0
@@ -249,11 +265,11 @@ func TestErrorsQuoteNoSecret(t *testing.T) {
 	for name, content := range cases {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			_, err := new(Renderer).Render(t.Context(), Request{Files: map[string][]byte{
+			_, err := build(t, map[string][]byte{
 				"kustomization.yaml": []byte(content),
 				"a.yaml":             []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"),
 				"p.yaml":             []byte("hunter2"),
-			}})
+			}, Settings{})
 			g.Expect(err).To(HaveOccurred())
 			g.Expect(err.Error()).NotTo(ContainSubstring("hunter2"))
 		})

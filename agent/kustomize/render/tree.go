@@ -43,6 +43,13 @@ type tree struct {
 
 	most, used limits
 	refusal    error
+
+	// keys open encrypted files that generators and patches read; may be nil.
+	keys Keys
+	// sealed are the files that kustomize puts into objects, found so far.
+	sealed map[string]bool
+	// alone says that no other build runs, so that this one may bring a schema.
+	alone bool
 }
 
 var _ filesys.FileSystem = (*tree)(nil)
@@ -50,7 +57,7 @@ var _ filesys.FileSystem = (*tree)(nil)
 // newTree makes a file system of an artifact's files, given by slash-separated
 // paths. The files are shared, not copied.
 func newTree(ctx context.Context, files map[string][]byte, most limits) *tree {
-	t := &tree{ctx: ctx, files: files, dirs: map[string][]string{"": nil}, over: map[string][]byte{}, most: most}
+	t := &tree{ctx: ctx, files: files, dirs: map[string][]string{"": nil}, over: map[string][]byte{}, sealed: map[string]bool{}, most: most}
 	for name := range files {
 		t.link(name)
 	}
@@ -110,6 +117,10 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 	if t.used.reads > t.most.reads || t.used.bytes > t.most.bytes {
 		return nil, t.refuse(fmt.Errorf("the build reads more than %d files or %d bytes: do overlays multiply their bases?", t.most.reads, t.most.bytes))
 	}
+	content, err := t.unsealed(name, content)
+	if err != nil {
+		return nil, t.refuse(err)
+	}
 	if err := t.limitAliases(name, content); err != nil {
 		return nil, t.refuse(err)
 	}
@@ -119,6 +130,28 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 		}
 	}
 	return content, nil
+}
+
+// unsealed is the content of a file, decrypted where kustomize would else put
+// ciphertext into an object.
+func (t *tree) unsealed(name string, content []byte) ([]byte, error) {
+	if t.keys == nil || !t.sealed[name] {
+		return content, nil
+	}
+	if opened, ok := t.over[name]; ok {
+		return opened, nil
+	}
+	opened, err := t.keys.File(t.ctx, name, content)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	t.over[name] = opened
+	return opened, nil
+}
+
+// again lets another build begin at the same entry point.
+func (t *tree) again() {
+	t.used, t.refusal = limits{}, nil
 }
 
 func (t *tree) content(name string) ([]byte, bool) {

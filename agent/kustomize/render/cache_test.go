@@ -1,0 +1,129 @@
+package render
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+func TestManyOfOneBuildOnce(t *testing.T) {
+	g := NewWithT(t)
+	r, err := New(Options{})
+	g.Expect(err).NotTo(HaveOccurred())
+	var group sync.WaitGroup
+	for i := range 50 {
+		group.Go(func() {
+			objects, err := r.Render(t.Context(), Request{
+				Digest:    "sha256:1",
+				Files:     have(configMap("'${v}'")),
+				Variables: &Variables{Values: map[string]string{"v": fmt.Sprint("cluster-", i%10)}},
+			})
+			if err != nil || len(objects) != 1 {
+				t.Errorf("%v, %v", objects, err)
+				return
+			}
+			if got, _, _ := unstructured.NestedString(objects[0].Object, "data", "x"); got != fmt.Sprint("cluster-", i%10) {
+				t.Error(got)
+			}
+			// What a caller does to its objects is nobody else's business.
+			objects[0].SetName("changed")
+		})
+	}
+	group.Wait()
+	g.Expect(testutil.ToFloat64(r.builds)).To(Equal(1.0))
+	objects, err := r.Render(t.Context(), Request{Digest: "sha256:1", Variables: &Variables{Values: map[string]string{"v": "cluster-1"}}})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(objects[0].GetName()).To(Equal("a"))
+	g.Expect(testutil.ToFloat64(r.builds)).To(Equal(1.0))
+	g.Expect(testutil.ToFloat64(r.hit)).To(BeNumerically(">", 40))
+}
+
+func TestResultsDependOnWhatTheyAreOf(t *testing.T) {
+	g := NewWithT(t)
+	r, err := New(Options{})
+	g.Expect(err).NotTo(HaveOccurred())
+	for i, req := range []Request{
+		{Digest: "sha256:1"}, {Digest: "sha256:2"}, {Digest: "sha256:1", Settings: Settings{TargetNamespace: "x"}},
+		{Digest: "sha256:1", Variables: &Variables{Always: true, Lenient: true}},
+	} {
+		req.Files = have(configMap(fmt.Sprintf("'%d'", i)))
+		objects, err := r.Render(t.Context(), req)
+		g.Expect(err).NotTo(HaveOccurred())
+		want := i
+		if req.Variables != nil {
+			want = 0 // the layer below is that of the first one
+		}
+		g.Expect(asYAML(t, objects)).To(ContainSubstring(fmt.Sprintf("x: \"%d\"\n", want)))
+	}
+}
+
+func TestFailuresAreNotKept(t *testing.T) {
+	g := NewWithT(t)
+	r, err := New(Options{})
+	g.Expect(err).NotTo(HaveOccurred())
+	gone := errors.New("the artifact is gone")
+	_, err = r.Render(t.Context(), Request{Digest: "sha256:1", Files: func(context.Context) (map[string][]byte, error) { return nil, gone }})
+	g.Expect(err).To(MatchError(gone))
+	g.Expect(r.Render(t.Context(), Request{Digest: "sha256:1", Files: have(configMap("y"))})).To(HaveLen(1))
+}
+
+func TestLayerIsBounded(t *testing.T) {
+	g := NewWithT(t)
+	l, err := newLayer(1000)
+	g.Expect(err).NotTo(HaveOccurred())
+	made := map[string]int{}
+	get := func(key string, size int64) {
+		_, _, err := l.get(t.Context(), key, func(context.Context) (result, error) {
+			made[key]++
+			return result{bytes: size}, nil
+		})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(l.used).To(BeNumerically("<=", 1000))
+	}
+	get("a", 400)
+	get("b", 400)
+	get("a", 400) // used last
+	get("c", 400) // drives out b
+	get("a", 400)
+	get("b", 400)
+	get("huge", 600) // would drive out most
+	get("huge", 600)
+	get("b", 400)
+	g.Expect(made).To(Equal(map[string]int{"a": 1, "b": 2, "c": 1, "huge": 2}))
+}
+
+func TestGivingUpLeavesTheWorkToOthers(t *testing.T) {
+	g := NewWithT(t)
+	l, err := newLayer(1000)
+	g.Expect(err).NotTo(HaveOccurred())
+	ctx, cancel := context.WithCancel(t.Context())
+	begun, proceed := make(chan struct{}), make(chan struct{})
+	failed := make(chan error)
+	go func() {
+		_, _, err := l.get(ctx, "a", func(ctx context.Context) (result, error) {
+			close(begun)
+			<-proceed
+			return result{bytes: 7}, ctx.Err()
+		})
+		failed <- err
+	}()
+	<-begun
+	cancel()
+	g.Expect(<-failed).To(MatchError(context.Canceled))
+	got := make(chan result)
+	go func() {
+		made, _, err := l.get(t.Context(), "a", func(context.Context) (result, error) { return result{}, errors.New("made twice") })
+		if err != nil {
+			t.Error(err)
+		}
+		got <- made
+	}()
+	close(proceed)
+	g.Expect((<-got).bytes).To(Equal(int64(7)))
+}

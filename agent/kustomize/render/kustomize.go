@@ -1,0 +1,155 @@
+package render
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
+	"sigs.k8s.io/kustomize/api/resource"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/openapi"
+)
+
+// buildTimeout is how long one build may keep the others waiting. It takes
+// effect when the next file is read.
+const buildTimeout = time.Minute
+
+// schema guards the OpenAPI schema that kustomize keeps in variables of the
+// process, so it is one of the process as well. Builds only read the schema,
+// except those whose kustomization brings its own.
+var schema sync.RWMutex
+
+// loadSchema parses kustomize's own schema, the first time.
+var loadSchema sync.Once
+
+// errOwnSchema says that a build found a kustomization that sets openapi.
+var errOwnSchema = errors.New("openapi: the build has to be alone")
+
+// objects builds the directory, the short way where that leads to the same.
+func (r *Renderer) objects(t *tree, dir string, k *types.Kustomization) ([]*unstructured.Unstructured, error) {
+	if !r.options.noShortWay {
+		if found, ok := t.direct(dir, k); ok {
+			r.shortcuts.Inc()
+			return found, nil
+		}
+		t.again()
+	}
+	ctx, cancel := context.WithTimeout(t.ctx, buildTimeout)
+	defer cancel()
+	t.ctx = ctx
+	resources, err := beside(t, dir)
+	if errors.Is(err, errOwnSchema) {
+		t.again()
+		t.alone = true
+		resources, err = alone(t, dir)
+	}
+	if err != nil {
+		return nil, withoutContents(err)
+	}
+	return objects(resources)
+}
+
+// beside builds beside others.
+func beside(t *tree, dir string) (resmap.ResMap, error) {
+	schema.RLock()
+	defer schema.RUnlock()
+	loadSchema.Do(func() { openapi.Schema() })
+	return run(t, dir)
+}
+
+// alone builds while nobody else does, and leaves no trace of a schema: the next
+// build, maybe somebody else's, must not see it.
+func alone(t *tree, dir string) (resmap.ResMap, error) {
+	schema.Lock()
+	defer schema.Unlock()
+	defer func() {
+		openapi.ResetOpenAPI()
+		openapi.Schema()
+	}()
+	return run(t, dir)
+}
+
+// run runs kustomize and survives its panics.
+func run(t *tree, dir string) (resources resmap.ResMap, err error) {
+	defer func() {
+		if crash := recover(); crash != nil {
+			resources, err = nil, fmt.Errorf("kustomize crashed on these files: %v", crash)
+		}
+		if t.refusal != nil {
+			// What kustomize made of it is further from the cause.
+			resources, err = nil, t.refusal
+		}
+	}()
+	options := &krusty.Options{LoadRestrictions: types.LoadRestrictionsNone, PluginConfig: types.DisabledPluginConfig()}
+	return krusty.MakeKustomizer(options).Run(t, "/"+dir)
+}
+
+// quotes are the words after which kustomize's errors quote what they are about:
+// a file, a patch or a literal that may be a Secret's.
+func quotes() []string {
+	return []string{
+		"node contents", "literal sources", "invalid literal source", "[patch: ",
+		"must specify one of patch and path in", "patch and path can't be set at the same time",
+	}
+}
+
+// configQuote is a transformer's configuration, with the patch that it is about.
+var configQuote = regexp.MustCompile("(?s) with config: `.*`")
+
+// withoutContents cuts off what kustomize quotes in an error.
+func withoutContents(err error) error {
+	if err == nil {
+		return nil
+	}
+	before := err.Error()
+	text := configQuote.ReplaceAllString(before, "")
+	cut := text != before
+	for _, quote := range quotes() {
+		if at := strings.Index(text, quote); at >= 0 {
+			text, cut = text[:at]+quote, true
+		}
+	}
+	if !cut {
+		return err
+	}
+	return errors.New(strings.TrimRight(strings.TrimSuffix(strings.TrimSuffix(text, "node contents"), "[patch: "), " :;[\n"))
+}
+
+// objects turns what kustomize rendered into objects.
+func objects(resources resmap.ResMap) ([]*unstructured.Unstructured, error) {
+	var found []*unstructured.Unstructured
+	for _, res := range resources.Resources() {
+		obj, err := toObject(res)
+		if err != nil {
+			return nil, err
+		}
+		if isObject(obj) {
+			found = append(found, obj)
+		}
+	}
+	return found, nil
+}
+
+func toObject(res *resource.Resource) (*unstructured.Unstructured, error) {
+	raw, err := res.MarshalJSON()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", res.CurId(), err)
+	}
+	obj := &unstructured.Unstructured{}
+	if err := obj.UnmarshalJSON(raw); err != nil {
+		return nil, fmt.Errorf("%s: it is no Kubernetes object: apiVersion and kind have to be set", res.CurId())
+	}
+	return obj, nil
+}
+
+// isObject is false for documents that kustomize itself is configured by.
+func isObject(obj *unstructured.Unstructured) bool {
+	return !strings.HasPrefix(obj.GetAPIVersion(), "kustomize.config.k8s.io/") && obj.GetName() != ""
+}

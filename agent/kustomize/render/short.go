@@ -1,0 +1,193 @@
+package render
+
+import (
+	"cmp"
+	"errors"
+	"path"
+	"reflect"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/kustomize/api/hasher"
+	"sigs.k8s.io/kustomize/api/resource"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/openapi"
+	"sigs.k8s.io/kustomize/kyaml/resid"
+)
+
+// errLongWay says that a directory takes kustomize.
+var errLongWay = errors.New("this takes kustomize")
+
+// direct builds a directory the short way: where kustomizations only list files
+// and directories, kustomize parses, sorts, and changes nothing. The parser is
+// its own, for its own notion of YAML. Whatever is unusual, and every error, is
+// left to kustomize: ok is then false.
+func (t *tree) direct(dir string, k *types.Kustomization) (found []*unstructured.Unstructured, ok bool) {
+	schema.RLock()
+	defer schema.RUnlock()
+	loadSchema.Do(func() { openapi.Schema() })
+	defer func() {
+		if crash := recover(); crash != nil {
+			found, ok = nil, false
+		}
+	}()
+	l := lister{tree: t, factory: resource.NewFactory(&hasher.Hasher{}), known: map[string]bool{}, at: []string{dir}}
+	if t.otherKustomization(dir, t.kustomizationFile(dir)) || l.resources(dir, k) != nil {
+		return nil, false
+	}
+	slices.SortFunc(l.found, func(a, b listed) int { return compareIDs(a.id, b.id) })
+	for _, one := range l.found {
+		obj, err := plain(one.Resource)
+		if err != nil {
+			return nil, false
+		}
+		if isObject(obj) {
+			found = append(found, obj)
+		}
+	}
+	return found, true
+}
+
+// lister collects what kustomizations list.
+type lister struct {
+	tree    *tree
+	factory *resource.Factory
+	found   []listed
+	known   map[string]bool
+	// at are the directories between the entry point and the present one.
+	at []string
+}
+
+type listed struct {
+	*resource.Resource
+	id resid.ResId
+}
+
+// resources collects what one kustomization lists, if it does nothing else.
+func (l *lister) resources(dir string, k *types.Kustomization) error {
+	bare := types.Kustomization{TypeMeta: k.TypeMeta, Resources: k.Resources}
+	if len(k.Resources) == 0 || k.Kind != types.KustomizationKind || !reflect.DeepEqual(*k, bare) {
+		return errLongWay
+	}
+	for _, entry := range k.Resources {
+		joined := path.Join(dir, entry)
+		if overNetwork.MatchString(entry) || path.IsAbs(entry) || strings.HasPrefix(joined, "..") {
+			return errLongWay
+		}
+		collect := l.file
+		if l.tree.isDir(clean(joined)) {
+			collect = l.dir
+		}
+		if err := collect(clean(joined)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *lister) dir(dir string) error {
+	name := l.tree.kustomizationFile(dir)
+	if name == "" || slices.Contains(l.at, dir) || l.tree.otherKustomization(dir, name) {
+		return errLongWay
+	}
+	content, err := l.tree.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	var k types.Kustomization
+	if err := k.Unmarshal(content); err != nil {
+		return err
+	}
+	k.FixKustomization()
+	l.at = append(l.at, dir)
+	defer func() { l.at = l.at[:len(l.at)-1] }()
+	return l.resources(dir, &k)
+}
+
+// otherKustomization finds a second kustomization file, which is an error.
+func (t *tree) otherKustomization(dir, name string) bool {
+	return slices.ContainsFunc(t.dirs[dir], func(base string) bool {
+		return isKustomizationFile(base) && path.Join(dir, base) != name && t.isFile(path.Join(dir, base))
+	})
+}
+
+func (l *lister) file(name string) error {
+	content, err := l.tree.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	resources, err := l.factory.SliceFromBytes(content)
+	if err != nil {
+		return err
+	}
+	for _, res := range resources {
+		id := res.CurId()
+		key := strings.Join([]string{id.Gvk.String(), id.EffectiveNamespace(), id.Name}, "|")
+		if l.known[key] || instructs(res) {
+			return errLongWay
+		}
+		l.known[key] = true
+		l.found = append(l.found, listed{res, id})
+	}
+	return nil
+}
+
+// instructs says whether annotations of the object tell kustomize to do
+// something.
+func instructs(res *resource.Resource) bool {
+	for key := range res.GetAnnotations() {
+		group, _, _ := strings.Cut(key, "/")
+		if strings.HasSuffix(group, "config.kubernetes.io") || strings.HasSuffix(group, "config.k8s.io") {
+			return true
+		}
+	}
+	return false
+}
+
+// plain is the object, after what kustomize does to any.
+func plain(res *resource.Resource) (*unstructured.Unstructured, error) {
+	res.RemoveBuildAnnotations()
+	if err := errors.Join(res.SetOrigin(nil), res.ClearTransformations()); err != nil {
+		return nil, err
+	}
+	return toObject(res)
+}
+
+// compareIDs orders objects as kustomize does unless told otherwise: by kind,
+// some of them first or last, then by name.
+func compareIDs(a, b resid.ResId) int {
+	if a.Gvk.Equals(b.Gvk) {
+		return cmp.Compare(sortText(a.Gvk.String(), a.Namespace, a.Name), sortText(b.Gvk.String(), b.Namespace, b.Name))
+	}
+	if by := cmp.Compare(kindRank(a.Kind), kindRank(b.Kind)); by != 0 {
+		return by
+	}
+	by := cmp.Compare(kindText(a.Gvk), kindText(b.Gvk))
+	if a.Kind == "Namespace" && (a.Group == "" || b.Group == "") {
+		return -by
+	}
+	return by
+}
+
+func sortText(kind, namespace, name string) string {
+	return strings.Join([]string{kind, cmp.Or(namespace, "~X"), cmp.Or(name, "~N")}, "|")
+}
+
+func kindText(kind resid.Gvk) string {
+	return strings.Join([]string{cmp.Or(kind.Group, "~G"), cmp.Or(kind.Version, "~V"), cmp.Or(kind.Kind, "~K")}, "_")
+}
+
+// kindRank is the place of a kind: negative for those that come first.
+func kindRank(kind string) int {
+	first := [...]string{
+		"Namespace", "ResourceQuota", "StorageClass", "CustomResourceDefinition", "ServiceAccount", "PodSecurityPolicy",
+		"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding", "ConfigMap", "Secret", "Endpoints", "Service",
+		"LimitRange", "PriorityClass", "PersistentVolume", "PersistentVolumeClaim", "Deployment", "StatefulSet",
+		"CronJob", "PodDisruptionBudget",
+	}
+	if at := slices.Index(first[:], kind); at >= 0 {
+		return at - len(first)
+	}
+	return 1 + slices.Index([]string{"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"}, kind)
+}

@@ -1,0 +1,137 @@
+package render
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/fluxcd/pkg/envsubst"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+// Limits of what variables may make of one object. What is beyond them is a
+// bomb: expressions nested in each other, or values that multiply.
+const (
+	mostExpressions = 20_000
+	mostSubstituted = 64 << 20
+)
+
+// variableName is what a variable may be called.
+var variableName = regexp.MustCompile(`^[_[:alpha:]][_[:alpha:][:digit:]]*$`)
+
+// replaceAll is the one function whose result can be longer than its parts.
+var replaceAll = regexp.MustCompile(`\$\{[^}/]*//`)
+
+// errSubstituted says that a substitution was given up.
+var errSubstituted = fmt.Errorf("variables make it larger than %d bytes", mostSubstituted)
+
+// Variables are what ${...} in the objects stands for.
+type Variables struct {
+	// Values by name. Line breaks in them are left out, as in Flux.
+	Values map[string]string
+	// Always fills in defaults in the text even if there are no values.
+	Always bool
+	// Lenient takes an undefined variable for an empty one instead of failing.
+	Lenient bool
+}
+
+// digest identifies the variables.
+func (v *Variables) digest() string {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%t %t\n", v.Always, v.Lenient)
+	for _, name := range slices.Sorted(maps.Keys(v.Values)) {
+		fmt.Fprintf(sum, "%q=%q\n", name, v.Values[name])
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// fill returns the objects with variables replaced. Objects without any are
+// those that were given.
+func (v *Variables) fill(objects []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+	for name := range v.Values {
+		if !variableName.MatchString(name) {
+			return nil, fmt.Errorf("postBuild: '%s' var name is invalid, must match '%s'", abbreviated(name), variableName)
+		}
+	}
+	if len(v.Values) == 0 && !v.Always {
+		return objects, nil
+	}
+	filled := make([]*unstructured.Unstructured, len(objects))
+	seen := make(map[string]bool, len(objects))
+	for i, obj := range objects {
+		made, err := v.fillOne(obj)
+		if err != nil {
+			return nil, fmt.Errorf("postBuild: %s: %w", nameOf(obj), err)
+		}
+		id := made.GetAPIVersion() + "/" + nameOf(made)
+		if seen[id] {
+			return nil, fmt.Errorf("postBuild: variables make two objects %s", nameOf(made))
+		}
+		seen[id] = true
+		filled[i] = made
+	}
+	return filled, nil
+}
+
+// fillOne substitutes in the text of an object, as Flux does: a value that looks
+// like a number becomes one.
+func (v *Variables) fillOne(obj *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	if disabled(obj, "kustomize.toolkit.fluxcd.io/substitute") {
+		return obj, nil
+	}
+	text, err := yaml.Marshal(obj.Object)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.Contains(string(text), "$") {
+		return obj, nil
+	}
+	replaced, err := v.expand(string(text))
+	if err != nil {
+		return nil, err
+	}
+	raw, err := yaml.YAMLToJSON([]byte(replaced))
+	if err != nil {
+		return nil, errors.New("with the variables filled in it is no YAML any more: quote them in the text")
+	}
+	made := &unstructured.Unstructured{}
+	if err := made.UnmarshalJSON(raw); err != nil || made.GetName() == "" {
+		return nil, errors.New("with the variables filled in it is no Kubernetes object any more")
+	}
+	return made, nil
+}
+
+// expand replaces the expressions of a text, within bounds.
+func (v *Variables) expand(text string) (string, error) {
+	if strings.Count(text, "${") > mostExpressions {
+		return "", fmt.Errorf("it has more than %d expressions ${...}", mostExpressions)
+	}
+	multiplies := replaceAll.MatchString(text)
+	size, tooLarge := len(text), false
+	replaced, err := envsubst.Eval(text, func(name string) (string, bool) {
+		value, defined := v.Values[name]
+		value = strings.ReplaceAll(value, "\n", "")
+		size += len(value)
+		if multiplies {
+			size += len(value) * len(text)
+		}
+		if size > mostSubstituted {
+			tooLarge = true
+			return "", false
+		}
+		return value, defined || v.Lenient
+	})
+	if tooLarge {
+		return "", errSubstituted
+	}
+	if err != nil {
+		return "", fmt.Errorf("variable substitution: %w", err)
+	}
+	return replaced, nil
+}
