@@ -40,6 +40,8 @@ type options struct {
 	probeEvery       time.Duration
 	allowExec        bool
 	allowInsecureTLS bool
+	workers          int
+	perCluster       int
 }
 
 func (o *options) bind(flags *pflag.FlagSet) {
@@ -57,6 +59,8 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.fence.Request, "request-timeout", 10*time.Second, "longest time that one write to a target may take; --fence-duration must be more than 2.4 times as long; the same for all agents")
 	flags.DurationVar(&o.fence.Idle, "fence-idle", 30*time.Second, "time after the last write at which a fence is released; longer than --request-timeout")
 	flags.DurationVar(&o.probeEvery, "probe-interval", 10*time.Second, "time between two probes of a target")
+	flags.IntVar(&o.workers, "concurrent", 512, "objects of one kind that are worked on at once; most of them wait for their targets")
+	flags.IntVar(&o.perCluster, "concurrent-per-cluster", 4, "objects of one target that are worked on at once, of all kinds")
 	flags.BoolVar(&o.allowExec, "insecure-kubeconfig-exec", false, "accept kubeconfigs with exec plugins")
 	flags.BoolVar(&o.allowInsecureTLS, "insecure-kubeconfig-tls", false, "accept kubeconfigs with insecure-skip-tls-verify")
 }
@@ -101,6 +105,8 @@ func (o *options) targets(ctx context.Context, a *app.App) (*remote.Clusters, er
 		Namespace:        a.Options.Namespace,
 		Fence:            o.fence,
 		ProbeEvery:       o.probeEvery,
+		Workers:          o.workers,
+		PerCluster:       o.perCluster,
 		AllowExec:        o.allowExec,
 		AllowInsecureTLS: o.allowInsecureTLS,
 		Clock:            systemClock(),

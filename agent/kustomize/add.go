@@ -11,7 +11,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -25,9 +24,6 @@ import (
 )
 
 const (
-	// workers run at once. Most of their time they wait for a target, and one
-	// that does not answer must not keep the others waiting.
-	workers = 64
 	// routedRetry is how soon an object is looked at again that is routed here
 	// while its key is not ours: the label may be ahead of the record.
 	routedRetry = 2 * time.Second
@@ -71,7 +67,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 		Watches(&sourcev1.OCIRepository{}, r.usersOf(sourcev1.OCIRepositoryKind), builder.WithPredicates(newArtifact())).
 		Watches(&sourcev1.Bucket{}, r.usersOf(sourcev1.BucketKind), builder.WithPredicates(newArtifact())).
 		Watches(&fleetv1.RemoteCluster{}, handler.EnqueueRequestsFromMapFunc(r.usersOfTarget), builder.WithPredicates(connectionChanged())).
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		WithOptions(r.Targets.Options(r.keyOfRequest)).
 		Complete(&guard.Reconciler[*kustomizev1.Kustomization]{
 			Reader: r.Client,
 			Keeper: routed{r.Targets},
@@ -85,6 +81,16 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 				Revision: revisionOf,
 			},
 		})
+}
+
+// keyOfRequest is the key of the object that is asked for; no target's when it
+// is gone.
+func (r *Reconciler) keyOfRequest(request ctrl.Request) shard.Key {
+	var obj kustomizev1.Kustomization
+	if err := r.Client.Get(context.Background(), request.NamespacedName, &obj); err != nil {
+		return shard.Key{}
+	}
+	return keyOf(&obj)
 }
 
 // routed is the keeper for objects that placement has labelled for this agent:

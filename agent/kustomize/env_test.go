@@ -148,6 +148,7 @@ func (e *env) start() (stop func()) {
 	recorder := reconcile.NewRecorder(e.events, e.scheme, "headwater-agent", "")
 	clusters := &remote.Clusters{
 		HubUID: e.namespace, Agent: "agent-0", Identity: "agent-0_1", Namespace: e.namespace, Events: recorder,
+		Workers: 8,
 		Fence: remote.FenceOptions{Namespace: e.namespace, Duration: 30 * time.Second, Request: 10 * time.Second, Idle: 30 * time.Second},
 	}
 	e.Expect(clusters.AddToManager(mgr)).To(Succeed())

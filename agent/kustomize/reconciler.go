@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 
 	"github.com/headwater-dev/headwater/agent/kustomize/render"
 	"github.com/headwater-dev/headwater/agent/remote"
@@ -24,6 +26,8 @@ type Targets interface {
 	Admit(shard.Key) (end func(), after time.Duration)
 	// MayWrite says whether statuses of a key's objects may be written here.
 	MayWrite(shard.Key) bool
+	// Options make a controller's queue fair between keys.
+	Options(keyOf func(ctrl.Request) shard.Key) controller.Options
 }
 
 // Reconciler is the kind Kustomization. It is safe for concurrent use.

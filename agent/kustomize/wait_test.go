@@ -133,7 +133,7 @@ func TestSkippedObjectsAreNotAwaited(t *testing.T) {
 
 func TestManyWaitWithFewWorkers(t *testing.T) {
 	e := newEnv(t)
-	const many = workers + 16
+	const many = 24 // more than there are workers
 	pairs := []string{"other/one.yaml", configMap("one", "NS", "a")}
 	for i := range many {
 		name := fmt.Sprintf("web-%d", i)

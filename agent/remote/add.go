@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
+	"github.com/headwater-dev/headwater/agent/queue"
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	"github.com/headwater-dev/headwater/shard"
 )
@@ -25,6 +26,11 @@ import (
 const (
 	probeEvery   = 10 * time.Second
 	probeTimeout = 5 * time.Second
+	// workers of a controller are many: most of their time they wait for a
+	// target. What needs the processor is bounded where it is done.
+	workers = 512
+	// perCluster of them may work for one key.
+	perCluster = 4
 	// stillDraining is how soon a key that is assigned again during its
 	// hand-over is looked at again.
 	stillDraining = time.Second
@@ -45,6 +51,13 @@ func (c *Clusters) AddToManager(mgr ctrl.Manager) error {
 	if c.ProbeTimeout == 0 {
 		c.ProbeTimeout = probeTimeout
 	}
+	if c.Workers == 0 {
+		c.Workers = workers
+	}
+	if c.PerCluster == 0 {
+		c.PerCluster = perCluster
+	}
+	c.slots = &queue.Slots[shard.Key]{Cap: c.PerCluster}
 	if err := c.Fence.check(); err != nil {
 		return err
 	}

@@ -14,9 +14,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/headwater-dev/headwater/agent/queue"
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
@@ -56,8 +58,14 @@ type Clusters struct {
 	// AllowExec and AllowInsecureTLS accept kubeconfigs with exec plugins, and
 	// with insecure-skip-tls-verify.
 	AllowExec, AllowInsecureTLS bool
+	// Workers is how many objects a controller works on at once, and PerCluster
+	// how many of them for one key, over all controllers.
+	Workers, PerCluster int
 	// Clock is the real one when nil.
 	Clock clock.Clock
+
+	slots  *queue.Slots[shard.Key]
+	queues []*queue.Queue[ctrl.Request, shard.Key]
 
 	// hubLeases reaches the fences in the hub.
 	hubLeases client.Client

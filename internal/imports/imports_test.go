@@ -58,7 +58,8 @@ var allowed = map[string][]string{
 	"agent/kustomize/render": {"api/meta", "internal/reconcile"},
 	"agent/helm":             {"api/...", "shard/...", "internal/...", "agent/apply", "agent/remote"},
 	"agent/apply":            {"api/meta", "internal/reconcile"},
-	"agent/remote":           {"api/...", "shard/...", "internal/..."},
+	"agent/remote":           {"api/...", "shard/...", "internal/...", "agent/queue"},
+	"agent/queue":            {},
 
 	// Black boxes: they start the processes, they do not link them.
 	"e2e":    {"api/...", "shard", "internal/testenv/...", "e2e/stack"},
