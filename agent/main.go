@@ -7,6 +7,7 @@ import (
 	"github.com/headwater-dev/headwater/agent/kustomize"
 	"github.com/headwater-dev/headwater/internal/app"
 	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/shard/member"
 )
 
 func main() {
@@ -26,10 +27,11 @@ func main() {
 			if err != nil {
 				return err
 			}
+			meter := &member.Meter{}
 			return a.Add(
-				o.member(a, targets.Identity),
+				o.member(a, targets.Identity, meter),
 				targets,
-				&kustomize.Reconciler{Targets: targets, Artifacts: artifacts, Events: a.Events},
+				&kustomize.Reconciler{Targets: targets, Artifacts: artifacts, Events: a.Events, Meter: meter.Begin},
 			)
 		},
 	})

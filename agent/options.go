@@ -122,13 +122,14 @@ func hubUID(ctx context.Context, hub client.Reader) (string, error) {
 	return string(system.UID), nil
 }
 
-func (o *options) member(a *app.App, identity string) *member.Member {
+func (o *options) member(a *app.App, identity string, meter *member.Meter) *member.Member {
 	return &member.Member{
 		Name:      o.name,
 		ID:        identity,
 		Namespace: a.Options.Namespace,
 		Labels:    o.labels,
 		Duration:  o.memberLease,
+		Meter:     meter,
 		Clock:     systemClock(),
 	}
 }

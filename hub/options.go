@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	imagev1 "github.com/headwater-dev/headwater/api/image/v1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
@@ -56,7 +57,8 @@ func (o *options) bind(flags *pflag.FlagSet) {
 func scheme() *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, sourcev1.AddToScheme, kustomizev1.AddToScheme, imagev1.AddToScheme, fleetv1.AddToScheme,
+		clientgoscheme.AddToScheme, sourcev1.AddToScheme, kustomizev1.AddToScheme, helmv2.AddToScheme,
+		imagev1.AddToScheme, fleetv1.AddToScheme,
 	} {
 		utilruntime.Must(add(s))
 	}
@@ -69,6 +71,7 @@ func (o *options) cache(app.Options) cache.Options {
 	return cache.Options{
 		ByObject: map[client.Object]cache.ByObject{
 			&kustomizev1.Kustomization{}: {Transform: placement.Strip},
+			&helmv2.HelmRelease{}:        {Transform: placement.Strip},
 			&corev1.Secret{}:             {Field: fields.OneTermNotEqualSelector("type", "helm.sh/release.v1")},
 		},
 		DefaultTransform: cache.TransformStripManagedFields(),

@@ -73,6 +73,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 			Keeper: routed{r.Targets},
 			New:    func() *kustomizev1.Kustomization { return &kustomizev1.Kustomization{} },
 			Key:    keyOf,
+			Meter:  r.Meter,
 			Next: &reconcile.Loop[*kustomizev1.Kustomization]{
 				Client:   r.Client,
 				Status:   r.status,

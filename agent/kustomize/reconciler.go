@@ -38,6 +38,8 @@ type Reconciler struct {
 	Artifacts *artifact.Cache
 	// Events publishes what was changed.
 	Events *reconcile.Recorder
+	// Meter measures the work for each key; may be nil.
+	Meter func(shard.Key) (end func())
 
 	// Builds configure how artifacts are rendered.
 	Builds BuildOptions

@@ -46,7 +46,8 @@ func (c *Clusters) report(ctx context.Context, of *cluster) {
 		changed = apimeta.SetStatusCondition(&conditions, fenced) || changed
 	}
 	fresh := record.Status.LastProbeTime != nil && now.Sub(record.Status.LastProbeTime.Time) < reportEvery
-	if !changed && (fresh || current == nil) {
+	served := record.Status.ServedBy == c.Agent
+	if !changed && served && (fresh || current == nil) {
 		return
 	}
 	condition := *apimeta.FindStatusCondition(conditions, fleetv1.ConnectedCondition)
@@ -54,7 +55,9 @@ func (c *Clusters) report(ctx context.Context, of *cluster) {
 	if fenced := apimeta.FindStatusCondition(conditions, fleetv1.FencedCondition); fenced != nil {
 		own = append(own, *fenced)
 	}
-	if err := c.applyStatus(ctx, of.record, statusOf(current, own, now)); err != nil {
+	status := statusOf(current, own, now)
+	status["servedBy"] = c.Agent
+	if err := c.applyStatus(ctx, of.record, status); err != nil {
 		log.FromContext(ctx).Info("status of the target not written", "error", reconcile.Redact(err.Error()))
 		return
 	}

@@ -17,6 +17,9 @@ const (
 	// AgentLabel routes an object to the agent that acts for its target. It is
 	// written by placement alone.
 	AgentLabel = "fleet.headwater.dev/agent"
+	// ShardLabel names the AgentPool that serves an object's target, as it names
+	// a shard for Flux's sharded controllers.
+	ShardLabel = "sharding.fluxcd.io/key"
 	// PinLabel keeps an object's target on the named agent.
 	PinLabel = "fleet.headwater.dev/pin"
 	// ClusterLabel with the value true on a kubeconfig Secret makes a

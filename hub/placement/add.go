@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -17,17 +18,21 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/shard"
 	"github.com/headwater-dev/headwater/shard/member"
 )
 
 const (
 	defaultMemberLease   = 15 * time.Second
 	defaultReassignAfter = 30 * time.Second
+	defaultSettle        = 3 * time.Second
 )
 
 // AddToManager sets the defaults and starts the controller with the manager. It
@@ -46,17 +51,28 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 		r.Clock = clock.RealClock{}
 	}
 	r.members.Duration, r.members.Namespace = r.MemberLease, r.Namespace
-	leases, err := r.cacheLeases(mgr)
+	if r.Settle == 0 {
+		r.Settle = defaultSettle
+	}
+	own, err := r.cacheOwn(mgr)
 	if err != nil {
 		return err
 	}
-	r.leases = leases
-	all := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []ctrl.Request { return []ctrl.Request{place()} })
+	r.own, r.news.watched = own, true
+	r.news.tell()
+	all := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []ctrl.Request {
+		r.news.tell()
+		return []ctrl.Request{place()}
+	})
+	replicas := handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, *appsv1.StatefulSet) []ctrl.Request { return []ctrl.Request{place()} })
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("placement").
 		Watches(&fleetv1.RemoteCluster{}, all, builder.WithPredicates(clusterChanged())).
 		Watches(&kustomizev1.Kustomization{}, all, builder.WithPredicates(objectChanged())).
-		WatchesRawSource(source.Kind(leases, &coordinationv1.Lease{}, r.leaseHandler())).
+		Watches(&helmv2.HelmRelease{}, all, builder.WithPredicates(objectChanged())).
+		Watches(&fleetv1.AgentPool{}, all, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WatchesRawSource(source.Kind(own, &coordinationv1.Lease{}, r.leaseHandler())).
+		WatchesRawSource(source.Kind(own, &appsv1.StatefulSet{}, replicas, predicate.TypedGenerationChangedPredicate[*appsv1.StatefulSet]{})).
 		Complete(r)
 }
 
@@ -65,44 +81,58 @@ func place() ctrl.Request {
 	return ctrl.Request{NamespacedName: types.NamespacedName{Name: "place"}}
 }
 
-// cacheLeases is a cache of the members' Leases alone: those of nodes and
-// leaders are many and are renewed all the time. The agents of pull clusters have
-// theirs in the namespaces of their RemoteClusters.
-func (r *Reconciler) cacheLeases(mgr ctrl.Manager) (cache.Cache, error) {
+// cacheOwn is a cache of the members' Leases alone, since those of nodes and
+// leaders are many and are renewed all the time, and of the StatefulSets beside
+// the agents. The agents of pull clusters have their Leases in the namespaces of
+// their RemoteClusters.
+func (r *Reconciler) cacheOwn(mgr ctrl.Manager) (cache.Cache, error) {
 	members := labels.SelectorFromSet(labels.Set{member.Label: "true"})
-	leases, err := cache.New(mgr.GetConfig(), cache.Options{
+	own, err := cache.New(mgr.GetConfig(), cache.Options{
 		HTTPClient: mgr.GetHTTPClient(),
 		Scheme:     mgr.GetScheme(),
 		Mapper:     mgr.GetRESTMapper(),
 		ByObject: map[client.Object]cache.ByObject{
 			&coordinationv1.Lease{}: {Label: members},
+			&appsv1.StatefulSet{}:   {Namespaces: map[string]cache.Config{r.Namespace: {}}},
 		},
 		DefaultTransform: cache.TransformStripManagedFields(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return leases, mgr.Add(leases)
+	return own, mgr.Add(own)
 }
 
 // leaseHandler notes each renewal when it comes, and asks for a run only when
 // there is more news than that.
 func (r *Reconciler) leaseHandler() handler.TypedEventHandler[*coordinationv1.Lease, ctrl.Request] {
 	type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
-	observe := func(lease *coordinationv1.Lease, q queue) {
+	observe := func(ctx context.Context, lease *coordinationv1.Lease, q queue) {
+		r.refuse(ctx, lease)
 		if r.members.Observe(lease, r.Clock.Now()) {
 			q.Add(place())
 		}
 	}
 	return handler.TypedFuncs[*coordinationv1.Lease, ctrl.Request]{
-		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[*coordinationv1.Lease], q queue) {
-			observe(e.Object, q)
+		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[*coordinationv1.Lease], q queue) {
+			observe(ctx, e.Object, q)
 		},
-		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*coordinationv1.Lease], q queue) {
-			observe(e.ObjectNew, q)
+		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*coordinationv1.Lease], q queue) {
+			observe(ctx, e.ObjectNew, q)
 		},
 		DeleteFunc: func(_ context.Context, _ event.TypedDeleteEvent[*coordinationv1.Lease], q queue) { q.Add(place()) },
 	}
+}
+
+// refuse says on a Lease that pretends to be an agent's, in a namespace where
+// none of that name may have one, that it counts for nothing. Kubernetes keeps
+// equal events as one.
+func (r *Reconciler) refuse(ctx context.Context, lease *coordinationv1.Lease) {
+	if agent := member.AgentOf(lease); agent == "" || shard.MayJoin(agent, lease.Namespace, r.Namespace) {
+		return
+	}
+	log.FromContext(ctx).Info("a Lease that is no agent's was ignored", "lease", client.ObjectKeyFromObject(lease).String())
+	r.Events.Publish(ctx, lease, forgedEvent(r.Namespace))
 }
 
 // clusterChanged passes what the decision depends on, and what it has written:
@@ -112,20 +142,26 @@ func clusterChanged() predicate.Predicate {
 		before, ok := e.ObjectOld.(*fleetv1.RemoteCluster)
 		after, also := e.ObjectNew.(*fleetv1.RemoteCluster)
 		return !ok || !also || before.Generation != after.Generation || !maps.Equal(before.Labels, after.Labels) ||
-			!slices.Equal(before.Status.Assignments, after.Status.Assignments)
+			!slices.Equal(before.Status.Assignments, after.Status.Assignments) || before.Status.ServedBy != after.Status.ServedBy
 	}}
 }
 
-// objectChanged passes the Kustomizations that come, go, change their target,
-// or whose routing somebody has changed.
+// objectChanged passes the Kustomizations and HelmReleases that come, go, change
+// their target, or whose routing somebody has changed.
 func objectChanged() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		before, ok := e.ObjectOld.(*kustomizev1.Kustomization)
-		after, also := e.ObjectNew.(*kustomizev1.Kustomization)
-		if !ok || !also {
-			return true
-		}
-		was, is := objectOf(before), objectOf(after)
-		return was.key != is.key || was.agent != is.agent || was.pin != is.pin
+		was, is := objectFrom(e.ObjectOld), objectFrom(e.ObjectNew)
+		return was.key != is.key || was.agent != is.agent || was.pin != is.pin || was.pool != is.pool
 	}}
+}
+
+func objectFrom(obj client.Object) object {
+	switch o := obj.(type) {
+	case *kustomizev1.Kustomization:
+		return objectOf(o)
+	case *helmv2.HelmRelease:
+		return releaseOf(o)
+	default:
+		return object{}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,8 +29,14 @@ type decision struct {
 	// owners is the agent of each key that has a record, empty where nobody
 	// may act.
 	owners map[shard.Key]string
-	// unowned is the number of keys that no live agent acts for.
-	unowned int
+	// unowned is the number of keys that no live agent acts for, doubled of
+	// those that two records give to different agents.
+	unowned, doubled int
+	// moved is how many keys of each crew moved for balance.
+	moved map[string]int
+	pools []poolRecord
+	// next is when the decision changes by the mere passing of time.
+	next time.Time
 }
 
 // record is placement's part of one RemoteCluster's status.
@@ -37,17 +44,28 @@ type record struct {
 	cluster *fleetv1.RemoteCluster
 	status  fleetv1.RemoteClusterStatus
 	moves   []shard.Move
+	// foreign are partitions in the record that are not the cluster's, or not
+	// in force.
+	foreign []int32
 }
 
 // decide is pure: the same world gives the same decision.
 func decide(w world) decision {
 	targets := w.targets()
+	d := decision{owners: map[shard.Key]string{}, moved: map[string]int{}}
+	w.agents, d.next = w.settled(targets)
 	result := shard.Assign(w.input(targets))
-	moves := map[shard.Key]shard.Move{}
+	moves, retired := map[shard.Key]shard.Move{}, w.retiredNames()
 	for _, move := range result.Moves {
-		moves[move.Key] = move
+		if move.Reason == shard.OwnerGone && slices.Contains(retired, move.From) {
+			move.Reason = agentRetired
+		}
+		if t := targets[move.Key]; !t.contested || move.From == "" {
+			moves[move.Key] = move
+			continue
+		}
+		result.Owners[move.Key] = move.From
 	}
-	d := decision{owners: map[shard.Key]string{}}
 	for i := range w.clusters {
 		cluster := &w.clusters[i]
 		rec := record{cluster: cluster, status: fleetv1.RemoteClusterStatus{ObservedGeneration: cluster.Generation}}
@@ -55,12 +73,16 @@ func decide(w world) decision {
 		for _, key := range shard.KeysOf(cluster, w.system) {
 			t := targets[key]
 			if t.cluster != cluster {
+				d.doubled += doubled(cluster, key, t)
 				continue
 			}
 			held = append(held, t)
 			if move, moved := moves[key]; moved {
-				t.record.Agent, t.record.Epoch = move.To, t.nextEpoch()
+				t.record.Agent, t.record.Epoch = move.To, t.record.Epoch+1
 				rec.moves = append(rec.moves, move)
+				if move.Reason.Voluntary() {
+					d.moved[t.crew()]++
+				}
 			}
 			rec.add(t)
 			d.owners[key] = t.record.Agent
@@ -69,23 +91,70 @@ func decide(w world) decision {
 			}
 		}
 		rec.setCondition(w, held, result.Owners)
+		rec.findForeign()
 		if rec.changed() {
 			d.records = append(d.records, rec)
 		}
 	}
+	d.pools = w.poolRecords(targets, result.Owners)
 	return d
+}
+
+// doubled is 1 if the RemoteCluster, which is not in force for the key, still
+// gives it to another agent than the record in force.
+func doubled(cluster *fleetv1.RemoteCluster, key shard.Key, t *target) int {
+	for _, a := range cluster.Status.Assignments {
+		if a.Partition == key.Partition && a.Agent != "" && a.Agent != t.record.Agent {
+			return 1
+		}
+	}
+	return 0
+}
+
+// settled are the agents, without those that are given nothing yet: a crew that
+// owns nothing, as at the start of a fleet, waits a moment for more agents to
+// join, so that the first one does not get everything and give most of it away
+// again.
+func (w *world) settled(targets map[shard.Key]*target) ([]shard.Agent, time.Time) {
+	working, first := map[string]bool{}, map[string]time.Time{}
+	crews := map[string]string{}
+	for _, m := range w.members {
+		crews[m.name] = m.crew
+		if start, ok := first[m.crew]; m.state == shard.Alive && !m.retired && (!ok || m.joined.Before(start)) {
+			first[m.crew] = m.joined
+		}
+	}
+	for _, t := range targets {
+		if crew, known := crews[t.record.Agent]; known {
+			working[crew] = true
+		}
+	}
+	agents, next := slices.Clone(w.agents), time.Time{}
+	for i := range agents {
+		a := &agents[i]
+		start, joining := first[a.Pool]
+		if until := start.Add(w.settle); joining && !working[a.Pool] && a.Pool != pullCrew && w.now.Time.Before(until) {
+			a.Away = true
+			next = until
+		}
+	}
+	return agents, next
 }
 
 // input is the world as the assignment sees it.
 func (w *world) input(targets map[shard.Key]*target) shard.Input {
-	in := shard.Input{Agents: w.agents, Current: map[shard.Key]string{}, Pools: map[string]shard.Pool{"": {Budget: shard.Unlimited}}}
+	in := shard.Input{Agents: w.agents, Current: make(map[shard.Key]string, len(targets)), Pools: map[string]shard.Pool{}}
 	classes := map[string]class{}
 	for _, key := range slices.SortedFunc(maps.Keys(targets), shard.Key.Compare) {
 		t := targets[key]
 		c := classOf(t.cluster)
 		classes[c.name] = c
-		in.Keys = append(in.Keys, shard.KeyState{Key: key, Cost: t.cost(), Class: c.name, Pin: t.pin})
+		crew := t.crew()
+		in.Keys = append(in.Keys, shard.KeyState{Key: key, Cost: t.cost, Pool: crew, Class: c.name, Pin: t.pin})
 		in.Current[key] = t.record.Agent
+		if _, known := in.Pools[crew]; !known {
+			in.Pools[crew] = w.shardPool(crew)
+		}
 	}
 	in.Allows = func(class string, agent shard.Agent) bool {
 		return classes[class].allows(agent)
@@ -93,14 +162,13 @@ func (w *world) input(targets map[shard.Key]*target) shard.Input {
 	return in
 }
 
-// nextEpoch is that of the next owner. The first of all owners need not wait
-// for anybody: a key whose record is new, although its objects have been applied
-// already, had an owner in a record that was deleted.
-func (t *target) nextEpoch() int64 {
-	if t.record.Epoch == 0 && t.applied {
-		return 2
+// shardPool is how the assignment spreads keys over a crew.
+func (w *world) shardPool(crew string) shard.Pool {
+	budget, limited := w.budget[crew]
+	if !limited {
+		budget = shard.Unlimited
 	}
-	return t.record.Epoch + 1
+	return shard.Pool{MaxLoadFactor: w.pools.rulesFor(crew).maxLoadFactor, Budget: budget}
 }
 
 // add puts one partition into the record. One that never had an owner is not in
@@ -114,6 +182,15 @@ func (r *record) add(t *target) {
 	r.status.Assignments = append(r.status.Assignments, t.record)
 	if t.record.Partition == 0 {
 		r.status.Agent = t.record.Agent
+	}
+}
+
+// findForeign finds what somebody else has put into the record.
+func (r *record) findForeign() {
+	for _, have := range r.cluster.Status.Assignments {
+		if !slices.ContainsFunc(r.status.Assignments, func(a fleetv1.Assignment) bool { return a.Partition == have.Partition }) {
+			r.foreign = append(r.foreign, have.Partition)
+		}
 	}
 }
 
@@ -152,37 +229,7 @@ func (r *record) explain(w world, held []*target, owners map[shard.Key]string) (
 		return noAgentReason, whyNobody(w, r.cluster, held)
 	}
 	list := strings.Join(slices.Sorted(maps.Keys(names)), ", ")
-	return assignedReason, "owned by " + list + pinNote(held, owners)
-}
-
-// whyNobody explains that no live agent may act for the cluster.
-func whyNobody(w world, cluster *fleetv1.RemoteCluster, held []*target) string {
-	c, message := classOf(cluster), ""
-	switch {
-	case c.refusal != "":
-		message = "no live agent may act for the cluster: " + c.refusal
-	case c.pull != "":
-		message = "no live agent: the one inside of the cluster does not renew its Lease in namespace " + cluster.Namespace +
-			": install it with hub agent install, or look at its log in the cluster"
-	case !slices.ContainsFunc(w.agents, func(a shard.Agent) bool { return !a.Away && !shard.IsPullAgent(a.Name) }):
-		message = "no live agent: none renews its Lease in namespace " + w.system
-	default:
-		message = "no live agent matches spec.agentSelector " + c.selector.String()
-	}
-	if last := held[0].record.Agent; last != "" {
-		message += "; the last one was " + last
-	}
-	return message
-}
-
-// pinNote says that a pin has no effect.
-func pinNote(held []*target, owners map[shard.Key]string) string {
-	for _, t := range held {
-		if t.pin != "" && owners[t.key] != t.pin {
-			return "; the pin to " + t.pin + " has no effect: there is no such live agent, or spec.agentSelector does not match it"
-		}
-	}
-	return ""
+	return assignedReason, "owned by " + list + strings.Join(notes(w, held, owners), "")
 }
 
 // changed says whether the status differs from what the RemoteCluster has.

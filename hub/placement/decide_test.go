@@ -30,7 +30,11 @@ func cluster(name, agent string, epoch int64) fleetv1.RemoteCluster {
 func live(names ...string) []shard.Agent {
 	var agents []shard.Agent
 	for _, name := range names {
-		agents = append(agents, shard.Agent{Name: name, Labels: map[string]string{"name": name}})
+		agent := shard.Agent{Name: name, Labels: map[string]string{"name": name}}
+		if strings.HasPrefix(name, "pull.") {
+			agent.Pool = "pull."
+		}
+		agents = append(agents, agent)
 	}
 	return agents
 }
@@ -76,7 +80,7 @@ func TestDecideOneCluster(t *testing.T) {
 		"none matches now":   {live("a"), selecting(cluster("prod", "a", 4), "z"), []fleetv1.Assignment{{Epoch: 5}}, "False", "NoAgent", "no live agent matches spec.agentSelector name=z", 1},
 		"one matches again":  {live("a", "z"), selecting(cluster("prod", "", 5), "z"), []fleetv1.Assignment{{Agent: "z", Epoch: 6}}, "True", "Assigned", "owned by z", 0},
 		"pinned":             {live("a", "b"), pinned(cluster("prod", "a", 1), "b"), []fleetv1.Assignment{{Agent: "b", Epoch: 2}}, "True", "Assigned", "owned by b", 0},
-		"pinned to nobody":   {live("a"), pinned(cluster("prod", "a", 1), "x"), []fleetv1.Assignment{{Agent: "a", Epoch: 1}}, "True", "Assigned", "owned by a; the pin to x has no effect: there is no such live agent, or spec.agentSelector does not match it", 0},
+		"pinned to nobody":   {live("a"), pinned(cluster("prod", "a", 1), "x"), []fleetv1.Assignment{{Agent: "a", Epoch: 1}}, "True", "Assigned", "owned by a; the pin to x has no effect: there is no such live agent, or its AgentPool or spec.agentSelector does not match", 0},
 		"a bad selector":     {live("a"), invalid, nil, "False", "NoAgent", `no live agent may act for the cluster: spec.agentSelector: "Near" is not a valid label selector operator`, 1},
 		"pull":               {live("a", "pull.apps.edge"), pull, []fleetv1.Assignment{{Agent: "pull.apps.edge", Epoch: 1}}, "True", "Assigned", "owned by pull.apps.edge", 0},
 		"pull, not there":    {live("a", "pull.apps.other"), pull, nil, "False", "NoAgent", "no live agent: the one inside of the cluster does not renew its Lease in namespace apps: install it with hub agent install, or look at its log in the cluster", 1},

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
@@ -65,7 +66,7 @@ func newHub(t *testing.T) *hub {
 	h := &hub{
 		WithT: g, t: t, Client: client.NewNamespacedClient(admin, namespace.Name), namespace: namespace.Name,
 		clock:  clocktesting.NewFakeClock(time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)),
-		events: kuberecord.NewFakeRecorder(100),
+		events: kuberecord.NewFakeRecorder(10_000),
 	}
 	h.reconciler = h.newReconciler()
 	return h
@@ -76,13 +77,14 @@ func kinds(g *WithT) *runtime.Scheme {
 	g.Expect(scheme.AddToScheme(s)).To(Succeed())
 	g.Expect(fleetv1.AddToScheme(s)).To(Succeed())
 	g.Expect(kustomizev1.AddToScheme(s)).To(Succeed())
+	g.Expect(helmv2.AddToScheme(s)).To(Succeed())
 	return s
 }
 
 // newReconciler is another leader.
 func (h *hub) newReconciler() *Reconciler {
 	r := &Reconciler{
-		Client: h.Client, leases: h.Client, Clock: h.clock, Namespace: h.namespace,
+		Client: h.Client, own: h.Client, Clock: h.clock, Namespace: h.namespace,
 		MemberLease: 15 * time.Second, ReassignAfter: 30 * time.Second,
 		Events: reconcile.NewRecorder(h.events, h.Scheme(), "placement", ""),
 	}
@@ -95,6 +97,16 @@ func (h *hub) reconcile() ctrl.Result {
 	result, err := h.reconciler.Reconcile(h.t.Context(), ctrl.Request{})
 	h.Expect(err).NotTo(HaveOccurred())
 	return result
+}
+
+// look is the first half of a run.
+func (h *hub) look(r *Reconciler) world {
+	h.t.Helper()
+	ps, members, _, err := r.lookAtAgents(h.t.Context(), h.clock.Now())
+	h.Expect(err).NotTo(HaveOccurred())
+	w, err := r.look(h.t.Context(), h.clock.Now(), ps, members)
+	h.Expect(err).NotTo(HaveOccurred())
+	return w
 }
 
 // renew writes the Lease of the agent, as the agent would now.

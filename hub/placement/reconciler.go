@@ -3,9 +3,9 @@ package placement
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
@@ -30,104 +31,193 @@ const rewrite = 10 * time.Second
 
 // Reconciler places the whole fleet at each run.
 type Reconciler struct {
-	// Client reads RemoteClusters and Kustomizations from the cache and
-	// writes; the manager's when nil.
+	// Client reads RemoteClusters, AgentPools and what deploys to them from the
+	// cache, and writes; the manager's when nil.
 	Client client.Client
 	// Events publishes moves.
 	Events *reconcile.Recorder
-	// Namespace of the agents' Leases and of the hub's RemoteCluster.
+	// Namespace of the agents' Leases and pools, and of the hub's RemoteCluster.
 	Namespace string
 	// MemberLease is how long an agent may be silent; 15 s when zero.
 	MemberLease time.Duration
 	// ReassignAfter is how long an agent that is silent, or has left, may stay
-	// away until others take over; 30 s when zero.
+	// away until others take over, unless its pool says otherwise; 30 s when
+	// zero.
 	ReassignAfter time.Duration
+	// Settle is how long the first agents of a fleet that has no owners yet wait
+	// for more to join; AddToManager sets 3 s when zero.
+	Settle time.Duration
 	// Clock is the real one when nil.
 	Clock clock.PassiveClock
 
-	// leases reads the members' Leases.
-	leases  client.Reader
+	// own reads the members' Leases and the StatefulSets of the agents.
+	own     client.Reader
 	members member.Tracker
+	buckets map[string]*bucket
+	// epochs are the highest epochs seen of each key.
+	epochs map[shard.Key]int64
+	// costs are the last known costs of keys, as their agents reported them.
+	costs map[shard.Key]int64
+	// routed are the labels that objects had after the last run, by uid.
+	routed map[types.UID]string
+	// handovers are the records that changed and whose new agents have not
+	// reported yet.
+	handovers map[types.NamespacedName]handover
+	news      news
 }
 
-// Reconcile decides who acts for what, and writes what has changed.
+// Reconcile decides who acts for what, and writes what has changed. Where only
+// time has passed and no agent has come or gone for it, nothing can have changed
+// and nothing is read but the agents' Leases.
 func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
-	w, next, err := r.look(ctx)
+	now := r.Clock.Now()
+	fresh := r.news.take()
+	ps, members, next, err := r.lookAtAgents(ctx, now)
 	if err != nil {
+		r.news.tell()
+		return ctrl.Result{}, err
+	}
+	if !fresh && r.news.quiet(members, now) {
+		return r.wait(now, sooner(next, r.news.due)), nil
+	}
+	w, err := r.look(ctx, now, ps, members)
+	if err != nil {
+		r.news.tell()
 		return ctrl.Result{}, err
 	}
 	d := decide(w)
 	unownedKeys.Set(float64(d.unowned))
+	doubledKeys.Set(float64(d.doubled))
 	overtaken, err := r.write(ctx, w, d)
+	r.news.remember(members, sooner(d.next, r.spendBudgets(w.budget, d.moved)))
+	next = sooner(next, r.news.due)
 	switch {
 	case err != nil:
 		// Not returned: the backoff would also put off what time alone changes,
 		// the end of an agent.
 		log.FromContext(ctx).Error(err, "not everything was written")
-		after := rewrite
-		if !next.IsZero() {
-			after = min(after, max(next.Sub(w.now.Time), time.Millisecond))
-		}
-		return ctrl.Result{RequeueAfter: after}, nil
+		r.news.tell()
+		return r.wait(now, sooner(next, now.Add(rewrite))), nil
 	case overtaken:
+		r.news.tell()
 		return ctrl.Result{RequeueAfter: again}, nil
-	case next.IsZero():
-		return ctrl.Result{}, nil
 	}
-	return ctrl.Result{RequeueAfter: max(next.Sub(w.now.Time), time.Millisecond)}, nil
+	return r.wait(now, next), nil
 }
 
-// look reads the world, and says when it changes by the mere passing of time.
-func (r *Reconciler) look(ctx context.Context) (world, time.Time, error) {
-	now := r.Clock.Now()
-	w := world{system: r.Namespace, now: metav1.NewTime(now)}
-	var leases coordinationv1.LeaseList
-	if err := r.leases.List(ctx, &leases, client.MatchingLabels{member.Label: "true"}); err != nil {
-		return w, time.Time{}, fmt.Errorf("list the Leases of agents: %w", err)
+// wait comes back at the given time; zero is when there is news.
+func (r *Reconciler) wait(now, next time.Time) ctrl.Result {
+	if next.IsZero() {
+		return ctrl.Result{}
 	}
-	r.members.Sync(leases.Items, now)
+	return ctrl.Result{RequeueAfter: max(next.Sub(now), time.Millisecond)}
+}
+
+// look reads the world.
+func (r *Reconciler) look(ctx context.Context, now time.Time, ps pools, members []memberState) (world, error) {
+	w := world{
+		system: r.Namespace, now: metav1.NewTime(now), pools: ps, members: members, settle: r.Settle,
+		agents: r.agents(members), budget: r.fillBudgets(&ps, now),
+	}
 	var clusters fleetv1.RemoteClusterList
-	if err := r.Client.List(ctx, &clusters); err != nil {
-		return w, time.Time{}, fmt.Errorf("list the RemoteClusters: %w", err)
+	if err := r.Client.List(ctx, &clusters, client.UnsafeDisableDeepCopy); err != nil {
+		return w, fmt.Errorf("list the RemoteClusters: %w", err)
 	}
 	w.clusters = clusters.Items
 	var kustomizations kustomizev1.KustomizationList
 	if err := r.Client.List(ctx, &kustomizations, client.UnsafeDisableDeepCopy); err != nil {
-		return w, time.Time{}, fmt.Errorf("list the Kustomizations: %w", err)
+		return w, fmt.Errorf("list the Kustomizations: %w", err)
 	}
-	w.objects = make([]object, len(kustomizations.Items))
+	var releases helmv2.HelmReleaseList
+	if err := r.Client.List(ctx, &releases, client.UnsafeDisableDeepCopy); err != nil {
+		return w, fmt.Errorf("list the HelmReleases: %w", err)
+	}
+	w.objects = make([]object, 0, len(kustomizations.Items)+len(releases.Items))
 	for i := range kustomizations.Items {
-		w.objects[i] = objectOf(&kustomizations.Items[i])
+		w.objects = append(w.objects, objectOf(&kustomizations.Items[i]))
 	}
-	var next time.Time
-	w.agents, next = r.agents(now)
-	return w, next, nil
+	for i := range releases.Items {
+		w.objects = append(w.objects, releaseOf(&releases.Items[i]))
+	}
+	r.remember(&w, now)
+	return w, nil
+}
+
+// remember keeps what the API does not: the epochs of keys whose RemoteCluster
+// is deleted, the costs that agents reported before they lost a key, and how long
+// hand-overs take.
+func (r *Reconciler) remember(w *world, now time.Time) {
+	if r.epochs == nil {
+		r.epochs, r.costs = map[shard.Key]int64{}, map[shard.Key]int64{}
+	}
+	for i := range w.clusters {
+		cluster := &w.clusters[i]
+		r.endHandover(cluster, now)
+		r.noteEpochs(cluster, cluster.Status.Assignments)
+		keys := shard.KeysOf(cluster, r.Namespace)
+		for _, a := range cluster.Status.Assignments {
+			if a.Partition >= 0 && int(a.Partition) < len(keys) {
+				if cost, reported := r.members.Cost(a.Agent, keys[a.Partition].String()); reported {
+					r.costs[keys[a.Partition]] = cost
+				}
+			}
+		}
+	}
+	w.epochs, w.costs = r.epochs, r.costs
+}
+
+// noteEpochs remembers how far the keys of a RemoteCluster have been counted.
+func (r *Reconciler) noteEpochs(cluster *fleetv1.RemoteCluster, record []fleetv1.Assignment) {
+	keys := shard.KeysOf(cluster, r.Namespace)
+	for _, a := range record {
+		if a.Partition >= 0 && int(a.Partition) < len(keys) {
+			r.epochs[keys[a.Partition]] = max(r.epochs[keys[a.Partition]], a.Epoch)
+		}
+	}
 }
 
 // agents are those that count: the live ones, and those that may come back soon.
-func (r *Reconciler) agents(now time.Time) ([]shard.Agent, time.Time) {
+// One whose StatefulSet has been made smaller counts no more, so that its keys
+// move while it can still hand them over.
+func (r *Reconciler) agents(members []memberState) []shard.Agent {
 	var agents []shard.Agent
-	var soonest time.Time
+	labels := map[string]map[string]string{}
 	for _, a := range r.members.Agents() {
-		state, next := a.Lease.State(now, r.ReassignAfter)
-		if !next.IsZero() && (soonest.IsZero() || next.Before(soonest)) {
-			soonest = next
-		}
-		if state != shard.Gone {
-			agents = append(agents, shard.Agent{Name: a.Name, Labels: a.Labels, Away: state != shard.Alive})
+		labels[a.Name] = a.Labels
+	}
+	for _, m := range members {
+		if m.state != shard.Gone && !m.retired {
+			agents = append(agents, shard.Agent{Name: m.name, Pool: m.crew, Labels: labels[m.name], Away: m.state != shard.Alive})
 		}
 	}
-	return agents, soonest
+	return agents
 }
 
 func objectOf(k *kustomizev1.Kustomization) object {
+	o := routedObject(kustomizev1.KustomizationKind, k)
+	o.key = shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target)
+	// The status names the target before anything is written there.
+	o.applied = k.Status.Target != ""
+	return o
+}
+
+func releaseOf(h *helmv2.HelmRelease) object {
+	o := routedObject(helmv2.HelmReleaseKind, h)
+	o.key = shard.KeyFor(h.Namespace, h.Name, h.Spec.KubeConfig)
+	o.applied = slices.Contains(h.Finalizers, meta.Finalizer)
+	return o
+}
+
+// routedObject is what a kind's metadata says.
+func routedObject(kind string, obj client.Object) object {
+	own := obj.GetLabels()
 	return object{
-		name:            types.NamespacedName{Namespace: k.Namespace, Name: k.Name},
-		uid:             k.UID,
-		resourceVersion: k.ResourceVersion,
-		key:             shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target),
-		agent:           k.Labels[meta.AgentLabel],
-		pin:             k.Labels[meta.PinLabel],
-		applied:         k.Status.Target != "",
+		kind:            kind,
+		name:            client.ObjectKeyFromObject(obj),
+		uid:             obj.GetUID(),
+		resourceVersion: obj.GetResourceVersion(),
+		agent:           own[meta.AgentLabel],
+		pin:             own[meta.PinLabel],
+		pool:            own[meta.ShardLabel],
 	}
 }

@@ -134,8 +134,7 @@ func TestStaleDecisionIsNotWritten(t *testing.T) {
 	h.Expect(h.Delete(t.Context(), lease)).To(Succeed())
 	h.renew("agent-1")
 	old := h.newReconciler()
-	w, _, err := old.look(t.Context())
-	h.Expect(err).NotTo(HaveOccurred())
+	w := h.look(old)
 	d := decide(w)
 	h.Expect(d.records).To(HaveLen(2))
 
@@ -159,8 +158,7 @@ func TestLabelDoesNotGoBeforeItsRecord(t *testing.T) {
 	h := newHub(t)
 	h.renew("agent-0")
 	h.deploy("a")
-	w, _, err := h.reconciler.look(t.Context())
-	h.Expect(err).NotTo(HaveOccurred())
+	w := h.look(h.reconciler)
 	changed := h.cluster("a")
 	changed.Labels = map[string]string{"changed": "meanwhile"}
 	h.Expect(h.Update(t.Context(), changed)).To(Succeed())
@@ -176,8 +174,7 @@ func TestObjectThatChangedMeanwhileIsNotRouted(t *testing.T) {
 	h := newHub(t)
 	h.renew("agent-0")
 	h.deploy("a")
-	w, _, err := h.reconciler.look(t.Context())
-	h.Expect(err).NotTo(HaveOccurred())
+	w := h.look(h.reconciler)
 	k := h.kustomization("a")
 	k.Spec.KubeConfig.SecretRef.Name = "elsewhere"
 	h.Expect(h.Update(t.Context(), k)).To(Succeed())

@@ -3,34 +3,44 @@ package placement
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 )
 
-// Strip reduces a Kustomization that comes into the cache to what the hub looks
-// at: identity, labels, spec.kubeConfig, spec.suspend and status.target. It
-// leaves everything else as it is. Nothing that was read through it may be written back as a
+// Strip reduces a Kustomization or HelmRelease that comes into the cache to what
+// the hub looks at: identity, labels, finalizers, spec.kubeConfig, spec.suspend
+// and status.target. It leaves everything else as it is. Nothing that was read through it may be written back as a
 // whole.
 func Strip(obj any) (any, error) {
-	k, ok := obj.(*kustomizev1.Kustomization)
-	if !ok {
+	switch o := obj.(type) {
+	case *kustomizev1.Kustomization:
+		return &kustomizev1.Kustomization{
+			TypeMeta:   o.TypeMeta,
+			ObjectMeta: stripped(&o.ObjectMeta),
+			Spec:       kustomizev1.KustomizationSpec{KubeConfig: o.Spec.KubeConfig, Suspend: o.Spec.Suspend},
+			Status:     kustomizev1.KustomizationStatus{Target: o.Status.Target},
+		}, nil
+	case *helmv2.HelmRelease:
+		return &helmv2.HelmRelease{
+			TypeMeta:   o.TypeMeta,
+			ObjectMeta: stripped(&o.ObjectMeta),
+			Spec:       helmv2.HelmReleaseSpec{KubeConfig: o.Spec.KubeConfig, Suspend: o.Spec.Suspend},
+		}, nil
+	default:
 		return obj, nil
 	}
-	return &kustomizev1.Kustomization{
-		TypeMeta: k.TypeMeta,
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace:         k.Namespace,
-			Name:              k.Name,
-			UID:               k.UID,
-			ResourceVersion:   k.ResourceVersion,
-			Generation:        k.Generation,
-			CreationTimestamp: k.CreationTimestamp,
-			DeletionTimestamp: k.DeletionTimestamp,
-			Labels:            k.Labels,
-		},
-		Spec: kustomizev1.KustomizationSpec{
-			KubeConfig: k.Spec.KubeConfig,
-			Suspend:    k.Spec.Suspend,
-		},
-		Status: kustomizev1.KustomizationStatus{Target: k.Status.Target},
-	}, nil
+}
+
+func stripped(m *metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace:         m.Namespace,
+		Name:              m.Name,
+		UID:               m.UID,
+		ResourceVersion:   m.ResourceVersion,
+		Generation:        m.Generation,
+		CreationTimestamp: m.CreationTimestamp,
+		DeletionTimestamp: m.DeletionTimestamp,
+		Labels:            m.Labels,
+		Finalizers:        m.Finalizers,
+	}
 }

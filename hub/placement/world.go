@@ -22,19 +22,46 @@ type world struct {
 	agents   []shard.Agent
 	clusters []fleetv1.RemoteCluster
 	objects  []object
+	pools    pools
+	// members are all agents that have a Lease, with what is known of them.
+	members []memberState
+	// budget is how many keys may move for balance now, by crew; a crew that is
+	// missing has no limit.
+	budget map[string]int
+	// epochs are the highest epochs seen of each key, also where the
+	// RemoteCluster is gone.
+	epochs map[shard.Key]int64
+	// costs are what the agents say that their keys cost them.
+	costs map[shard.Key]int64
+	// settle is how long a crew that owns nothing waits for more agents to join.
+	settle time.Duration
 	// now is the time for conditions that change.
 	now metav1.Time
 }
 
+// memberState is an agent, and how it is doing.
+type memberState struct {
+	name, crew string
+	// others are further pools that select its labels.
+	others []*pool
+	state  shard.LeaseState
+	// retired says that the agent's StatefulSet has no such replica any more.
+	retired bool
+	joined  time.Time
+}
+
 // object is one that is routed to an agent.
 type object struct {
+	// kind is Kustomization or HelmRelease.
+	kind            string
 	name            types.NamespacedName
 	uid             types.UID
 	resourceVersion string
 	key             shard.Key
-	// agent is the routing label, pin the wish for an agent.
-	agent, pin string
-	// applied says that the object is at its target already.
+	// agent is the routing label; pin and pool are wishes for an agent and for
+	// a pool.
+	agent, pin, pool string
+	// applied says that an agent has begun to act for the object at this key.
 	applied bool
 }
 
@@ -47,14 +74,26 @@ type target struct {
 	record  fleetv1.Assignment
 	objects int32
 	pin     string
-	// applied says that some agent has written to the target before.
+	pool    *pool
+	// others are the pools that select the cluster as well.
+	others []*pool
+	// notes tell of wishes that have no effect.
+	notes []string
+	// applied says that an agent may have acted for the key before.
 	applied bool
+	// contested says that another RemoteCluster still holds a record of the key:
+	// it is not moved until that is gone.
+	contested bool
+	cost      int64
 }
 
 // targets are the keys that have a RemoteCluster. Where several hold the record
 // of one key, the first by precedence is in force; if it has no record yet, it
 // takes over that of the next.
 func (w *world) targets() map[shard.Key]*target {
+	if len(w.pools.list) == 0 {
+		w.pools = readPools(nil, w.system, rules{})
+	}
 	clusters := make([]*fleetv1.RemoteCluster, len(w.clusters))
 	for i := range w.clusters {
 		clusters[i] = &w.clusters[i]
@@ -72,19 +111,42 @@ func (w *world) targets() map[shard.Key]*target {
 				t = &target{key: key, cluster: cluster, pin: cluster.Labels[meta.PinLabel]}
 				targets[key] = t
 			}
-			if t.record.Epoch == 0 {
-				t.record = records[key.Partition]
+			switch other := records[key.Partition]; {
+			case t.record.Epoch == 0:
+				t.record = other
+			case t.cluster != cluster && other.Agent != "":
+				t.contested = true
 			}
 		}
 	}
 	w.countObjects(targets)
+	for key, t := range targets {
+		t.cost = max(w.costs[key], 0) + t.size()
+		t.continueEpoch(w.epochs[key])
+	}
 	return targets
 }
 
-// countObjects adds up who uses the targets, and takes the pin from the first
-// object by name that has one, unless the cluster is pinned itself.
+// continueEpoch sees to it that the epoch of a key never falls, and is 1 only
+// for the first owner that it has ever had: also when a RemoteCluster was
+// deleted and made again, or its status was edited.
+func (t *target) continueEpoch(seen int64) {
+	if t.record.Epoch == 0 && t.applied {
+		t.record.Epoch = 1
+	}
+	t.record.Epoch = max(t.record.Epoch, seen)
+}
+
+// countObjects adds up who uses the targets, and finds the pool and the pin of
+// each: the RemoteCluster's own label decides, and else that of the first object
+// by name that has one.
 func (w *world) countObjects(targets map[shard.Key]*target) {
-	pinned := map[shard.Key]types.NamespacedName{}
+	pinned, pooled := map[shard.Key]*object{}, map[shard.Key]*object{}
+	first := func(of map[shard.Key]*object, o *object, wish string) {
+		if before, ok := of[o.key]; wish != "" && (!ok || compareNames(o.name, before.name) < 0) {
+			of[o.key] = o
+		}
+	}
 	for i := range w.objects {
 		o := &w.objects[i]
 		t, ok := targets[o.key]
@@ -93,18 +155,50 @@ func (w *world) countObjects(targets map[shard.Key]*target) {
 		}
 		t.objects++
 		t.applied = t.applied || o.applied
-		if o.pin == "" || t.cluster.Labels[meta.PinLabel] != "" {
-			continue
+		first(pinned, o, o.pin)
+		first(pooled, o, o.pool)
+	}
+	for key, t := range targets {
+		if o := pinned[key]; o != nil && t.pin == "" {
+			t.pin = o.pin
 		}
-		if first, ok := pinned[o.key]; !ok || compareNames(o.name, first) < 0 {
-			pinned[o.key], t.pin = o.name, o.pin
+		wish, from := t.cluster.Labels[meta.ShardLabel], "its own label"
+		if o := pooled[key]; o != nil && wish == "" {
+			wish, from = o.pool, "the label of "+o.kind+" "+o.name.String()
 		}
+		w.choosePool(t, wish, from)
 	}
 }
 
-// cost of a target: the number of objects, and for a connection that is held
-// all the time at least one.
-func (t *target) cost() int64 {
+// choosePool finds the pool that serves the target. The wish is the value of a
+// label.
+func (w *world) choosePool(t *target, wish, from string) {
+	t.pool, t.others = w.pools.forCluster(t.cluster.Labels)
+	if wish == "" {
+		return
+	}
+	if p := w.pools.named(wish); p != nil {
+		t.pool, t.others = p, nil
+		return
+	}
+	t.notes = append(t.notes, meta.ShardLabel+"="+wish+", "+from+", has no effect: there is no AgentPool "+wish)
+}
+
+// crew is who may act for the target.
+func (t *target) crew() string {
+	switch {
+	case t.cluster.GetMode() == fleetv1.PullMode:
+		return pullCrew
+	case t.pool == nil:
+		return noCrew
+	default:
+		return t.pool.crew()
+	}
+}
+
+// size is the part of the cost that is known without asking: the number of
+// objects, and for a connection that is held all the time at least one.
+func (t *target) size() int64 {
 	if t.key.IsHub() {
 		return int64(t.objects)
 	}

@@ -6,15 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/shard"
@@ -56,14 +59,15 @@ func (w *writes) ended(err error) bool {
 // whether some write came too late, so that the run is to be repeated.
 func (r *Reconciler) write(ctx context.Context, w world, d decision) (bool, error) {
 	var all writes
-	r.writeRecords(ctx, &d, &all)
+	r.writeRecords(ctx, w.now.Time, &d, &all)
 	r.writeLabels(ctx, w, d, &all)
+	r.writePools(ctx, d.pools, &all)
 	return all.overtaken, errors.Join(all.failed...)
 }
 
 // writeRecords writes what has changed, and takes the keys of a record that was
 // not written out of the decision: no label goes before its record.
-func (r *Reconciler) writeRecords(ctx context.Context, d *decision, all *writes) {
+func (r *Reconciler) writeRecords(ctx context.Context, now time.Time, d *decision, all *writes) {
 	var group errgroup.Group
 	group.SetLimit(writers)
 	written := make([]bool, len(d.records))
@@ -77,6 +81,8 @@ func (r *Reconciler) writeRecords(ctx context.Context, d *decision, all *writes)
 	for i, rec := range d.records {
 		if written[i] {
 			r.announce(ctx, rec)
+			r.beginHandover(rec, now)
+			r.noteEpochs(rec.cluster, rec.status.Assignments)
 			continue
 		}
 		for _, key := range shard.KeysOf(rec.cluster, r.Namespace) {
@@ -88,13 +94,20 @@ func (r *Reconciler) writeRecords(ctx context.Context, d *decision, all *writes)
 // writeRecord applies placement's part of the status, on the condition that the
 // RemoteCluster is still the one that the decision was made from.
 func (r *Reconciler) writeRecord(ctx context.Context, rec record) error {
-	name := client.ObjectKeyFromObject(rec.cluster)
+	name, version := client.ObjectKeyFromObject(rec.cluster), rec.cluster.ResourceVersion
+	if len(rec.foreign) > 0 {
+		// Applying does not take away what another manager has put there.
+		var err error
+		if version, err = r.replaceRecord(ctx, rec); err != nil {
+			return err
+		}
+	}
 	body, err := json.Marshal(map[string]any{
 		"apiVersion": fleetv1.GroupVersion.String(),
 		"kind":       fleetv1.RemoteClusterKind,
 		"metadata": map[string]any{
 			"name": name.Name, "namespace": name.Namespace,
-			"uid": rec.cluster.UID, "resourceVersion": rec.cluster.ResourceVersion,
+			"uid": rec.cluster.UID, "resourceVersion": version,
 		},
 		"status": rec.status,
 	})
@@ -110,12 +123,35 @@ func (r *Reconciler) writeRecord(ctx context.Context, rec record) error {
 	return nil
 }
 
-// announce says what has moved.
+// replaceRecord puts the whole record in the place of what is there, and returns
+// the new version of the RemoteCluster.
+func (r *Reconciler) replaceRecord(ctx context.Context, rec record) (string, error) {
+	name := client.ObjectKeyFromObject(rec.cluster)
+	assignments := rec.status.Assignments
+	if assignments == nil {
+		assignments = []fleetv1.Assignment{}
+	}
+	body, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": rec.cluster.UID, "resourceVersion": rec.cluster.ResourceVersion},
+		"status":   map[string]any{"assignments": assignments},
+	})
+	if err != nil {
+		return "", err
+	}
+	answer := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}}
+	err = r.Client.Status().Patch(ctx, answer, client.RawPatch(types.MergePatchType, body), client.FieldOwner(fieldManager))
+	if err != nil {
+		return "", fmt.Errorf("record of remote cluster %s: %w", name, err)
+	}
+	return answer.ResourceVersion, nil
+}
+
+// announce says what has moved, and what was taken out of the record.
 func (r *Reconciler) announce(ctx context.Context, rec record) {
 	for _, move := range rec.moves {
 		movedKeys.WithLabelValues(string(move.Reason)).Inc()
 	}
-	for _, event := range moveEvents(rec.moves) {
+	for _, event := range append(moveEvents(rec.moves), foreignEvents(rec)...) {
 		r.Events.Publish(ctx, rec.cluster, event)
 		log.FromContext(ctx).Info(event.Message, "remoteCluster", client.ObjectKeyFromObject(rec.cluster).String())
 	}
@@ -126,18 +162,34 @@ func (r *Reconciler) announce(ctx context.Context, rec record) {
 func (r *Reconciler) writeLabels(ctx context.Context, w world, d decision, all *writes) {
 	var group errgroup.Group
 	group.SetLimit(writers)
+	routed := make(map[types.UID]string, len(w.objects))
+	var mu sync.Mutex
 	for i := range w.objects {
 		o := &w.objects[i]
 		agent, known := d.owners[o.key]
 		if !known || agent == o.agent {
+			mu.Lock()
+			routed[o.uid] = o.agent
+			mu.Unlock()
 			continue
 		}
 		group.Go(func() error {
-			all.ended(r.writeLabel(ctx, o, agent))
+			was, before := r.routed[o.uid]
+			now := was
+			if all.ended(r.writeLabel(ctx, o, agent)) {
+				now = agent
+				if before && was != o.agent {
+					r.Events.Publish(ctx, o.reference(), labelEvent(was, o.agent, agent))
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			routed[o.uid] = now
 			return nil
 		})
 	}
 	_ = group.Wait()
+	r.routed = routed
 }
 
 // writeLabel routes one object, on the condition that it is as it was read.
@@ -153,10 +205,49 @@ func (r *Reconciler) writeLabel(ctx context.Context, o *object, agent string) er
 		return err
 	}
 	answer := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: o.name.Namespace, Name: o.name.Name}}
-	answer.SetGroupVersionKind(kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind))
+	answer.SetGroupVersionKind(o.gvk())
 	patch := client.RawPatch(types.MergePatchType, body)
 	if err := r.Client.Patch(ctx, answer, patch, client.FieldOwner(fieldManager)); err != nil {
-		return fmt.Errorf("routing label of Kustomization %s: %w", o.name, err)
+		return fmt.Errorf("routing label of %s %s: %w", o.kind, o.name, err)
 	}
 	return nil
+}
+
+// gvk is the kind that the object is read and written as.
+func (o *object) gvk() schema.GroupVersionKind {
+	if o.kind == helmv2.HelmReleaseKind {
+		return helmv2.GroupVersion.WithKind(o.kind)
+	}
+	return kustomizev1.GroupVersion.WithKind(o.kind)
+}
+
+// reference is the object as an event is about it.
+func (o *object) reference() client.Object {
+	meta := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+		Namespace: o.name.Namespace, Name: o.name.Name, UID: o.uid, ResourceVersion: o.resourceVersion,
+	}}
+	meta.SetGroupVersionKind(o.gvk())
+	return meta
+}
+
+// writePools writes the statuses of AgentPools that have changed.
+func (r *Reconciler) writePools(ctx context.Context, records []poolRecord, all *writes) {
+	for _, rec := range records {
+		name := client.ObjectKeyFromObject(rec.object)
+		body, err := json.Marshal(map[string]any{
+			"apiVersion": fleetv1.GroupVersion.String(),
+			"kind":       fleetv1.AgentPoolKind,
+			"metadata":   map[string]any{"name": name.Name, "namespace": name.Namespace, "uid": rec.object.UID},
+			"status":     rec.status,
+		})
+		if err == nil {
+			answer := &fleetv1.AgentPool{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}}
+			patch := client.RawPatch(types.ApplyPatchType, body)
+			err = r.Client.Status().Patch(ctx, answer, patch, client.FieldOwner(fieldManager), client.ForceOwnership)
+		}
+		if err != nil {
+			err = fmt.Errorf("status of agent pool %s: %w", name, err)
+		}
+		all.ended(err)
+	}
 }

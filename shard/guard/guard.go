@@ -28,6 +28,9 @@ type Reconciler[T client.Object] struct {
 	Keeper Keeper
 	// New makes an empty object to read into.
 	New func() T
+	// Meter measures the work for a key, and the function that it returns ends
+	// that; nil for no measurement.
+	Meter func(shard.Key) (end func())
 	// Key is the key of an object.
 	Key func(T) shard.Key
 	// Next does the work.
@@ -44,10 +47,14 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, request ctrl.Request) (ct
 		}
 		return ctrl.Result{}, err
 	}
-	end, after := r.Keeper.Admit(r.Key(obj))
+	key := r.Key(obj)
+	end, after := r.Keeper.Admit(key)
 	if end == nil {
 		return ctrl.Result{RequeueAfter: after}, nil
 	}
 	defer end()
+	if r.Meter != nil {
+		defer r.Meter(key)()
+	}
 	return r.Next.Reconcile(ctx, request)
 }

@@ -6,6 +6,9 @@
 // has died, that a process which restarts under its name joins at once, and
 // that two processes of one name do not fight over the Lease.
 //
+// A Lease carries the agent's labels, by which pools select it, and what its keys
+// cost it, by which placement balances.
+//
 // It never compares the clocks of two machines: an observer counts from when
 // it saw a Lease change. And it never says who may write to a target: a member
 // that is taken for dead and lives on is kept out by the fence.

@@ -50,6 +50,9 @@ type Member struct {
 	// RenewEvery is the time between two renewals; a third of Duration when
 	// zero.
 	RenewEvery time.Duration
+	// Meter measures what the agent's keys cost it; its reports are put on the
+	// Lease. May be nil.
+	Meter *Meter
 	// Clock is the real one when nil.
 	Clock clock.Clock
 
@@ -173,6 +176,9 @@ func (m *Member) write(ctx context.Context, by string) error {
 	lease.Labels = map[string]string{}
 	maps.Copy(lease.Labels, m.Labels)
 	lease.Labels[Label] = "true"
+	if report := m.Meter.report(); report != "" {
+		lease.Annotations = map[string]string{costsAnnotation: report}
+	}
 	if by != "" && holder(lease) != by {
 		lease.Spec.AcquireTime = &now
 	}

@@ -26,6 +26,8 @@ type Agent struct {
 	Labels map[string]string
 	// Lease is its membership, by the observer's clock.
 	Lease shard.Lease
+	// Joined is when the observer first saw it alive, since it was last not.
+	Joined time.Time
 }
 
 // Tracker remembers when it last saw each agent's Lease change. Its methods may
@@ -49,7 +51,11 @@ type sighting struct {
 	labels  map[string]string
 	since   time.Time
 	// lasts is how long the agent says that a renewal counts.
-	lasts time.Duration
+	lasts  time.Duration
+	joined time.Time
+	// reported is the report of costs, and costs what it says.
+	reported string
+	costs    map[string]int64
 }
 
 // Observe notes a Lease at the given time. It says whether there is more news
@@ -69,9 +75,17 @@ func (t *Tracker) Observe(lease *coordinationv1.Lease, now time.Time) bool {
 	if known && last.uid == next.uid && last.holder == next.holder && last.renewed.Equal(next.renewed) {
 		next.since = last.since
 	}
-	t.seen[name] = next
 	was, _ := t.lease(last).State(now, 0)
 	is, _ := t.lease(next).State(now, 0)
+	next.joined = now
+	if known && was == shard.Alive {
+		next.joined = last.joined
+	}
+	next.costs = last.costs
+	if next.reported != last.reported {
+		next.costs = parseCosts(next.reported)
+	}
+	t.seen[name] = next
 	return !known || last.uid != next.uid || last.holder != next.holder || was != is || !maps.Equal(last.labels, next.labels)
 }
 
@@ -96,10 +110,29 @@ func (t *Tracker) Agents() []Agent {
 	defer t.mu.Unlock()
 	agents := make([]Agent, 0, len(t.seen))
 	for name, s := range t.seen {
-		agents = append(agents, Agent{Name: name, Labels: s.labels, Lease: t.lease(s)})
+		agents = append(agents, Agent{Name: name, Labels: s.labels, Lease: t.lease(s), Joined: s.joined})
 	}
 	slices.SortFunc(agents, func(a, b Agent) int { return cmp.Compare(a.Name, b.Name) })
 	return agents
+}
+
+// AgentOf is the name of the agent that a Lease claims to be of; empty for other
+// Leases.
+func AgentOf(lease *coordinationv1.Lease) string {
+	name, _ := strings.CutPrefix(lease.Name, leasePrefix)
+	if name == lease.Name {
+		return ""
+	}
+	return name
+}
+
+// Cost is what the agent says that the key costs it, in thousandths of one
+// worker's time; false where it has not said.
+func (t *Tracker) Cost(agent, key string) (int64, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	cost, ok := t.seen[agent].costs[key]
+	return cost, ok
 }
 
 // sight is what there is to see of a Lease; the name is empty where it is not
@@ -109,7 +142,7 @@ func (t *Tracker) sight(lease *coordinationv1.Lease, now time.Time) (string, sig
 	if !ok || !shard.MayJoin(name, lease.Namespace, t.Namespace) {
 		return "", sighting{}
 	}
-	s := sighting{uid: lease.UID, holder: holder(lease), labels: agentLabels(lease.Labels), since: now}
+	s := sighting{uid: lease.UID, holder: holder(lease), labels: agentLabels(lease.Labels), since: now, reported: lease.Annotations[costsAnnotation]}
 	if lease.Spec.RenewTime != nil {
 		s.renewed = lease.Spec.RenewTime.Time
 	}

@@ -196,6 +196,11 @@ type RemoteClusterStatus struct {
 	// +optional
 	Agent string `json:"agent,omitempty"`
 
+	// ServedBy is the agent that last reported on the connection. While that is
+	// not the agent that should act, the cluster is being handed over.
+	// +optional
+	ServedBy string `json:"servedBy,omitempty"`
+
 	// LatencyMilliseconds is how long the cluster took to answer the last
 	// probe.
 	// +optional
