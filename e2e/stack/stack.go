@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,11 +10,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
+
+// tokenLifetime of an agent's token for the hub: longer than any run.
+const tokenLifetime = 24 * time.Hour
 
 // Options say where things are.
 type Options struct {
@@ -39,7 +44,9 @@ type Stack struct {
 type Process struct {
 	*testenv.Process
 	// Name is hub, or the agent's.
-	Name    string
+	Name string
+	// Address is where a hub serves artifacts: host and port.
+	Address string
 	command testenv.Command
 }
 
@@ -62,58 +69,104 @@ func New(ctx context.Context, control *testenv.ControlPlane, options Options) (*
 	return s, s.install(ctx)
 }
 
+// Instance says how one process differs from the others of its kind. All fields
+// but Name may be empty.
+type Instance struct {
+	// Name of the process: of its log, its ServiceAccount and its files.
+	Name string
+	// Agent is the name that an agent goes by, where another process has the
+	// same.
+	Agent string
+	// Binary takes the place of the usual one.
+	Binary string
+	// Hub is the way to the hub's API server, where it is not the direct one.
+	Hub *testenv.Proxy
+	// Env is added to the environment, as "key=value".
+	Env []string
+}
+
 // StartHub starts the hub with further flags.
 func (s *Stack) StartHub(ctx context.Context, flags ...string) (*Process, error) {
+	return s.StartHubAs(ctx, Instance{Name: "hub"}, flags...)
+}
+
+// StartHubAs starts one of several hubs, with artifacts of its own.
+func (s *Stack) StartHubAs(ctx context.Context, i Instance, flags ...string) (*Process, error) {
 	address, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return s.start(ctx, "hub", "headwater-hub", s.HubBinary, append([]string{
-		"--storage-path=" + filepath.Join(s.Dir, "artifacts"),
-		"--image-storage-path=" + filepath.Join(s.Dir, "images"),
+	i.Binary = cmp.Or(i.Binary, s.HubBinary)
+	p, err := s.start(ctx, i, "headwater-hub", append([]string{
+		"--storage-path=" + filepath.Join(s.Dir, "artifacts-"+i.Name),
+		"--image-storage-path=" + filepath.Join(s.Dir, "images-"+i.Name),
 		"--storage-addr=" + address,
 		"--storage-adv-addr=" + address,
 	}, flags...))
+	if p != nil {
+		p.Address = address
+	}
+	return p, err
 }
 
 // StartAgent starts an agent of the given name with further flags. All agents
 // share one artifact cache, as those of one node do.
 func (s *Stack) StartAgent(ctx context.Context, name string, flags ...string) (*Process, error) {
-	account := "headwater-" + name
+	return s.StartAgentAs(ctx, Instance{Name: name}, flags...)
+}
+
+// StartAgentAs starts an agent that is not like the others.
+func (s *Stack) StartAgentAs(ctx context.Context, i Instance, flags ...string) (*Process, error) {
+	account := "headwater-" + i.Name
 	if err := s.bind(ctx, account); err != nil {
 		return nil, err
 	}
-	return s.start(ctx, name, account, s.AgentBinary, append([]string{
-		"--name=" + name,
+	i.Binary = cmp.Or(i.Binary, s.AgentBinary)
+	return s.start(ctx, i, account, append([]string{
+		"--name=" + cmp.Or(i.Agent, i.Name),
 		"--artifact-cache-dir=" + filepath.Join(s.Dir, "cache"),
 	}, flags...))
 }
 
-func (s *Stack) start(ctx context.Context, name, account, binary string, flags []string) (*Process, error) {
-	kubeconfig, err := s.control.ServiceAccount(ctx, Namespace, account, nil)
+func (s *Stack) start(ctx context.Context, i Instance, account string, flags []string) (*Process, error) {
+	kubeconfig, err := s.kubeconfig(ctx, i, account)
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(s.Dir, name+".kubeconfig")
+	file := filepath.Join(s.Dir, i.Name+".kubeconfig")
 	if err := os.WriteFile(file, kubeconfig, 0o600); err != nil {
-		return nil, fmt.Errorf("starting %s: %w", name, err)
+		return nil, fmt.Errorf("starting %s: %w", i.Name, err)
 	}
-	p := &Process{Name: name, command: testenv.Command{
-		Name: name,
-		Path: binary,
+	p := &Process{Name: i.Name, command: testenv.Command{
+		Name: i.Name,
+		Path: i.Binary,
 		Args: append([]string{
 			"--kubeconfig=" + file,
 			"--runtime-namespace=" + Namespace,
 			"--metrics-addr=127.0.0.1:0",
 			"--health-addr=127.0.0.1:0",
 		}, flags...),
-		Log: filepath.Join(s.Dir, name+".log"),
+		Env: append(os.Environ(), i.Env...),
+		Log: filepath.Join(s.Dir, i.Name+".log"),
 	}}
 	if err := p.Start(); err != nil {
 		return nil, err
 	}
 	s.processes = append(s.processes, p)
 	return p, nil
+}
+
+// kubeconfig of a process for the hub.
+func (s *Stack) kubeconfig(ctx context.Context, i Instance, account string) ([]byte, error) {
+	direct, err := s.control.ServiceAccount(ctx, Namespace, account, nil)
+	if err != nil || i.Hub == nil {
+		return direct, err
+	}
+	token, err := s.control.Token(ctx, Namespace, account, tokenLifetime)
+	if err != nil {
+		return nil, err
+	}
+	return i.Hub.Kubeconfig(token)
 }
 
 // Start starts the process again after it has ended.
