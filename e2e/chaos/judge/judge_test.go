@@ -6,6 +6,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/headwater-dev/headwater/e2e/chaos/judge"
@@ -26,7 +27,7 @@ func at(seconds float64) time.Time { return start.Add(time.Duration(seconds * fl
 func lease(seconds float64, pid int, holder string) testenv.Record {
 	return testenv.Record{
 		PID: pid, User: account, Verb: "update", Resource: "leases", Namespace: "kube-system", Name: "headwater-fence-0", Mutating: true,
-		Lease: &coordinationv1.LeaseSpec{HolderIdentity: ptr.To(holder), LeaseDurationSeconds: ptr.To(int32(9))},
+		Lease: &coordinationv1.LeaseSpec{HolderIdentity: ptr.To(holder), LeaseDurationSeconds: ptr.To(int32(9)), RenewTime: ptr.To(metav1.NewMicroTime(at(seconds)))},
 		Begin: at(seconds), End: at(seconds + 0.01), Status: 200,
 	}
 }
@@ -45,6 +46,11 @@ func with(r testenv.Record, change func(*testenv.Record)) testenv.Record {
 }
 
 func deleted(r *testenv.Record) { r.Verb, r.Lease = "delete", nil }
+
+// claims lets a write to the Lease come so many seconds later, with what it said.
+func claims(seconds float64) func(*testenv.Record) {
+	return func(r *testenv.Record) { r.Begin, r.End = at(seconds), at(seconds+0.01) }
+}
 
 func byHand(r *testenv.Record) { deleted(r); r.User, r.PID = "somebody", 1 }
 
@@ -161,6 +167,10 @@ func TestWrites(t *testing.T) {
 		"two processes of one name": {
 			records: []testenv.Record{lease(0, 10, "agent-0_a"), write(1, 10), write(2, 11)},
 			want:    []string{judge.NoFence, judge.TwoWriters},
+		},
+		"claimed by one who waits, which renews nothing": {
+			records: []testenv.Record{lease(0, 10, "agent-0_a"), with(lease(0, 20, "agent-0_a"), claims(5)), write(8, 10), write(10, 10)},
+			want:    []string{judge.NoFence},
 		},
 		"two processes of one identity": {
 			records: []testenv.Record{lease(0, 10, "agent-0_a"), lease(1, 11, "agent-0_a")},

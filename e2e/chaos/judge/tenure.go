@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/headwater-dev/headwater/internal/testenv"
@@ -24,6 +25,8 @@ type tenure struct {
 	// process began it.
 	renewed  time.Time
 	duration time.Duration
+	// stamp is the renewTime that it wrote.
+	stamp time.Time
 	// until is when the write began that gave it up, or took it; zero if none.
 	until time.Time
 }
@@ -110,13 +113,17 @@ func (h *history) released(w testenv.Record) {
 func (h *history) held(w testenv.Record) {
 	holder := *w.Lease.HolderIdentity
 	duration := time.Duration(ptr.Deref(w.Lease.LeaseDurationSeconds, 0)) * time.Second
+	stamp := ptr.Deref(w.Lease.RenewTime, metav1.MicroTime{}).Time
 	last := h.current
 	if last != nil && last.holder == holder {
+		if last.pid != w.PID && stamp.Equal(last.stamp) {
+			return // who waits for it has said so, and left the rest as it was
+		}
 		if last.pid != w.PID {
 			h.object(w, Stranger, "processes "+name(last.pid)+" and "+name(w.PID)+" both hold the fence as "+holder)
 		}
 		if w.Begin.Before(last.end()) {
-			last.renewed, last.duration = w.Begin, duration
+			last.renewed, last.duration, last.stamp = w.Begin, duration, stamp
 			return
 		}
 	}
@@ -126,7 +133,7 @@ func (h *history) held(w testenv.Record) {
 		}
 		last.until = earlier(last.until, w.Begin)
 	}
-	h.current = &tenure{pid: w.PID, holder: holder, from: w.End, renewed: w.Begin, duration: duration}
+	h.current = &tenure{pid: w.PID, holder: holder, from: w.End, renewed: w.Begin, duration: duration, stamp: stamp}
 	h.tenures = append(h.tenures, h.current)
 }
 
