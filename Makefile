@@ -67,9 +67,21 @@ test-unit: controlplane ## Unit and integration tests, with the race detector
 	@go test -race -timeout 15m $$($(with_tests) ./... | grep -v /e2e)
 
 .PHONY: test-e2e
-test-e2e: build controlplane ## The real binaries against real API servers
+test-e2e: build broken controlplane ## The real binaries against real API servers
 	@echo "==> end-to-end tests"
 	@go test -count=1 -timeout 20m $$($(with_tests) ./e2e/...)
+
+.PHONY: chaos
+chaos: build broken controlplane ## Break everything in turn and have the record judged, 15 minutes (ARGS: bin/chaos --help)
+	@go build -buildvcs=false -o bin/chaos ./e2e/chaos
+	@bin/chaos $(ARGS)
+
+# Agents for the chaos run alone: one whose fence stops nobody, one whose clock
+# can be set. What build builds has neither.
+.PHONY: broken
+broken:
+	@CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w" -tags nofence -o bin/agent-nofence ./agent
+	@CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w" -tags wallclock -o bin/agent-wallclock ./agent
 
 .PHONY: bench
 bench: build controlplane ## Measure against bare server-side apply (not part of test)
