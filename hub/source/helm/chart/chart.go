@@ -1,0 +1,207 @@
+package chart
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+	helmchart "helm.sh/helm/v3/pkg/chart"
+	"sigs.k8s.io/yaml"
+
+	"github.com/headwater-dev/headwater/internal/artifact"
+)
+
+// Names of files in a chart.
+const (
+	metadataFile     = "Chart.yaml"
+	lockFile         = "Chart.lock"
+	valuesFile       = "values.yaml"
+	requirementsFile = "requirements.yaml"
+	requirementsLock = "requirements.lock"
+	chartsDir        = "charts/"
+)
+
+// Limits of a chart. Helm's own are the defaults.
+const (
+	maxFiles    = 10_000
+	maxUnpacked = 100 << 20
+)
+
+// Chart is a chart by its files.
+type Chart struct {
+	// Metadata is what Chart.yaml says, with the dependencies of a
+	// requirements.yaml.
+	Metadata *helmchart.Metadata
+	// Files are those of the chart by their slash-separated paths below it.
+	Files map[string][]byte
+}
+
+// Read unpacks a package. maxFile is the size of the largest file that it may
+// hold.
+func Read(archive io.Reader, maxFile int64) (*Chart, error) {
+	packed, err := artifact.Files(archive, artifact.Limits{Files: maxFiles, Bytes: maxUnpacked})
+	if err != nil {
+		return nil, err
+	}
+	files, top := make(map[string][]byte, len(packed)), ""
+	for name, content := range packed {
+		dir, rest, below := strings.Cut(name, "/")
+		switch {
+		case !below:
+			return nil, fmt.Errorf("the file %q is not in the directory of the chart", name)
+		case top != "" && dir != top:
+			return nil, fmt.Errorf("there is more than one directory in the package: %q and %q", min(top, dir), max(top, dir))
+		}
+		top, files[rest] = dir, content
+	}
+	return New(files, maxFile)
+}
+
+// New makes a chart of its files.
+func New(files map[string][]byte, maxFile int64) (*Chart, error) {
+	for name, content := range files {
+		if int64(len(content)) > maxFile {
+			return nil, fmt.Errorf("the file %q has more than %d bytes (--helm-chart-file-max-size)", name, maxFile)
+		}
+	}
+	content, ok := files[metadataFile]
+	if !ok {
+		return nil, errors.New("there is no " + metadataFile)
+	}
+	metadata, err := ParseMetadata(content)
+	if err != nil {
+		return nil, err
+	}
+	if requirements, ok := files[requirementsFile]; ok && metadata.APIVersion == helmchart.APIVersionV1 {
+		if err := yaml.Unmarshal(requirements, metadata); err != nil {
+			return nil, fmt.Errorf("%s: %s", requirementsFile, oneLine(err))
+		}
+	}
+	return &Chart{Metadata: metadata, Files: files}, nil
+}
+
+// ParseMetadata reads a Chart.yaml.
+func ParseMetadata(content []byte) (*helmchart.Metadata, error) {
+	metadata := &helmchart.Metadata{}
+	if err := yaml.Unmarshal(content, metadata); err != nil {
+		return nil, fmt.Errorf("%s: %s", metadataFile, oneLine(err))
+	}
+	if metadata.APIVersion == "" {
+		metadata.APIVersion = helmchart.APIVersionV1 // as Helm 2 wrote it
+	}
+	if err := metadata.Validate(); err != nil {
+		return nil, fmt.Errorf("%s: %s", metadataFile, oneLine(err))
+	}
+	return metadata, nil
+}
+
+// WithMetadata is the version with build metadata in the place of its own.
+func WithMetadata(version, metadata string) (string, error) {
+	if metadata == "" {
+		return version, nil
+	}
+	parsed, err := semver.NewVersion(version)
+	if err != nil {
+		return "", fmt.Errorf("version %q is not a semantic version", version)
+	}
+	with, err := parsed.SetMetadata(metadata)
+	if err != nil {
+		return "", fmt.Errorf("version %q cannot carry the metadata %q: %w", version, metadata, err)
+	}
+	return with.String(), nil
+}
+
+// SetVersion writes another version into Chart.yaml.
+func (c *Chart) SetVersion(version string) error {
+	if c.Metadata.Version == version {
+		return nil
+	}
+	content := map[string]any{}
+	if err := yaml.Unmarshal(c.Files[metadataFile], &content); err != nil {
+		return fmt.Errorf("%s: %s", metadataFile, oneLine(err))
+	}
+	content["version"] = version
+	text, err := yaml.Marshal(content)
+	if err != nil {
+		return fmt.Errorf("%s: %w", metadataFile, err)
+	}
+	c.Metadata.Version, c.Files[metadataFile] = version, text
+	return nil
+}
+
+// Dependencies are those that have to be in the package: of the lock, or else of
+// the chart.
+func (c *Chart) Dependencies() ([]*helmchart.Dependency, error) {
+	content, ok := c.Files[lockFile]
+	if !ok && c.Metadata.APIVersion == helmchart.APIVersionV1 {
+		content, ok = c.Files[requirementsLock]
+	}
+	wanted := c.Metadata.Dependencies
+	if ok {
+		lock := &helmchart.Lock{}
+		if err := yaml.Unmarshal(content, lock); err != nil {
+			return nil, fmt.Errorf("%s: %s", lockFile, oneLine(err))
+		}
+		wanted = lock.Dependencies
+	}
+	return slices.DeleteFunc(slices.Clone(wanted), func(d *helmchart.Dependency) bool { return d == nil }), nil
+}
+
+// Vendored are the names of the charts below charts/. maxFile is as for Read.
+func (c *Chart) Vendored(maxFile int64) (map[string]bool, error) {
+	names := map[string]bool{}
+	for name, content := range c.Files {
+		rest, below := strings.CutPrefix(name, chartsDir)
+		if !below {
+			continue
+		}
+		var metadata *helmchart.Metadata
+		switch {
+		case strings.Count(rest, "/") == 1 && path.Base(rest) == metadataFile:
+			parsed, err := ParseMetadata(content)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			metadata = parsed
+		case !strings.Contains(rest, "/") && strings.HasSuffix(rest, ".tgz"):
+			sub, err := Read(bytes.NewReader(content), maxFile)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			metadata = sub.Metadata
+		default:
+			continue
+		}
+		names[metadata.Name] = true
+	}
+	return names, nil
+}
+
+// Vendor puts another chart below charts/. A chart may depend on several
+// versions of one.
+func (c *Chart) Vendor(sub *Chart) {
+	dir := chartsDir + sub.Metadata.Name + "-" + sub.Metadata.Version + "/"
+	for name, content := range sub.Files {
+		c.Files[dir+name] = content
+	}
+}
+
+const maxCause = 200
+
+func oneLine(err error) string {
+	text := strings.Join(strings.Fields(strings.ToValidUTF8(err.Error(), "?")), " ")
+	if len(text) > maxCause {
+		text = strings.ToValidUTF8(text[:maxCause], "") + "..."
+	}
+	return text
+}
+
+// ReadBytes is Read of a package in memory.
+func ReadBytes(archive []byte, maxFile int64) (*Chart, error) {
+	return Read(bytes.NewReader(archive), maxFile)
+}
