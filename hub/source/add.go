@@ -65,9 +65,15 @@ func (r *Reconciler[T]) AddToManager(mgr ctrl.Manager) error {
 	}
 	var zero T
 	obj := reflect.New(reflect.TypeOf(zero).Elem()).Interface().(T)
-	return ctrl.NewControllerManagedBy(mgr).
+	controller := ctrl.NewControllerManagedBy(mgr).
 		Named(strings.ToLower(r.Fetcher.Kind())).
 		For(obj, builder.WithPredicates(reconcile.Changed())).
-		WithOptions(r.Pace.options()).
-		Complete(loop)
+		WithOptions(r.Pace.options())
+	if r.Watches != nil {
+		r.Watches(controller)
+	}
+	if r.Wrap != nil {
+		return controller.Complete(r.Wrap(loop))
+	}
+	return controller.Complete(loop)
 }

@@ -1,23 +1,24 @@
 package source
 
 import (
+	"errors"
 	"fmt"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 // The conditions of sources. ArtifactInStorage is there while it is true;
-// ArtifactOutdated, FetchFailed and StorageOperationFailed are abnormal and
-// there only while they are true. An error gets its reason here, once.
+// ArtifactOutdated, FetchFailed, BuildFailed and StorageOperationFailed are
+// abnormal and there only while they are true. An error gets its reason here, once.
 
 const (
 	artifactInStorageCondition      = "ArtifactInStorage"
 	artifactOutdatedCondition       = "ArtifactOutdated"
 	fetchFailedCondition            = "FetchFailed"
+	buildFailedCondition            = "BuildFailed"
 	storageOperationFailedCondition = "StorageOperationFailed"
 )
 
@@ -31,14 +32,14 @@ const (
 )
 
 // stored says that all is well.
-func stored(obj reconcile.Object, message string) {
-	setTrue(obj, artifactInStorageCondition, meta.SucceededReason, message)
-	clearConditions(obj, artifactOutdatedCondition, fetchFailedCondition, storageOperationFailedCondition)
+func stored(obj reconcile.Object, reason, message string) {
+	setTrue(obj, artifactInStorageCondition, reason, message)
+	clearConditions(obj, artifactOutdatedCondition, fetchFailedCondition, buildFailedCondition, storageOperationFailedCondition)
 }
 
 // fetched says that the remote gave what was asked for.
 func fetched(obj reconcile.Object) {
-	clearConditions(obj, fetchFailedCondition)
+	clearConditions(obj, fetchFailedCondition, buildFailedCondition)
 }
 
 // lost says that the artifact is not in the store.
@@ -51,15 +52,21 @@ func outdated(obj reconcile.Object, rev Revision) {
 	setTrue(obj, artifactOutdatedCondition, newRevisionReason, fmt.Sprintf("new upstream revision '%s'", rev.Name))
 }
 
-// fetchFailed notes that the remote could not be resolved or fetched. What only
-// a person can help passes as it is.
+// fetchFailed notes that the remote could not be resolved or fetched, or that
+// nothing could be made of what was. What only a person can help passes as it
+// is.
 func fetchFailed(obj reconcile.Object, err error) error {
-	reason, retried := reconcile.ReasonOf(err)
-	if !retried {
-		clearConditions(obj, fetchFailedCondition)
-		return err
+	failed, fine := fetchFailedCondition, buildFailedCondition
+	var later *unbuilt
+	if errors.As(err, &later) {
+		failed, fine = fine, failed
 	}
-	setTrue(obj, fetchFailedCondition, reason, err.Error())
+	clearConditions(obj, fine)
+	if reason, retried := reconcile.ReasonOf(err); retried {
+		setTrue(obj, failed, reason, err.Error())
+	} else {
+		clearConditions(obj, failed)
+	}
 	return err
 }
 

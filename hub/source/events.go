@@ -1,6 +1,8 @@
 package source
 
 import (
+	"context"
+
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
@@ -11,14 +13,18 @@ const (
 	metadataPrefix = "source.toolkit.fluxcd.io/"
 )
 
-// newArtifact announces content that was not stored before.
-func newArtifact(a *meta.Artifact, summary string) reconcile.Event {
-	return reconcile.Event{
-		Severity: reconcile.SeverityInfo,
-		Reason:   newArtifactReason,
-		Message:  "stored artifact " + summary,
-		Metadata: eventMetadata(a),
+// announce tells of content that was not stored before.
+func (r *Reconciler[T]) announce(ctx context.Context, obj T, summary string) {
+	reason, message := newArtifactReason, "stored artifact "+summary
+	if teller, own := r.Fetcher.(Teller[T]); own {
+		reason, message = teller.Ready(obj)
 	}
+	r.Events.Publish(ctx, obj, reconcile.Event{
+		Severity: reconcile.SeverityInfo,
+		Reason:   reason,
+		Message:  message,
+		Metadata: eventMetadata(obj.GetArtifact()),
+	})
 }
 
 // eventMetadata says which state of a source an event is about; nil when there

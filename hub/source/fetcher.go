@@ -39,13 +39,20 @@ type Fetcher[T Object] interface {
 type Observer[T Object] interface {
 	// Observed says whether status holds what the spec asks for now.
 	Observed(obj T) bool
-	// Observe notes in status what the artifact was made with.
-	Observe(obj T)
+	// Observe notes in status what the artifact of the revision was made with.
+	Observe(obj T, rev Revision)
+}
+
+// Teller is a Fetcher that has words of its own for an object that is well.
+type Teller[T Object] interface {
+	// Ready is the reason and message of an object with an artifact.
+	Ready(obj T) (reason, message string)
 }
 
 // Content is what a Fetch brought.
 type Content struct {
-	// Summary completes the sentence "stored artifact …" of the event.
+	// Summary completes the sentence "stored artifact …" of the event. It is
+	// not read of a Teller, whose events say what its Ready does.
 	Summary string
 	// Metadata of the upstream, for the artifact; may be nil.
 	Metadata map[string]string
@@ -66,4 +73,34 @@ type Revision struct {
 	// ID names the state alone, such as the commit's hash. It becomes the name
 	// of the artifact's file.
 	ID string
+	// File is the name of the artifact's file where it is another one than ID
+	// with .tar.gz.
+	File string
+	// Found is what Resolve learnt, for Fetch; the Fetcher alone reads it.
+	Found any
+	// Release gives up what Found holds; may be nil. It is called once the run
+	// is over.
+	Release func()
 }
+
+func (r Revision) file() string {
+	if r.File != "" {
+		return r.File
+	}
+	return r.ID + ".tar.gz"
+}
+
+func (r Revision) release() {
+	if r.Release != nil {
+		r.Release()
+	}
+}
+
+// unbuilt is an error that came after the remote had given what was asked for.
+type unbuilt struct{ error }
+
+func (u *unbuilt) Unwrap() error { return u.error }
+
+// Unbuilt says that the error, which has its reason, is about what was made of
+// that which was fetched: it becomes the condition BuildFailed.
+func Unbuilt(err error) error { return &unbuilt{err} }

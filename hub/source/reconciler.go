@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	ctrlreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/artifact"
@@ -30,6 +33,11 @@ type Reconciler[T Object] struct {
 	// Stored is the message of an object that is well, with one %s for its
 	// revision; "stored artifact for revision '%s'".
 	Stored string
+	// Watches adds to what the controller watches; may be nil.
+	Watches func(*builder.Builder)
+	// Wrap puts a reconciler of the kind's own in front of the loop; may be
+	// nil.
+	Wrap func(ctrlreconcile.Reconciler) ctrlreconcile.Reconciler
 }
 
 // Reconcile resolves the remote and publishes a new artifact if need be.
@@ -42,9 +50,10 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, obj T) error {
 	if err != nil {
 		return fetchFailed(obj, err)
 	}
+	defer rev.release()
 	if r.current(obj, rev) {
 		obj.GetArtifact().URL = r.Store.URL(obj.GetArtifact().Path)
-		r.done(ctx, obj)
+		r.done(ctx, obj, rev)
 		return nil
 	}
 	outdated(obj, rev)
@@ -52,10 +61,10 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, obj T) error {
 	if err != nil {
 		return err
 	}
+	r.done(ctx, obj, rev)
 	if before == nil || before.Digest != obj.GetArtifact().Digest {
-		r.Events.Publish(ctx, obj, newArtifact(obj.GetArtifact(), summary))
+		r.announce(ctx, obj, summary)
 	}
-	r.done(ctx, obj)
 	return nil
 }
 
@@ -82,7 +91,8 @@ func (r *Reconciler[T]) current(obj T, rev Revision) bool {
 	stored := obj.GetArtifact()
 	ignore, observed := r.Fetcher.Ignore(obj)
 	observer, more := r.Fetcher.(Observer[T])
-	return stored != nil && stored.Revision == rev.Name && ptr.Equal(ignore, *observed) &&
+	return stored != nil && stored.Revision == rev.Name && path.Base(stored.Path) == rev.file() &&
+		ptr.Equal(ignore, *observed) &&
 		(!more || observer.Observed(obj))
 }
 
@@ -108,16 +118,13 @@ func (r *Reconciler[T]) rebuild(ctx context.Context, obj T, rev Revision) (summa
 	if err != nil {
 		return "", storageFailed(obj, sourceIgnoreErrorReason, err)
 	}
-	stored, err := r.Store.Publish(ctx, r.ref(obj), rev.Name, rev.ID+".tar.gz", write)
+	stored, err := r.Store.Publish(ctx, r.ref(obj), rev.Name, rev.file(), write)
 	if err != nil {
 		return "", storageFailed(obj, archiveOperationFailedReason, err)
 	}
 	stored.Metadata = content.Metadata
 	obj.SetArtifact(stored)
 	*observed = ignore
-	if observer, more := r.Fetcher.(Observer[T]); more {
-		observer.Observe(obj)
-	}
 	return content.Summary, nil
 }
 
@@ -147,8 +154,15 @@ func copyFile(w io.Writer, name string) error {
 
 // done ends a run that went well. Garbage that cannot be collected harms
 // nobody now, and is tried again at the next run.
-func (r *Reconciler[T]) done(ctx context.Context, obj T) {
-	stored(obj, r.storedMessage(obj.GetArtifact()))
+func (r *Reconciler[T]) done(ctx context.Context, obj T, rev Revision) {
+	if observer, more := r.Fetcher.(Observer[T]); more {
+		observer.Observe(obj, rev)
+	}
+	if linked, ok := any(obj).(interface{ SetLatestURL(url string) }); ok {
+		linked.SetLatestURL(r.Store.LatestURL(obj.GetArtifact().Path))
+	}
+	reason, message := r.Ready(obj)
+	stored(obj, reason, message)
 	removed, err := r.Store.GC(r.ref(obj), obj.GetArtifact().Path)
 	if err != nil {
 		log.FromContext(ctx).Error(err, "garbage not collected")
@@ -168,15 +182,14 @@ func (r *Reconciler[T]) Finalize(_ context.Context, obj T) error {
 
 // Ready says which revision is stored.
 func (r *Reconciler[T]) Ready(obj T) (reason, message string) {
-	return meta.SucceededReason, r.storedMessage(obj.GetArtifact())
-}
-
-func (r *Reconciler[T]) storedMessage(a *meta.Artifact) string {
+	if teller, own := r.Fetcher.(Teller[T]); own {
+		return teller.Ready(obj)
+	}
 	format := r.Stored
 	if format == "" {
 		format = "stored artifact for revision '%s'"
 	}
-	return fmt.Sprintf(format, a.Revision)
+	return meta.SucceededReason, fmt.Sprintf(format, obj.GetArtifact().Revision)
 }
 
 func (r *Reconciler[T]) ref(obj T) artifact.Ref {

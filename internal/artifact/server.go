@@ -108,9 +108,9 @@ func (s *Store) serve(w http.ResponseWriter, r *http.Request, f *os.File, name s
 	}
 	header := w.Header()
 	header.Set("ETag", `"`+digest+`"`)
-	header.Set("Content-Type", "application/gzip")
+	header.Set("Content-Type", contentType(name))
 	header.Set("X-Content-Type-Options", "nosniff")
-	if path.Base(r.URL.Path) == latestName {
+	if isLink(path.Base(r.URL.Path)) {
 		header.Set("Cache-Control", "no-cache")
 	} else {
 		header.Set("Cache-Control", "public, max-age=31536000, immutable")
@@ -120,6 +120,13 @@ func (s *Store) serve(w http.ResponseWriter, r *http.Request, f *os.File, name s
 	http.ServeContent(w, r, "", time.Time{}, f)
 }
 
+func contentType(name string) string {
+	if strings.HasSuffix(name, ".yaml") {
+		return "application/yaml"
+	}
+	return "application/gzip"
+}
+
 // open opens the file at a path as asked for, and returns the path that it
 // really has. Only the latest link may be a link, and only to a file beside it.
 func (s *Store) open(name string) (*os.File, string, error) {
@@ -127,9 +134,9 @@ func (s *Store) open(name string) (*os.File, string, error) {
 	if err != nil {
 		return nil, name, fs.ErrNotExist
 	}
-	if base == latestName {
+	if isLink(base) {
 		base, err = s.root.Readlink(filepath.FromSlash(name))
-		if err != nil || !isPlainName(base) || base == latestName {
+		if err != nil || !isPlainName(base) || isLink(base) {
 			return nil, name, fs.ErrNotExist
 		}
 		name = path.Join(dir, base)

@@ -21,8 +21,9 @@ import (
 
 const (
 	// latestName is the link to the artifact of an object that was published
-	// last.
+	// last; indexName is that of an index of a Helm repository.
 	latestName = "latest.tar.gz"
+	indexName  = "index.yaml"
 	// maxNameLength is that of file systems.
 	maxNameLength = 255
 	// defaultRetentionTTL and defaultRetentionRecords are Flux's.
@@ -109,6 +110,22 @@ func NewStore(o StoreOptions) (*Store, error) {
 	return &Store{options: o, root: root, digests: map[string]stamped{}}, nil
 }
 
+// linkName is the name of the latest link beside a file.
+func linkName(file string) string {
+	if strings.HasSuffix(file, ".yaml") {
+		return indexName
+	}
+	return latestName
+}
+
+func isLink(name string) bool { return name == latestName || name == indexName }
+
+// LatestURL is where the newest artifact of the same object as the one at the
+// path can always be fetched.
+func (s *Store) LatestURL(artifactPath string) string {
+	return s.URL(path.Join(path.Dir(artifactPath), linkName(artifactPath)))
+}
+
 // URL is where agents fetch the file at the artifact path.
 func (s *Store) URL(artifactPath string) string {
 	return "http://" + s.options.AdvertisedAddr + "/" + strings.TrimPrefix(artifactPath, "/")
@@ -129,7 +146,7 @@ func (s *Store) Publish(ctx context.Context, ref Ref, revision, file string, wri
 	if err != nil {
 		return nil, err
 	}
-	if !isPlainName(file) || file == latestName {
+	if !isPlainName(file) || isLink(file) {
 		return nil, fmt.Errorf("artifact of %s: %q cannot be the name of a file", dir, file)
 	}
 	artifact := &meta.Artifact{
@@ -142,7 +159,7 @@ func (s *Store) Publish(ctx context.Context, ref Ref, revision, file string, wri
 		return nil, fmt.Errorf("storing %s: %w", artifact.Path, err)
 	}
 	if err := s.link(dir, file); err != nil {
-		return nil, fmt.Errorf("linking %s/%s: %w", dir, latestName, err)
+		return nil, fmt.Errorf("linking %s/%s: %w", dir, linkName(file), err)
 	}
 	return artifact, nil
 }
@@ -183,7 +200,7 @@ func (s *Store) write(ctx context.Context, artifact *meta.Artifact, write func(i
 // it pointed at gets the present as its time, so that its retention starts when
 // it was replaced, however old it is: agents may be about to fetch it.
 func (s *Store) link(dir, file string) error {
-	link := s.local(path.Join(dir, latestName))
+	link := s.local(path.Join(dir, linkName(file)))
 	old, err := os.Readlink(link)
 	if err == nil && old == file {
 		return nil
@@ -200,11 +217,24 @@ func (s *Store) link(dir, file string) error {
 		return err
 	}
 	defer done()
-	fresh := filepath.Join(work, latestName)
+	fresh := filepath.Join(work, linkName(file))
 	if err := os.Symlink(file, fresh); err != nil {
 		return err
 	}
 	return os.Rename(fresh, link)
+}
+
+// Open opens the artifact's file after it has verified it; errors are those of
+// Verify. The caller closes it.
+func (s *Store) Open(artifact *meta.Artifact) (*os.File, error) {
+	if err := s.Verify(artifact); err != nil {
+		return nil, err
+	}
+	f, err := s.root.Open(filepath.FromSlash(artifact.Path))
+	if err != nil {
+		return nil, fmt.Errorf("artifact %s: %w", artifact.Path, err)
+	}
+	return f, nil
 }
 
 // Verify says whether the artifact's file is there and is what its digest

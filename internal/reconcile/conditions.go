@@ -54,8 +54,8 @@ func finish(obj Object, err error, ready func() (reason, message string)) next {
 		status.ObservedGeneration = obj.GetGeneration()
 		return next{outcome: succeeded, after: obj.Interval()}
 	case errors.As(err, &w):
-		set(obj, meta.ReadyCondition, waitStatus(w.reason), w.reason, w.message)
-		set(obj, meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingReason, w.message)
+		set(obj, meta.ReadyCondition, waitStatus(w.reason), w.reason, err.Error())
+		set(obj, meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingReason, err.Error())
 		clearConditions(obj, meta.StalledCondition)
 		handled(obj)
 		return next{outcome: waiting, after: w.after}

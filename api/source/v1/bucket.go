@@ -213,3 +213,6 @@ func (in *Bucket) GetArtifact() *meta.Artifact { return in.Status.Artifact }
 
 // SetArtifact notes the artifact that is served from now on.
 func (in *Bucket) SetArtifact(artifact *meta.Artifact) { in.Status.Artifact = artifact }
+
+// SetLatestURL notes where the newest artifact can always be fetched.
+func (in *Bucket) SetLatestURL(url string) { in.Status.URL = url }

@@ -199,3 +199,6 @@ func (in *HelmChart) GetArtifact() *meta.Artifact { return in.Status.Artifact }
 
 // SetArtifact notes the artifact that is served from now on.
 func (in *HelmChart) SetArtifact(artifact *meta.Artifact) { in.Status.Artifact = artifact }
+
+// SetLatestURL notes where the newest artifact can always be fetched.
+func (in *HelmChart) SetLatestURL(url string) { in.Status.URL = url }

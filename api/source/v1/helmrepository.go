@@ -160,3 +160,6 @@ func (in *HelmRepository) GetArtifact() *meta.Artifact { return in.Status.Artifa
 
 // SetArtifact notes the artifact that is served from now on.
 func (in *HelmRepository) SetArtifact(artifact *meta.Artifact) { in.Status.Artifact = artifact }
+
+// SetLatestURL notes where the newest artifact can always be fetched.
+func (in *HelmRepository) SetLatestURL(url string) { in.Status.URL = url }

@@ -244,3 +244,6 @@ func (in *OCIRepository) GetArtifact() *meta.Artifact { return in.Status.Artifac
 
 // SetArtifact notes the artifact that is served from now on.
 func (in *OCIRepository) SetArtifact(artifact *meta.Artifact) { in.Status.Artifact = artifact }
+
+// SetLatestURL notes where the newest artifact can always be fetched.
+func (in *OCIRepository) SetLatestURL(url string) { in.Status.URL = url }

@@ -77,7 +77,7 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.Bucket, rev source.Re
 	if err != nil {
 		return source.Content{}, err
 	}
-	if found.revision() != rev {
+	if found.revision().Name != rev.Name {
 		return source.Content{}, reconcile.Fail(operationFailedReason, fmt.Errorf("spec.bucketName %q changed while it was being read", obj.Spec.BucketName))
 	}
 	root, err := os.OpenRoot(dir)

@@ -50,7 +50,7 @@ func (*Fetcher) Observed(obj *sourcev1.OCIRepository) bool {
 }
 
 // Observe notes spec.layerSelector in status.
-func (*Fetcher) Observe(obj *sourcev1.OCIRepository) {
+func (*Fetcher) Observe(obj *sourcev1.OCIRepository, _ source.Revision) {
 	obj.Status.ObservedLayerSelector = obj.Spec.LayerSelector.DeepCopy()
 }
 

@@ -39,6 +39,7 @@ import (
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/access"
 	registries "github.com/headwater-dev/headwater/hub/registry"
+	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/hub/source/oci"
 	"github.com/headwater-dev/headwater/hub/source/sourcetest"
 )
@@ -253,7 +254,7 @@ func TestLayers(t *testing.T) {
 	_, _, _, file = fetch(t, f, obj)
 	g.Expect(os.ReadFile(file)).To(Equal(chart))
 	g.Expect(f.Observed(obj)).To(BeFalse())
-	f.Observe(obj)
+	f.Observe(obj, source.Revision{})
 	g.Expect(f.Observed(obj)).To(BeTrue())
 
 	obj.Spec.LayerSelector.MediaType = "application/none"
