@@ -13,6 +13,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/hub/source/bucket"
 	"github.com/headwater-dev/headwater/hub/source/git"
+	"github.com/headwater-dev/headwater/hub/source/helm"
 	"github.com/headwater-dev/headwater/hub/source/oci"
 	"github.com/headwater-dev/headwater/internal/app"
 	"github.com/headwater-dev/headwater/internal/artifact"
@@ -41,6 +42,7 @@ func main() {
 				&artifact.Server{Store: store, Addr: o.storageAddr},
 				&git.Controller{Store: store, Events: a.Events, Pace: pace},
 				&oci.Controller{Store: store, Events: a.Events, Pace: pace},
+				&helm.Controller{Store: store, Events: a.Events, Pace: pace, Limits: o.helm, CacheBytes: o.helmCache},
 				&bucket.Controller{Store: store, Events: a.Events, Pace: pace},
 				&repository.Reconciler{Tags: tags, Events: a.Events, Concurrent: o.concurrent},
 				&policy.Reconciler{Tags: tags, Events: a.Events, NoCrossNamespaceRefs: o.noCrossNamespaceRefs},

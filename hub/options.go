@@ -20,6 +20,7 @@ import (
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/placement"
+	"github.com/headwater-dev/headwater/hub/source/helm"
 	"github.com/headwater-dev/headwater/internal/app"
 	"github.com/headwater-dev/headwater/internal/artifact"
 )
@@ -34,6 +35,9 @@ type options struct {
 
 	concurrent         int
 	minRetry, maxRetry time.Duration
+
+	helm      helm.Limits
+	helmCache int64
 
 	memberLease   time.Duration
 	reassignAfter time.Duration
@@ -50,6 +54,10 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.IntVar(&o.concurrent, "concurrent", 2, "objects of one kind that are reconciled at once")
 	flags.DurationVar(&o.minRetry, "min-retry-delay", 750*time.Millisecond, "time until a source that failed once is tried again")
 	flags.DurationVar(&o.maxRetry, "max-retry-delay", 15*time.Minute, "time until a source that goes on failing is tried again")
+	flags.Int64Var(&o.helm.Index, "helm-index-max-size", 50<<20, "bytes of an index of a Helm repository at most")
+	flags.Int64Var(&o.helm.Chart, "helm-chart-max-size", 10<<20, "bytes of a packaged Helm chart at most")
+	flags.Int64Var(&o.helm.File, "helm-chart-file-max-size", 5<<20, "bytes of one file in a Helm chart at most")
+	flags.Int64Var(&o.helmCache, "helm-index-cache-size", 256<<20, "bytes of memory for indexes of Helm repositories, about")
 	flags.DurationVar(&o.memberLease, "member-lease-duration", 15*time.Second, "time after which a silent agent counts as gone")
 	flags.DurationVar(&o.reassignAfter, "reassign-after", 30*time.Second, "time after which the clusters of an agent that is gone are given to others")
 }

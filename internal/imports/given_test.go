@@ -20,7 +20,7 @@ var given = map[string]bool{
 	"sigs.k8s.io/kustomize/api":              true,
 	"github.com/hashicorp/golang-lru/v2":     true,
 	"sigs.k8s.io/cluster-api":                true,
-	"helm.sh/helm/v3":                        false, // HelmChart, HelmRelease
+	"helm.sh/helm/v3":                        true,
 	"github.com/google/go-containerregistry": true,
 }
 
