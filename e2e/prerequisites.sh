@@ -4,6 +4,7 @@
 #
 #   git with git-http-backend   the tests' Git server is Git's own
 #   gcc and libc's headers      go test -race links against them
+#   gnupg, ssh-keygen           git verifies signatures by them
 #   make                        the commands
 #
 # Go itself is not installed here: go.mod says which version is needed.
@@ -17,6 +18,8 @@ fi
 missing=()
 { command -v git && test -x "$(git --exec-path)/git-http-backend"; } >/dev/null 2>&1 || missing+=(git)
 echo '#include <stdlib.h>' | gcc -E -x c - >/dev/null 2>&1 || missing+=(gcc libc6-dev)
+command -v gpg >/dev/null || missing+=(gnupg)
+command -v ssh-keygen >/dev/null || missing+=(openssh-client)
 command -v make >/dev/null || missing+=(make)
 test ${#missing[@]} -eq 0 && exit 0
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/headwater-dev/headwater/hub/fleet"
 	"github.com/headwater-dev/headwater/hub/image"
+	"github.com/headwater-dev/headwater/hub/image/automation"
 	"github.com/headwater-dev/headwater/hub/image/policy"
 	"github.com/headwater-dev/headwater/hub/image/repository"
 	"github.com/headwater-dev/headwater/hub/placement"
@@ -46,6 +47,7 @@ func main() {
 				&bucket.Controller{Store: store, Events: a.Events, Pace: pace},
 				&repository.Reconciler{Tags: tags, Events: a.Events, Concurrent: o.concurrent},
 				&policy.Reconciler{Tags: tags, Events: a.Events, NoCrossNamespaceRefs: o.noCrossNamespaceRefs},
+				&automation.Reconciler{Events: a.Events, NoCrossNamespaceRefs: o.noCrossNamespaceRefs},
 				&fleet.Reconciler{Namespace: a.Options.Namespace},
 				&placement.Reconciler{Namespace: a.Options.Namespace, Events: a.Events, MemberLease: o.memberLease, ReassignAfter: o.reassignAfter},
 			)

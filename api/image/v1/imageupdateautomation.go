@@ -207,6 +207,11 @@ type ImageUpdateAutomationStatus struct {
 	// ObservedSourceRevision is the revision that the last run started from.
 	// +optional
 	ObservedSourceRevision string `json:"observedSourceRevision,omitempty"`
+
+	// Skipped are the first markers and files that the last run passed over,
+	// each with its place and the reason. Flux has no such field.
+	// +optional
+	Skipped []string `json:"skipped,omitempty"`
 }
 
 // ImageUpdateAutomation writes the images that ImagePolicies choose into Git.

@@ -1,0 +1,100 @@
+package automation
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+
+	imagev1 "github.com/headwater-dev/headwater/api/image/v1"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/git"
+)
+
+const branches = "refs/heads/"
+
+// route is where commits come from and go to.
+type route struct {
+	from git.Target
+	// branch is what is checked out; empty for a tag or a commit.
+	branch plumbing.ReferenceName
+	// to are the references that are moved.
+	to []plumbing.ReferenceName
+}
+
+// routeOf reads spec.git.checkout and spec.git.push with Flux's rules. It fails
+// where nobody says to which branch to push.
+func routeOf(spec *imagev1.GitSpec, source *sourcev1.GitRepository) (route, error) {
+	ref := source.Spec.Reference
+	if spec.Checkout != nil {
+		ref = &spec.Checkout.Reference
+	}
+	r := route{from: git.TargetOf(ref)}
+	if spec.Checkout != nil {
+		r.from.Field = "spec.git.checkout." + strings.TrimPrefix(r.from.Field, "spec.")
+	}
+	if strings.HasPrefix(r.from.Ref, branches) {
+		r.branch = plumbing.ReferenceName(r.from.Ref)
+	}
+	push := spec.Push
+	if push == nil {
+		push = &imagev1.PushSpec{}
+	}
+	if push.Branch != "" {
+		r.to = append(r.to, plumbing.NewBranchReferenceName(push.Branch))
+	}
+	if push.Refspec != "" {
+		to, err := r.destination(push)
+		if err != nil {
+			return route{}, err
+		}
+		r.to = append(r.to, to)
+	}
+	if len(r.to) == 0 {
+		if r.branch == "" {
+			return route{}, fmt.Errorf("spec.git.push is not set, and what is checked out (%s %s) is no branch: set spec.git.push.branch", r.from.Field, r.from.Value)
+		}
+		r.to = append(r.to, r.branch)
+	}
+	slices.Sort(r.to)
+	r.to = slices.Compact(r.to)
+	return r, nil
+}
+
+// destination is where a refspec leads. Its source can be nothing but the new
+// commit.
+func (r route) destination(push *imagev1.PushSpec) (plumbing.ReferenceName, error) {
+	from, to, found := strings.Cut(push.Refspec, ":")
+	if strings.HasPrefix(push.Refspec, "+") || from == "" || strings.Contains(push.Refspec, "*") {
+		return "", errors.New("spec.git.push.refspec neither begins with + or a colon nor has patterns: a push replaces no commit that it has not seen")
+	}
+	if !found {
+		to = from
+	}
+	if to == "" {
+		return "", errors.New("spec.git.push.refspec names nothing behind the colon")
+	}
+	sources := []string{"HEAD", r.branch.String(), r.branch.Short(), push.Branch, branches + push.Branch}
+	if !slices.Contains(sources, from) {
+		return "", fmt.Errorf("spec.git.push.refspec begins with %q: the commit is made on %q: begin with that, or with HEAD", from, r.branch.Short())
+	}
+	if !strings.HasPrefix(to, "refs/") {
+		to = branches + to
+	}
+	return plumbing.ReferenceName(to), nil
+}
+
+// updates move the references to the commit. The branch that was checked out has
+// to be where it was; others are reset, wherever they are.
+func (r route) updates(references map[string]plumbing.Hash, base, commit plumbing.Hash) []git.Update {
+	updates := make([]git.Update, len(r.to))
+	for i, name := range r.to {
+		updates[i] = git.Update{Name: name, Old: references[name.String()], New: commit}
+		if name == r.branch {
+			updates[i].Old = base
+		}
+	}
+	return updates
+}
