@@ -42,6 +42,7 @@ type options struct {
 	allowInsecureTLS bool
 	workers          int
 	perCluster       int
+	debug            bool
 }
 
 func (o *options) bind(flags *pflag.FlagSet) {
@@ -61,6 +62,7 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.probeEvery, "probe-interval", 10*time.Second, "time between two probes of a target")
 	flags.IntVar(&o.workers, "concurrent", 512, "objects of one kind that are worked on at once; most of them wait for their targets")
 	flags.IntVar(&o.perCluster, "concurrent-per-cluster", 4, "objects of one target that are worked on at once, of all kinds")
+	flags.BoolVar(&o.debug, "debug-targets", false, "serve /debug/targets at --metrics-addr: connection, fence and queue of each target, as JSON without secrets")
 	flags.BoolVar(&o.allowExec, "insecure-kubeconfig-exec", false, "accept kubeconfigs with exec plugins")
 	flags.BoolVar(&o.allowInsecureTLS, "insecure-kubeconfig-tls", false, "accept kubeconfigs with insecure-skip-tls-verify")
 }
@@ -107,6 +109,7 @@ func (o *options) targets(ctx context.Context, a *app.App) (*remote.Clusters, er
 		ProbeEvery:       o.probeEvery,
 		Workers:          o.workers,
 		PerCluster:       o.perCluster,
+		Debug:            o.debug,
 		AllowExec:        o.allowExec,
 		AllowInsecureTLS: o.allowInsecureTLS,
 		Clock:            systemClock(),

@@ -149,7 +149,7 @@ func (e *env) start() (stop func()) {
 	clusters := &remote.Clusters{
 		HubUID: e.namespace, Agent: "agent-0", Identity: "agent-0_1", Namespace: e.namespace, Events: recorder,
 		Workers: 8,
-		Fence: remote.FenceOptions{Namespace: e.namespace, Duration: 30 * time.Second, Request: 10 * time.Second, Idle: 30 * time.Second},
+		Fence:   remote.FenceOptions{Namespace: e.namespace, Duration: 30 * time.Second, Request: 10 * time.Second, Idle: 30 * time.Second},
 	}
 	e.Expect(clusters.AddToManager(mgr)).To(Succeed())
 	artifacts, err := artifact.NewCache(artifact.CacheOptions{Dir: e.t.TempDir()})

@@ -52,11 +52,11 @@ func (r *Reconciler) leave(ctx context.Context, obj *kustomizev1.Kustomization) 
 }
 
 // pruneAt deletes the objects at a cluster that the Kustomization gives up.
-// Without the kubeconfig the way to them is gone for good, and an event says what
-// stays behind.
+// Without the kubeconfig the way to them is gone for good, as it is when the
+// target is lost, and an event says what stays behind.
 func (r *Reconciler) pruneAt(ctx context.Context, obj *kustomizev1.Kustomization, key shard.Key, refs []apply.Ref) error {
 	from, err := r.connect(ctx, obj, key, nil)
-	if errors.Is(err, remote.ErrSecretMissing) {
+	if errors.Is(err, remote.ErrSecretMissing) || errors.Is(err, remote.ErrLost) {
 		r.Events.Publish(ctx, obj, unableToPrune(obj, refs, err))
 		return nil
 	}

@@ -3,6 +3,7 @@ package kustomize
 import (
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -113,6 +114,34 @@ func TestDeletionWithoutTheKubeconfig(t *testing.T) {
 	e.Eventually(func() error {
 		return e.hub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj)
 	}, "20s").Should(MatchError(ContainSubstring("not found")))
+}
+
+func TestDeletionGivesUpALostTarget(t *testing.T) {
+	e := newEnv(t)
+	e.prod("agent-0")
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = toProd() })
+	stop := e.start()
+	e.becomes("web", "True")
+	stop()
+	record := &fleetv1.RemoteCluster{}
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "prod"}, record)).To(Succeed())
+	record.Spec.LostPolicy.After = &metav1.Duration{Duration: time.Second}
+	e.Expect(e.hub.Update(t.Context(), record)).To(Succeed())
+	secret := &corev1.Secret{}
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "prod"}, secret)).To(Succeed())
+	secret.Data["value"] = []byte(strings.Replace(string(secret.Data["value"]), shared.ControlPlane(t).URL, "https://127.0.0.1:1", 1))
+	e.Expect(e.hub.Update(t.Context(), secret)).To(Succeed())
+	obj := e.get("web")
+	e.Expect(e.hub.Delete(t.Context(), obj)).To(Succeed())
+	e.start()
+	event := e.published("unable to prune objects")
+	e.Expect(event).To(ContainSubstring("the target is lost (spec.lostPolicy of RemoteCluster NS/prod)"))
+	e.Expect(event).To(ContainSubstring("ConfigMap/NS/one"))
+	e.Eventually(func() error {
+		return e.hub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj)
+	}, "20s").Should(MatchError(ContainSubstring("not found")))
+	e.Expect(e.object("v1", "ConfigMap", "one")).NotTo(BeNil())
 }
 
 func TestDeletionWaitsForAnUnreachableTarget(t *testing.T) {

@@ -70,6 +70,11 @@ func (c *Clusters) AddToManager(mgr ctrl.Manager) error {
 	if err := mgr.Add(c); err != nil {
 		return err
 	}
+	if c.Debug {
+		if err := mgr.AddMetricsServerExtraHandler(debugPath, c); err != nil {
+			return err
+		}
+	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("remotecluster").
 		For(&fleetv1.RemoteCluster{}).

@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/headwater-dev/headwater/internal/reconcile"
@@ -67,18 +68,18 @@ func (c *cluster) run(ctx context.Context) {
 	backoff, failures, changed := redial(), 0, false
 	for {
 		delay := c.parent.ProbeEvery
-		switch err := c.check(ctx, changed); {
+		switch err := steady(c.check(ctx, changed)); {
 		case err == nil:
-			backoff, failures = redial(), 0
-		case !changed && c.current() != nil && failures < probeFailures-1:
+			backoff, failures, changed = redial(), 0, false
+		case !isConfigError(err) && c.current() != nil && failures < probeFailures-1:
 			failures++
 			delay = min(delay, time.Second)
 		default:
 			c.disconnect(err)
+			changed = false
 			delay = backoff.Step()
 		}
 		c.parent.report(ctx, c)
-		changed = false
 		timer := time.NewTimer(delay)
 		select {
 		case <-ctx.Done():
@@ -108,34 +109,67 @@ func (c *cluster) check(ctx context.Context, changed bool) error {
 	return err
 }
 
-// connect makes a new session and puts it in place of the old one, whose
-// requests in flight go on.
+// connect tries what the Secret says now. If it leads to the cluster of the
+// present session, that goes on with it, watches and all; else a new session takes
+// its place.
 func (c *cluster) connect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.parent.ProbeTimeout)
 	defer cancel()
-	config, err := c.parent.loadConfig(ctx, c.key)
+	config, err := c.settings(ctx)
 	if err != nil {
 		return err
 	}
-	config.UserAgent = "headwater-agent (" + c.parent.Identity + ")"
-	config.Timeout = 0
 	closed, cut := context.WithCancel(c.closed)
-	made, err := newSession(config, &gate{fence: c.fence, closed: closed}, c.parent.Fence.Request)
+	present := c.current()
+	made, err := newSession(config, &gate{fence: c.fence, closed: closed}, present)
 	if err != nil {
 		cut()
 		return err
 	}
-	made.cut = cut
-	if err := made.probe(ctx); err != nil {
+	made.cut, made.reload = cut, c.reloader(made)
+	err = made.probe(ctx)
+	if err == nil {
+		err = made.identify(ctx)
+	}
+	switch {
+	case err != nil:
 		made.cut()
 		return explainProbe(err)
-	}
-	if err := made.identify(ctx); err != nil {
-		made.cut()
-		return err
+	case present != nil && present.leadsTo(made):
+		defer made.cut()
+		return present.adopt(made)
 	}
 	c.replace(made)
 	return nil
+}
+
+// settings are what the Secret says now.
+func (c *cluster) settings(ctx context.Context) (*rest.Config, error) {
+	config, err := c.parent.loadConfig(ctx, c.key)
+	if err != nil {
+		return nil, err
+	}
+	config.UserAgent = "headwater-agent (" + c.parent.Identity + ")"
+	config.Timeout = 0
+	return config, nil
+}
+
+// reloader looks for new credentials when those of a session were refused. It
+// follows no change of the server: that has to be tried out first.
+func (c *cluster) reloader(of *session) func(context.Context, *wire) *wire {
+	return func(ctx context.Context, refused *wire) *wire {
+		ctx, cancel := context.WithTimeout(ctx, c.parent.ProbeTimeout)
+		defer cancel()
+		config, err := c.settings(ctx)
+		if err != nil || config.Host != refused.config.Host || refused.sameCredentials(config) {
+			return nil
+		}
+		made, err := newWire(config, of.gate, c.fence.Request, refused)
+		if err != nil {
+			return nil
+		}
+		return made
+	}
 }
 
 // replace puts a new session in place of the old one, whose requests in flight
@@ -144,7 +178,9 @@ func (c *cluster) replace(made *session) {
 	c.mu.Lock()
 	old, before := c.session, c.uid
 	c.mu.Unlock()
-	elsewhere := before != "" && before != made.uid
+	// Where the uid may not be read, another server counts as another cluster.
+	elsewhere := before != made.uid && before != "" ||
+		before == "" && old != nil && old.config.Host != made.config.Host
 	if elsewhere && old != nil {
 		old.cut()
 	}
@@ -154,6 +190,8 @@ func (c *cluster) replace(made *session) {
 	c.mu.Unlock()
 	if old != nil {
 		old.close()
+	} else {
+		connectedTargets.Inc()
 	}
 }
 
@@ -167,10 +205,14 @@ func explainProbe(err error) error {
 func (c *cluster) disconnect(err error) {
 	c.mu.Lock()
 	old := c.session
-	c.session, c.err = nil, err
+	if c.session != nil || !sameTrouble(c.err, err) {
+		c.err = err
+	}
+	c.session = nil
 	c.mu.Unlock()
 	if old != nil {
 		old.close()
+		connectedTargets.Dec()
 	}
 }
 

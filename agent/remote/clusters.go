@@ -64,6 +64,9 @@ type Clusters struct {
 	// Clock is the real one when nil.
 	Clock clock.Clock
 
+	// Debug serves /debug/targets at the metrics address.
+	Debug bool
+
 	slots  *queue.Slots[shard.Key]
 	queues []*queue.Queue[ctrl.Request, shard.Key]
 
@@ -102,7 +105,7 @@ type Target struct {
 
 // Open begins a unit of work for the key. It answers at once. The error carries
 // its outcome: not ours, unreachable, or a kubeconfig that is missing or refused.
-func (c *Clusters) Open(_ context.Context, key shard.Key) (*Target, error) {
+func (c *Clusters) Open(ctx context.Context, key shard.Key) (*Target, error) {
 	found := c.find(key)
 	if found == nil {
 		return nil, reconcile.ErrNotOwner
@@ -115,7 +118,7 @@ func (c *Clusters) Open(_ context.Context, key shard.Key) (*Target, error) {
 	case errors.As(err, &refused):
 		return nil, reconcile.Fail(meta.KubeConfigInvalidReason, err)
 	case err != nil:
-		return nil, reconcile.Fail(meta.TargetUnreachableReason, fmt.Errorf("target %s is unreachable: %w", key, err))
+		return nil, c.unreachable(ctx, found, err)
 	}
 	return &Target{Client: current.client, Mapper: current.mapper, Config: current.config, cluster: found}, nil
 }

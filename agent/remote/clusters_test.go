@@ -52,7 +52,7 @@ func newFleet(t *testing.T) *fleet {
 	clusters := &Clusters{
 		HubUID: namespace.Name, Agent: "agent-a", Identity: "agent-a_1", Namespace: namespace.Name,
 		Fence:      FenceOptions{Namespace: namespace.Name, Duration: 9 * time.Second, Request: 3 * time.Second, Idle: 30 * time.Second},
-		ProbeEvery: 100 * time.Millisecond, ProbeTimeout: 2 * time.Second,
+		ProbeEvery: 100 * time.Millisecond, ProbeTimeout: 5 * time.Second,
 		Events: reconcile.NewRecorder(record.NewFakeRecorder(100), scheme, "headwater-agent", ""),
 	}
 	g.Expect(clusters.AddToManager(mgr)).To(Succeed())

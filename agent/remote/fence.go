@@ -233,3 +233,18 @@ func (f *fence) unsettle() {
 	defer f.mu.Unlock()
 	f.unsettled = f.clock.Now()
 }
+
+// state describes the fence for people.
+func (f *fence) state() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.renewed.IsZero():
+		return "released"
+	case f.clock.Now().Before(f.notBefore):
+		return "waiting"
+	case !f.validLocked():
+		return "expired"
+	}
+	return "held"
+}

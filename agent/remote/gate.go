@@ -56,6 +56,7 @@ func (g *gate) read(request *http.Request) (*http.Response, error) {
 func (g *gate) write(request *http.Request) (*http.Response, error) {
 	allowed, ok := g.fence.enter()
 	if !ok {
+		writesRefused.Inc()
 		return nil, errFenceInvalid
 	}
 	limit := g.fence.Request

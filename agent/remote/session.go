@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,12 +25,16 @@ const (
 	http2IdleCheck = 5 * time.Second
 	http2Ping      = 5 * time.Second
 
+	discoveryTimeout = 15 * time.Second
 	handshakeTimeout = 10 * time.Second
 	idleConnections  = 90 * time.Second
 )
 
 // session is one live connection to a target, shared by all work for its key.
+// Its credentials, and the server that it leads to, can change under it.
 type session struct {
+	*line
+	gate *gate
 	// config reaches the target through the gate.
 	config *rest.Config
 	client client.Client
@@ -38,7 +43,6 @@ type session struct {
 	probes *discovery.DiscoveryClient
 	leases client.Client
 
-	transport *http.Transport
 	// cut ends every request of the session.
 	cut     context.CancelFunc
 	version string
@@ -47,62 +51,94 @@ type session struct {
 }
 
 // newSession builds a session on the configuration without any I/O.
-func newSession(config *rest.Config, gate *gate, timeout time.Duration) (*session, error) {
-	tlsConfig, err := rest.TLSConfigFor(config)
-	if err != nil {
-		return nil, &configError{fmt.Errorf("TLS settings of the kubeconfig: %w", err)}
+func newSession(config *rest.Config, g *gate, like *session) (*session, error) {
+	var known *wire
+	if like != nil {
+		known = like.current.Load()
 	}
-	transport := &http.Transport{
-		Proxy:               config.Proxy,
-		DialContext:         gate.dial(dialer(timeout)),
-		TLSClientConfig:     tlsConfig,
-		TLSHandshakeTimeout: handshakeTimeout,
-		IdleConnTimeout:     idleConnections,
-		ForceAttemptHTTP2:   true,
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: http2IdleCheck, PingTimeout: http2Ping},
-	}
-
-	gate.next = transport
-	gated, err := withTransport(config, gate)
+	by, err := newWire(config, g, g.fence.Request, known)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := withTransport(config, transport)
-	if err != nil {
-		return nil, err
-	}
-	s := &session{config: gated, transport: transport}
+	s := &session{line: &line{clock: g.fence.clock}, gate: g}
+	s.put(by)
+	s.config = clientConfig(config, &outlet{line: s.line, gated: true})
+	raw := clientConfig(config, &outlet{line: s.line})
 	if s.probes, err = discovery.NewDiscoveryClientForConfig(raw); err != nil {
 		return nil, err
 	}
 	if s.leases, err = client.New(raw, client.Options{Mapper: leaseMapper()}); err != nil {
 		return nil, err
 	}
-	gatedHTTP := &http.Client{Transport: gated.Transport}
-	if s.mapper, err = apiutil.NewDynamicRESTMapper(gated, gatedHTTP); err != nil {
+	// Discovery has no context: a target that hangs must not keep it for ever.
+	bounded := &http.Client{Transport: s.config.Transport, Timeout: discoveryTimeout}
+	if s.mapper, err = apiutil.NewDynamicRESTMapper(s.config, bounded); err != nil {
 		return nil, err
 	}
-	s.client, err = client.New(gated, client.Options{HTTPClient: gatedHTTP, Mapper: s.mapper})
+	s.client, err = client.New(s.config, client.Options{HTTPClient: &http.Client{Transport: s.config.Transport}, Mapper: s.mapper})
 	return s, err
 }
 
-// withTransport is a configuration that reaches the same server through the
-// given round tripper, with the credentials wrapped round it.
-func withTransport(config *rest.Config, next http.RoundTripper) (*rest.Config, error) {
-	wrapped, err := rest.HTTPWrappersForConfig(config, next)
+// adopt makes the session go on with what another one has tried out.
+func (s *session) adopt(tried *session) error {
+	by := tried.current.Load()
+	own, err := newWire(by.config, s.gate, s.gate.fence.Request, by)
 	if err != nil {
-		return nil, &configError{fmt.Errorf("credentials of the kubeconfig: %w", err)}
+		return err
 	}
+	s.put(own)
+	s.version, s.latency = tried.version, tried.latency
+	return nil
+}
+
+// leadsTo says whether the session may go on as the other one: both lead to one
+// cluster, by its uid, or where that may not be read, by the server.
+func (s *session) leadsTo(other *session) bool {
+	ours, theirs := s.current.Load().config, other.current.Load().config
+	if s.uid == "" || other.uid == "" {
+		return ours.Host == theirs.Host
+	}
+	before, err := url.Parse(s.config.Host)
+	if err != nil {
+		return false
+	}
+	after, err := url.Parse(theirs.Host)
+	return err == nil && s.uid == other.uid && before.Path == after.Path
+}
+
+// newTransport makes connections with the settings of the kubeconfig.
+func newTransport(config *rest.Config, g *gate, timeout time.Duration) (*http.Transport, error) {
+	tlsConfig, err := rest.TLSConfigFor(config)
+	if err != nil {
+		return nil, refusedSettings("TLS settings of the kubeconfig", err)
+	}
+	return &http.Transport{
+		Proxy:               config.Proxy,
+		DialContext:         g.dial(dialer(timeout)),
+		TLSClientConfig:     tlsConfig,
+		TLSHandshakeTimeout: handshakeTimeout,
+		IdleConnTimeout:     idleConnections,
+		ForceAttemptHTTP2:   true,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: http2IdleCheck, PingTimeout: http2Ping},
+	}, nil
+}
+
+// clientConfig is a configuration whose requests go by the round tripper.
+func clientConfig(config *rest.Config, by http.RoundTripper) *rest.Config {
 	return &rest.Config{
 		Host:      config.Host,
 		APIPath:   config.APIPath,
-		Transport: wrapped,
+		Transport: by,
 		// The server's own fairness and the cap per target do it.
 		QPS: -1,
 		// What a target warns of is the business of those who write its
 		// manifests, and is the same at each run.
 		WarningHandlerWithContext: rest.NoWarnings{},
-	}, nil
+	}
+}
+
+func refusedSettings(what string, err error) error {
+	return &configError{fmt.Errorf("%s: %w", what, err)}
 }
 
 // leaseMapper knows the one kind that the fence needs, so that taking a fence
@@ -150,5 +186,5 @@ func (s *session) identify(ctx context.Context) error {
 }
 
 func (s *session) close() {
-	s.transport.CloseIdleConnections()
+	s.current.Load().transport.CloseIdleConnections()
 }

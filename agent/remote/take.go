@@ -217,6 +217,7 @@ func (f *fence) hold(at *place, lease *coordinationv1.Lease, began time.Time) {
 	defer f.mu.Unlock()
 	if f.renewed.IsZero() {
 		f.tenures++
+		fencesTaken.Inc()
 	}
 	f.renewed = began
 }

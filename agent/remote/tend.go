@@ -29,9 +29,15 @@ func (f *fence) tend(ctx context.Context) error {
 		return f.answer(ctx, began)
 	}
 	if apierrors.IsNotFound(err) {
-		f.drop()
+		f.lose()
 	}
 	return err
+}
+
+// lose notes that the fence was taken away.
+func (f *fence) lose() {
+	fencesLost.Inc()
+	f.drop()
 }
 
 // answer looks at why a renewal conflicted. Somebody who waits for the fence may
@@ -42,11 +48,11 @@ func (f *fence) answer(ctx context.Context, began time.Time) error {
 	err := f.at.leases.Get(ctx, client.ObjectKeyFromObject(f.lease), live)
 	if err == nil && (live.UID != f.lease.UID || ptr.Deref(live.Spec.HolderIdentity, "") != f.identity) {
 		err = &heldError{holder: ptr.Deref(live.Spec.HolderIdentity, "nobody"), after: f.look()}
-		f.drop()
+		f.lose()
 	}
 	if err != nil {
 		if apierrors.IsNotFound(err) {
-			f.drop()
+			f.lose()
 		}
 		return err
 	}
@@ -55,7 +61,7 @@ func (f *fence) answer(ctx context.Context, began time.Time) error {
 		return f.yield(ctx, claim)
 	}
 	if err := f.write(ctx, f.at, live.DeepCopy(), began); err != nil {
-		f.drop()
+		f.lose()
 		return err
 	}
 	return nil
@@ -78,6 +84,7 @@ func (f *fence) confirmed(ctx context.Context) bool {
 // yield gives the fence to the one who claimed it.
 func (f *fence) yield(ctx context.Context, claim string) error {
 	f.yieldedTo = claim
+	fencesLost.Inc()
 	select {
 	case <-f.shut():
 		return f.releaseLocked(ctx)

@@ -56,8 +56,6 @@ func TestDecideOneCluster(t *testing.T) {
 	long.Name = strings.Repeat("e", 54)
 	suspended := cluster("prod", "a", 4)
 	suspended.Spec.Suspend = true
-	lost := cluster("prod", "", 0)
-	lost.Spec.LostPolicy.Action = fleetv1.WaitLost
 	foreign := fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: "hub"}}
 	foreign.Spec.Mode = fleetv1.HubMode
 
@@ -87,7 +85,6 @@ func TestDecideOneCluster(t *testing.T) {
 		"pull, a long name":  {live("a"), long, nil, "False", "NoAgent", "no live agent may act for the cluster: spec.mode is Pull, and metadata.namespace and metadata.name are longer than 57 characters together: choose a shorter name", 1},
 		"not for one inside": {live("pull.apps.prod"), cluster("prod", "", 0), nil, "False", "NoAgent", "no live agent: none renews its Lease in namespace flux-system", 1},
 		"suspended":          {live("a"), suspended, []fleetv1.Assignment{{Epoch: 5}}, "False", "NoAgent", "no live agent may act for the cluster: spec.suspend is true", 1},
-		"a policy of later":  {live("a"), lost, nil, "False", "NoAgent", "no live agent may act for the cluster: spec.lostPolicy is set, but this version does not implement it: remove the field", 1},
 		"somebody's own hub": {live("a"), foreign, nil, "False", "NotTheHub", "spec.mode Hub is for the RemoteCluster flux-system/hub alone", 0},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -222,13 +221,11 @@ func refused(why string) class {
 }
 
 func classOf(cluster *fleetv1.RemoteCluster) class {
-	switch after, ends := cluster.LostAfter(); {
+	switch {
 	case cluster.Spec.Suspend:
 		return refused("spec.suspend is true")
 	case cluster.GetMode() == fleetv1.PullMode && len(cluster.Namespace)+len(cluster.Name) > shard.MaxPullName:
 		return refused(fmt.Sprintf("spec.mode is Pull, and metadata.namespace and metadata.name are longer than %d characters together: choose a shorter name", shard.MaxPullName))
-	case !ends || after != time.Hour:
-		return refused("spec.lostPolicy is set, but this version does not implement it: remove the field")
 	}
 	if cluster.GetMode() == fleetv1.PullMode {
 		agent := shard.PullAgent(cluster.Namespace, cluster.Name)

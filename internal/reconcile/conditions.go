@@ -67,15 +67,18 @@ func finish(obj Object, err error, ready func() (reason, message string)) next {
 		status.ObservedGeneration = obj.GetGeneration()
 		return next{outcome: stalled}
 	}
-	reason := meta.FailedReason
+	reason, after := meta.FailedReason, obj.RetryInterval()
 	if errors.As(err, &f) {
 		reason = f.reason
+		if f.after > 0 {
+			after = f.after
+		}
 	}
 	set(obj, meta.ReadyCondition, metav1.ConditionFalse, reason, err.Error())
 	set(obj, meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingWithRetryReason, err.Error())
 	clearConditions(obj, meta.StalledCondition)
 	handled(obj)
-	return next{outcome: failed, after: obj.RetryInterval()}
+	return next{outcome: failed, after: after}
 }
 
 func waitStatus(reason string) metav1.ConditionStatus {

@@ -32,6 +32,8 @@ func Wait(reason, message string, after time.Duration) error {
 type failure struct {
 	reason string
 	err    error
+	// after is when it is retried; zero means the object's own interval.
+	after time.Duration
 }
 
 func (f *failure) Error() string { return f.err.Error() }
@@ -44,6 +46,12 @@ func Fail(reason string, err error) error {
 		return err
 	}
 	return &failure{reason: reason, err: err}
+}
+
+// Park is a Fail whose object is woken when there is hope again, and retried
+// after the given time all the same.
+func Park(reason string, err error, after time.Duration) error {
+	return &failure{reason: reason, err: err, after: after}
 }
 
 // stall is the outcome of a phase that only a person can help.

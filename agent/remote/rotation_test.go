@@ -1,0 +1,152 @@
+package remote
+
+import (
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// front stands before the API server and takes one token at a time.
+type front struct {
+	*httptest.Server
+	mu    sync.Mutex
+	token string
+	// refused counts the requests with another one, lists those that list.
+	refused, lists atomic.Int32
+}
+
+func newFront(t *testing.T, token string) *front {
+	t.Helper()
+	g := NewWithT(t)
+	config := shared.ControlPlane(t).Config()
+	to, err := url.Parse(config.Host)
+	g.Expect(err).NotTo(HaveOccurred())
+	transport, err := rest.TransportFor(config)
+	g.Expect(err).NotTo(HaveOccurred())
+	f := &front{token: token}
+	proxy := &httputil.ReverseProxy{
+		Transport: transport, FlushInterval: -1,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.Header.Del("Authorization")
+		},
+	}
+	f.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		want := "Bearer " + f.token
+		f.mu.Unlock()
+		if r.Header.Get("Authorization") != want {
+			f.refused.Add(1)
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Unauthorized","code":401}`)
+			return
+		}
+		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/configmaps") && r.URL.Query().Get("watch") == "" {
+			f.lists.Add(1)
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	f.EnableHTTP2 = true
+	f.StartTLS()
+	t.Cleanup(func() {
+		f.CloseClientConnections()
+		f.Close()
+	})
+	return f
+}
+
+// takes makes a token the only one.
+func (f *front) takes(token string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.token = token
+}
+
+func (f *front) kubeconfig(t *testing.T, token string) []byte {
+	t.Helper()
+	config := clientcmdapi.NewConfig()
+	config.Clusters["x"] = &clientcmdapi.Cluster{
+		Server: f.URL, CertificateAuthorityData: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.Certificate().Raw}),
+	}
+	config.AuthInfos["x"] = &clientcmdapi.AuthInfo{Token: token}
+	config.Contexts["x"] = &clientcmdapi.Context{Cluster: "x", AuthInfo: "x"}
+	config.CurrentContext = "x"
+	data, err := clientcmd.Write(*config)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return data
+}
+
+// The Secret gets a new token and the old one is revoked, again and again; then
+// the server moves. No request fails, the watch goes on, nothing is listed anew.
+func TestCredentialsAreReplacedUnderWork(t *testing.T) {
+	f := newFleet(t)
+	first := newFront(t, "token-0")
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "prod"}}
+	secret.Data = map[string][]byte{"value": first.kubeconfig(t, "token-0")}
+	f.Expect(f.hub.Create(t.Context(), secret)).To(Succeed())
+	key := f.assign("prod", "agent-a", 1)
+	target := f.open(key)
+	defer target.Close()
+	before := f.clusters.find(key).current()
+	_, err := target.Fence(t.Context())
+	f.Expect(err).NotTo(HaveOccurred())
+	watching, err := kubernetes.NewForConfig(target.Config)
+	f.Expect(err).NotTo(HaveOccurred())
+	seen, err := watching.CoreV1().ConfigMaps(f.namespace).Watch(t.Context(), metav1.ListOptions{LabelSelector: "rotation=x"})
+	f.Expect(err).NotTo(HaveOccurred())
+	defer seen.Stop()
+	put := func(name string) {
+		object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name, Labels: map[string]string{"rotation": "x"}}}
+		f.Expect(target.Client.Create(t.Context(), object)).To(Succeed())
+		var event watch.Event
+		f.Eventually(seen.ResultChan()).Should(Receive(&event))
+		f.Expect(event.Object.(*corev1.ConfigMap).Name).To(Equal(name))
+	}
+	for i := range 5 {
+		token := fmt.Sprintf("token-%d", i+1)
+		// The pause between two looks at the Secret after a refusal has passed.
+		f.Eventually(func() bool {
+			before.renewing.Lock()
+			defer before.renewing.Unlock()
+			return f.clusters.Clock.Since(before.renewed) > renewPause
+		}, "5s").Should(BeTrue())
+		secret.Data["value"] = first.kubeconfig(t, token)
+		f.Expect(f.hub.Update(t.Context(), secret)).To(Succeed())
+		first.takes(token)
+		put(token)
+	}
+	second := newFront(t, "token-x")
+	secret.Data["value"] = second.kubeconfig(t, "token-x")
+	f.Expect(f.hub.Update(t.Context(), secret)).To(Succeed())
+	f.Eventually(func() string {
+		if now := f.clusters.find(key).current(); now != nil {
+			return now.current.Load().server.Host
+		}
+		return ""
+	}, "20s").Should(Equal(strings.TrimPrefix(second.URL, "https://")))
+	f.Expect(f.clusters.find(key).current()).To(BeIdenticalTo(before), "one session all the time")
+	put("moved")
+	f.Expect(first.lists.Load() + second.lists.Load()).To(BeZero())
+	f.Expect(f.connected("prod")).To(Equal("True Connected connected"))
+
+	// Credentials that are refused for good are said to be so.
+	second.takes("another")
+	f.Eventually(func() string { return f.connected("prod") }, "20s").Should(ContainSubstring("the target refuses the credentials of the kubeconfig (401)"))
+}
