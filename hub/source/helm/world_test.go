@@ -142,13 +142,15 @@ func secret(name string, data map[string]string) *corev1.Secret {
 	return made
 }
 
-// newChart is a package of a chart with the files.
+// newChart is a package of a chart with the files, and a Chart.yaml of its own.
 func newChart(t *testing.T, name, version string, files map[string]string) []byte {
 	t.Helper()
 	g := NewWithT(t)
 	content := map[string][]byte{"Chart.yaml": fmt.Appendf(nil, "apiVersion: v2\nname: %s\nversion: %s\n", name, version)}
 	for path, text := range files {
-		content[path] = []byte(text)
+		if path != "Chart.yaml" {
+			content[path] = []byte(text)
+		}
 	}
 	c, err := chart.New(content, manyBytes)
 	g.Expect(err).NotTo(HaveOccurred())

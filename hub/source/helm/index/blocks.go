@@ -94,6 +94,11 @@ func (b *blocks) line(line []byte) error {
 	case !b.inEntries:
 		return b.keep(line)
 	}
+	return b.entryLine(line, text, indent)
+}
+
+// entryLine is a line below entries.
+func (b *blocks) entryLine(line, text []byte, indent int) error {
 	if b.charts < 0 {
 		b.charts = indent
 	}
