@@ -30,14 +30,14 @@ func TestChartOfARepository(t *testing.T) {
 	r, w := newRepository(t), newWorld(t)
 	packed := newChart(t, "podinfo", "6.14.1", podinfo(t))
 	r.add(t, packed, "podinfo", "6.14.1", nil)
-	repo := r.object("repo")
+	repo := r.object()
 	w.sync(repo)
 	g.Expect(repo.Status.Artifact.Path).To(MatchRegexp(`^helmrepository/team/repo/index-[0-9a-f]{64}\.yaml$`))
 	g.Expect(repo.Status.Artifact.Revision).To(MatchRegexp(`^sha256:[0-9a-f]{64}$`))
 	g.Expect(repo.Status.URL).To(Equal("http://hub.test:9090/helmrepository/team/repo/index.yaml"))
 	g.Expect(condition(repo, "ArtifactInStorage")).To(HavePrefix("True Succeeded stored artifact: revision 'sha256:"))
 
-	obj := chartObject("HelmRepository", "repo", "podinfo", ">=6.0.0")
+	obj := chartObject("HelmRepository", "podinfo", ">=6.0.0")
 	g.Expect(w.build(obj)).To(Succeed())
 	g.Expect(obj.Status.Artifact.Revision).To(Equal("6.14.1"))
 	g.Expect(obj.Status.Artifact.Path).To(Equal("helmchart/team/app/podinfo-6.14.1.tgz"))
@@ -64,18 +64,18 @@ func TestChartOfAGitRepository(t *testing.T) {
 	g := NewWithT(t)
 	w := newWorld(t)
 	files := with(podinfo(t), "charts/podinfo/", map[string]string{"prod.yaml": "replicaCount: 7\nui: {color: null}\n"})
-	obj := chartObject("GitRepository", "repo", "./charts/podinfo", "*")
+	obj := chartObject("GitRepository", "./charts/podinfo", "*")
 	g.Expect(w.build(obj)).To(MatchError("GitRepository team/repo: it does not exist"))
 	g.Expect(condition(obj, "FetchFailed")).To(HavePrefix("True SourceUnavailable"))
 
-	w.git("repo", "main@sha1:1111111111111111", files)
+	w.git("main@sha1:1111111111111111", files)
 	g.Expect(w.build(obj)).To(Succeed())
 	g.Expect(obj.Status.Artifact.Path).To(Equal("helmchart/team/app/podinfo-6.14.1.tgz"))
 	g.Expect(condition(obj, "ArtifactInStorage")).To(Equal("True ChartPackageSucceeded packaged 'podinfo' chart with version '6.14.1'"))
 	first := obj.Status.Artifact.DeepCopy()
 
 	files["charts/podinfo/README.md"] = "new"
-	w.git("repo", "main@sha1:2222222222222222", files)
+	w.git("main@sha1:2222222222222222", files)
 	g.Expect(w.build(obj)).To(Succeed())
 	g.Expect(obj.Status.Artifact.Digest).To(Equal(first.Digest), "the version is the same")
 	g.Expect(obj.Status.ObservedSourceArtifactRevision).To(Equal("main@sha1:2222222222222222"))
@@ -89,7 +89,7 @@ func TestChartOfAGitRepository(t *testing.T) {
 	obj.Spec.Chart, obj.Generation = "charts/gone", 3
 	g.Expect(w.build(obj)).To(MatchError(`GitRepository team/repo: spec.chart "charts/gone": the source has no such path`))
 	// The path appears with the version of the chart that is stored.
-	w.git("repo", "main@sha1:3333", map[string]string{"charts/gone/Chart.yaml": "apiVersion: v2\nname: podinfo\nversion: 6.14.1\n"})
+	w.git("main@sha1:3333", map[string]string{"charts/gone/Chart.yaml": "apiVersion: v2\nname: podinfo\nversion: 6.14.1\n"})
 	obj.Spec.ValuesFiles, obj.Spec.ReconcileStrategy = nil, "ChartVersion"
 	g.Expect(w.build(obj)).To(Succeed())
 	g.Expect(w.files(obj)).To(HaveLen(1), "another chart of the same name and version")
@@ -100,8 +100,8 @@ func TestPackagesRepeat(t *testing.T) {
 	var digests []string
 	for range 2 {
 		w := newWorld(t)
-		w.git("repo", "main@sha1:1", with(podinfo(t), "c/", nil))
-		obj := chartObject("GitRepository", "repo", "c", "*")
+		w.git("main@sha1:1", with(podinfo(t), "c/", nil))
+		obj := chartObject("GitRepository", "c", "*")
 		g.Expect(w.build(obj)).To(Succeed())
 		digests = append(digests, obj.Status.Artifact.Digest)
 	}
@@ -112,7 +112,7 @@ func TestDependencies(t *testing.T) {
 	g := NewWithT(t)
 	r, w := newRepository(t), newWorld(t)
 	r.add(t, newChart(t, "redis", "19.1.0", map[string]string{"values.yaml": "a: 1\n"}), "redis", "19.1.0", nil)
-	repo := r.object("repo")
+	repo := r.object()
 	w.sync(repo)
 	open := newRepository(t)
 	open.protect("")
@@ -124,13 +124,13 @@ func TestDependencies(t *testing.T) {
 			"charts/lib/Chart.yaml":              "apiVersion: v2\nname: lib\nversion: 0.3.0\n",
 		}
 	}
-	w.git("repo", "main@sha1:1", chartWith(fmt.Sprintf(`
+	w.git("main@sha1:1", chartWith(fmt.Sprintf(`
 - {name: redis, version: 19.x, repository: "%s/charts/"}
 - {name: open, version: "*", repository: "%s/charts"}
 - {name: lib, version: ">=0.3.0", repository: "file://../lib"}
 - {name: there, version: 1.0.0}
 `, r.URL, open.URL)))
-	obj := chartObject("GitRepository", "repo", "charts/app", "*")
+	obj := chartObject("GitRepository", "charts/app", "*")
 	g.Expect(w.build(obj)).To(Succeed())
 	files := w.files(obj)
 	for _, want := range []string{"charts/redis-19.1.0/values.yaml", "charts/open-1.0.0/Chart.yaml", "charts/lib-0.3.0/Chart.yaml", "charts/there/Chart.yaml"} {
@@ -146,7 +146,7 @@ func TestDependencies(t *testing.T) {
 		{`{name: redis, version: 20.x, repository: "` + r.URL + `/charts"}`, `no version matches "20.x"`},
 		{`{name: x, version: 1.0.0, repository: "@stable"}`, "neither file://, https://, http:// nor oci://"},
 	} {
-		w.git("repo", fmt.Sprintf("main@sha1:9%d", i), chartWith("- "+c.dependency+"\n"))
+		w.git(fmt.Sprintf("main@sha1:9%d", i), chartWith("- "+c.dependency+"\n"))
 		obj.Generation++
 		g.Expect(w.build(obj)).To(MatchError(ContainSubstring(c.want)))
 		g.Expect(condition(obj, "BuildFailed")).To(HavePrefix("True DependencyBuildError GitRepository team/repo: dependency "))
@@ -190,10 +190,10 @@ func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
 
 func TestChartOfARegistry(t *testing.T) {
 	g := NewWithT(t)
-	repo := (&repository{Server: &httptest.Server{}}).object("repo")
+	repo := (&repository{Server: &httptest.Server{}}).object()
 	repo.Spec.URL, repo.Spec.Type, repo.Spec.Insecure = ociCharts(t, "6.14.1", "6.13.0+a.1"), "oci", true
 	w := newWorld(t, repo)
-	obj := chartObject("HelmRepository", "repo", "podinfo", "6.x")
+	obj := chartObject("HelmRepository", "podinfo", "6.x")
 	g.Expect(w.build(obj)).To(Succeed())
 	g.Expect(obj.Status.Artifact.Path).To(Equal("helmchart/team/app/podinfo-6.14.1.tgz"))
 	g.Expect(w.files(obj)).To(HaveKey("templates/deployment.yaml"))
@@ -246,8 +246,8 @@ func TestWhatIsFetchedIsWhatWasAskedFor(t *testing.T) {
 			g := NewWithT(t)
 			r, w := newRepository(t), newWorld(t)
 			r.add(t, c.packed(t), "app", "1.0.0", c.change)
-			w.sync(r.object("repo"))
-			obj := chartObject("HelmRepository", "repo", "app", "*")
+			w.sync(r.object())
+			obj := chartObject("HelmRepository", "app", "*")
 			g.Expect(w.build(obj)).To(MatchError(ContainSubstring(c.want)))
 			g.Expect(condition(obj, "FetchFailed")).To(HavePrefix("True ChartPullError HelmRepository team/repo: "))
 			g.Expect(obj.Status.Artifact).To(BeNil())
@@ -277,7 +277,7 @@ func TestStalls(t *testing.T) {
 		"spec.verify":                         func(s *sourcev1.HelmChartSpec) { s.Verify = &sourcev1.HelmChartVerification{Provider: "cosign"} },
 		`spec.sourceRef.kind "OCIRepository"`: func(s *sourcev1.HelmChartSpec) { s.SourceRef.Kind = "OCIRepository" },
 	} {
-		obj := chartObject("HelmRepository", "repo", "app", "*")
+		obj := chartObject("HelmRepository", "app", "*")
 		set(&obj.Spec)
 		NewWithT(t).Expect(w.build(obj)).To(MatchError(ContainSubstring(want)))
 	}
@@ -295,9 +295,9 @@ func TestCredentialsStayWithTheRepository(t *testing.T) {
 	}))
 	t.Cleanup(elsewhere.Close)
 	r.add(t, packed, "app", "1.0.0", func(entry map[string]any) { entry["urls"] = []string{elsewhere.URL + "/app.tgz"} })
-	repo := r.object("repo")
+	repo := r.object()
 	w.sync(repo)
-	obj := chartObject("HelmRepository", "repo", "app", "*")
+	obj := chartObject("HelmRepository", "app", "*")
 	g.Expect(w.build(obj)).To(Succeed())
 	g.Expect(*seen.Load()).To(BeEmpty(), "the index names another host")
 

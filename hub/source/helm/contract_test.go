@@ -17,7 +17,7 @@ import (
 func TestRepositoryContract(t *testing.T) {
 	sourcetest.Run(t, func(t *testing.T) *sourcetest.Subject[*sourcev1.HelmRepository] {
 		r, w, all := newRepository(t), newWorld(t), map[string]string{}
-		obj := r.object("repo")
+		obj := r.object()
 		return &sourcetest.Subject[*sourcev1.HelmRepository]{
 			Fetcher: w.repositories.Fetcher,
 			Object:  obj,
@@ -55,7 +55,7 @@ func TestRepositoryContract(t *testing.T) {
 func TestChartContract(t *testing.T) {
 	sourcetest.Run(t, func(t *testing.T) *sourcetest.Subject[*sourcev1.HelmChart] {
 		r, w, all, n := newRepository(t), newWorld(t), map[string]string{}, 0
-		repo, obj := r.object("repo"), chartObject("HelmRepository", "repo", "app", "*")
+		repo, obj := r.object(), chartObject("HelmRepository", "app", "*")
 		commit := func(t *testing.T, files map[string]string) {
 			t.Helper()
 			n++

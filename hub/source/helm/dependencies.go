@@ -189,7 +189,7 @@ func (f *ChartFetcher) strangeIndex(ctx context.Context, s *site) (*index.Index,
 	}
 	defer done()
 	saved := filepath.Join(dir, indexFile)
-	sum, err := saveBounded(saved, response.Body, f.Limits.Index, "helm-index-max-size")
+	sum, err := saveIndex(saved, response.Body, f.Limits.Index)
 	if err != nil {
 		return nil, err
 	}

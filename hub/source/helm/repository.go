@@ -132,7 +132,7 @@ func (f *RepositoryFetcher) download(response *http.Response) (rev source.Revisi
 		}
 	}()
 	path := filepath.Join(dir, "index")
-	sum, err := saveBounded(path, response.Body, f.Limits.Index, "helm-index-max-size")
+	sum, err := saveIndex(path, response.Body, f.Limits.Index)
 	if err != nil {
 		return rev, err
 	}
@@ -141,14 +141,14 @@ func (f *RepositoryFetcher) download(response *http.Response) (rev source.Revisi
 	return rev, nil
 }
 
-// saveBounded writes to a new file and returns the SHA-256 of what it wrote.
-func saveBounded(path string, content io.Reader, limit int64, flag string) (sum string, err error) {
+// saveIndex writes to a new file and returns the SHA-256 of what it wrote.
+func saveIndex(path string, content io.Reader, limit int64) (sum string, err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, fileMode)
 	if err != nil {
 		return "", err
 	}
 	h := sha256.New()
-	err = copyBounded(io.MultiWriter(file, h), content, limit, flag)
+	err = copyBounded(io.MultiWriter(file, h), content, limit, "helm-index-max-size")
 	return hexOf(h), errors.Join(err, file.Close())
 }
 

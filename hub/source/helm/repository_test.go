@@ -50,7 +50,7 @@ func TestARepositoryThatFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			r, w := newRepository(t), newWorld(t)
-			obj := r.object("repo")
+			obj := r.object()
 			w.sync(obj)
 			before := obj.Status.Artifact.DeepCopy()
 			r.intercept = c.intercept
@@ -82,7 +82,7 @@ func TestAServerThatDrips(t *testing.T) {
 		<-request.Context().Done()
 		return true
 	}
-	obj := r.object("repo")
+	obj := r.object()
 	obj.Spec.Timeout = &metav1.Duration{Duration: 100 * time.Millisecond}
 	g.Expect(w.repositories.Reconcile(t.Context(), obj)).To(MatchError(ContainSubstring("took longer than 100ms (spec.timeout)")))
 }
@@ -95,7 +95,7 @@ func TestRepositoriesThatCannotBe(t *testing.T) {
 	} {
 		g := NewWithT(t)
 		w := newWorld(t)
-		obj := newRepository(t).object("repo")
+		obj := newRepository(t).object()
 		obj.Spec.URL = url
 		err := w.repositories.Reconcile(t.Context(), obj)
 		g.Expect(err).To(MatchError(ContainSubstring(want)))
@@ -104,7 +104,7 @@ func TestRepositoriesThatCannotBe(t *testing.T) {
 	for name, want := range map[string]string{"gone": "it does not exist", "empty": "neither username and password", "half": "only one of the keys"} {
 		g := NewWithT(t)
 		w := newWorld(t, secret("empty", nil), secret("half", map[string]string{"username": "u"}))
-		obj := newRepository(t).object("repo")
+		obj := newRepository(t).object()
 		obj.Spec.SecretRef = &meta.LocalObjectReference{Name: name}
 		g.Expect(w.repositories.Reconcile(t.Context(), obj)).To(MatchError(ContainSubstring(want)))
 		g.Expect(condition(obj, "FetchFailed")).To(HavePrefix("True AuthenticationFailed spec.secretRef: Secret team/" + name))

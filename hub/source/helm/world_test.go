@@ -23,7 +23,6 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -125,9 +124,9 @@ func (r *repository) add(t *testing.T, packed []byte, name, version string, chan
 	r.publish(t)
 }
 
-func (r *repository) object(name string) *sourcev1.HelmRepository {
+func (r *repository) object() *sourcev1.HelmRepository {
 	obj := &sourcev1.HelmRepository{}
-	obj.Namespace, obj.Name, obj.UID, obj.Generation = "team", name, types.UID(name), 1
+	obj.Namespace, obj.Name, obj.UID, obj.Generation = "team", "repo", "repo", 1
 	obj.Status.ObservedGeneration = 1
 	obj.Spec.URL = r.URL + "/charts"
 	obj.Spec.SecretRef = &meta.LocalObjectReference{Name: "login"}
@@ -233,7 +232,7 @@ func (w *world) sync(obj *sourcev1.HelmRepository) {
 }
 
 // git stores files as the artifact of a GitRepository.
-func (w *world) git(name, revision string, files map[string]string) {
+func (w *world) git(revision string, files map[string]string) {
 	w.t.Helper()
 	g := NewWithT(w.t)
 	dir := w.t.TempDir()
@@ -243,16 +242,10 @@ func (w *world) git(name, revision string, files map[string]string) {
 	}
 	var archive bytes.Buffer
 	g.Expect(artifact.Archive(w.t.Context(), &archive, dir, nil)).To(Succeed())
-	w.gitArchive(name, revision, archive.Bytes())
-}
-
-func (w *world) gitArchive(name, revision string, archive []byte) {
-	w.t.Helper()
-	g := NewWithT(w.t)
-	stored, err := w.store.Publish(w.t.Context(), artifact.Ref{Kind: "GitRepository", Namespace: "team", Name: name}, revision,
-		sumOf([]byte(revision))+".tar.gz", func(out io.Writer) error { _, err := out.Write(archive); return err })
+	stored, err := w.store.Publish(w.t.Context(), artifact.Ref{Kind: "GitRepository", Namespace: "team", Name: "repo"}, revision,
+		sumOf([]byte(revision))+".tar.gz", func(out io.Writer) error { _, err := out.Write(archive.Bytes()); return err })
 	g.Expect(err).NotTo(HaveOccurred())
-	obj := &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name}}
+	obj := &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "repo"}}
 	g.Expect(client.IgnoreAlreadyExists(w.client.Create(w.t.Context(), obj))).To(Succeed())
 	g.Expect(w.client.Get(w.t.Context(), client.ObjectKeyFromObject(obj), obj)).To(Succeed())
 	obj.Status.Artifact = stored
@@ -279,12 +272,12 @@ func (w *world) files(obj source.Object) map[string]string {
 	return filesOf(w.t, filepath.Join(w.dir, obj.GetArtifact().Path))
 }
 
-func chartObject(kind, from, name, version string) *sourcev1.HelmChart {
+func chartObject(kind, name, version string) *sourcev1.HelmChart {
 	obj := &sourcev1.HelmChart{}
 	obj.Namespace, obj.Name, obj.Generation = "team", "app", 1
 	obj.Status.ObservedGeneration = 1
 	obj.Spec = sourcev1.HelmChartSpec{Chart: name, Version: version, Interval: metav1.Duration{Duration: time.Minute}, ReconcileStrategy: "ChartVersion"}
-	obj.Spec.SourceRef = sourcev1.LocalHelmChartSourceReference{Kind: kind, Name: from}
+	obj.Spec.SourceRef = sourcev1.LocalHelmChartSourceReference{Kind: kind, Name: "repo"}
 	return obj
 }
 
