@@ -43,6 +43,7 @@ type options struct {
 	workers          int
 	perCluster       int
 	debug            bool
+	defaultAccount   string
 }
 
 func (o *options) bind(flags *pflag.FlagSet) {
@@ -63,6 +64,7 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.IntVar(&o.workers, "concurrent", 512, "objects of one kind that are worked on at once; most of them wait for their targets")
 	flags.IntVar(&o.perCluster, "concurrent-per-cluster", 4, "objects of one target that are worked on at once, of all kinds")
 	flags.BoolVar(&o.debug, "debug-targets", false, "serve /debug/targets at --metrics-addr: connection, fence and queue of each target, as JSON without secrets")
+	flags.StringVar(&o.defaultAccount, "default-kubeconfig-service-account", "", "ServiceAccount whose token is used for a kubeConfig.configMapRef that names none")
 	flags.BoolVar(&o.allowExec, "insecure-kubeconfig-exec", false, "accept kubeconfigs with exec plugins")
 	flags.BoolVar(&o.allowInsecureTLS, "insecure-kubeconfig-tls", false, "accept kubeconfigs with insecure-skip-tls-verify")
 }
@@ -110,6 +112,7 @@ func (o *options) targets(ctx context.Context, a *app.App) (*remote.Clusters, er
 		Workers:          o.workers,
 		PerCluster:       o.perCluster,
 		Debug:            o.debug,
+		DefaultAccount:   o.defaultAccount,
 		AllowExec:        o.allowExec,
 		AllowInsecureTLS: o.allowInsecureTLS,
 		Clock:            systemClock(),
