@@ -84,9 +84,9 @@ broken:
 	@CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w" -tags wallclock -o bin/agent-wallclock ./agent
 
 .PHONY: bench
-bench: build controlplane ## Measure against bare server-side apply (not part of test)
+bench: build controlplane ## Measure against bare server-side apply, or ARGS="-case hanging" (not part of test)
 	@go build -buildvcs=false -o bin/bench ./e2e/bench
-	@bin/bench
+	@bin/bench $(ARGS)
 
 ##@ Change
 

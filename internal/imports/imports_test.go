@@ -64,8 +64,9 @@ var allowed = map[string][]string{
 	"agent/queue":            {},
 
 	// Black boxes: they start the processes, they do not link them.
-	"e2e":    {"api/...", "shard", "internal/testenv/...", "e2e/stack"},
-	"config": {},
+	"e2e":       {"api/...", "shard", "internal/testenv/...", "e2e/stack"},
+	"config":    {},
+	"e2e/bench": {"api/...", "internal/testenv/...", "e2e/stack", "e2e/bench/fleet"},
 	// The chaos run, and its judge, who hears nobody but the proxies.
 	"e2e/chaos":       {"api/...", "internal/testenv/...", "e2e/stack", "e2e/chaos/judge"},
 	"e2e/chaos/judge": {"internal/testenv"},
