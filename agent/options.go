@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/headwater-dev/headwater/agent/kustomize"
 	"github.com/headwater-dev/headwater/agent/remote"
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
@@ -44,6 +45,9 @@ type options struct {
 	perCluster       int
 	debug            bool
 	defaultAccount   string
+	buildCache       int64
+	ageSecret        string
+	lenient          bool
 }
 
 func (o *options) bind(flags *pflag.FlagSet) {
@@ -67,6 +71,9 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.defaultAccount, "default-kubeconfig-service-account", "", "ServiceAccount whose token is used for a kubeConfig.configMapRef that names none")
 	flags.BoolVar(&o.allowExec, "insecure-kubeconfig-exec", false, "accept kubeconfigs with exec plugins")
 	flags.BoolVar(&o.allowInsecureTLS, "insecure-kubeconfig-tls", false, "accept kubeconfigs with insecure-skip-tls-verify")
+	flags.Int64Var(&o.buildCache, "build-cache-size", 64<<20, "bound in bytes of the rendered manifests that are kept in memory")
+	flags.StringVar(&o.ageSecret, "sops-age-secret", "", "Secret in the agents' namespace with age identities (*.agekey) that every Kustomization with decryption may use, after its own keys")
+	flags.BoolVar(&o.lenient, "lenient-post-build-substitutions", false, "take undefined variables for empty ones instead of failing, as Flux did before 2.9")
 }
 
 func scheme() *runtime.Scheme {
@@ -90,6 +97,15 @@ func (o *options) cache(app.Options) cache.Options {
 		},
 		DefaultTransform: cache.TransformStripManagedFields(),
 	}
+}
+
+// builds are how Kustomizations are rendered.
+func (o *options) builds(namespace string) kustomize.BuildOptions {
+	options := kustomize.BuildOptions{CacheBytes: o.buildCache, LenientSubstitution: o.lenient}
+	if o.ageSecret != "" {
+		options.AgeSecret = types.NamespacedName{Namespace: namespace, Name: o.ageSecret}
+	}
+	return options
 }
 
 // targets are the connections to the clusters that this agent owns.

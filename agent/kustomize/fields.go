@@ -38,6 +38,8 @@ var supportedFields = []string{
 	"ignoreMissingComponents",
 	"buildMetadata",
 	"postBuild",
+	"decryption.provider",
+	"decryption.secretRef",
 }
 
 // unsupported stalls an object that asks for something that is not implemented.
