@@ -7,6 +7,7 @@ RUN go mod download
 COPY api api
 COPY shard shard
 COPY internal internal
+COPY config config
 COPY hub hub
 COPY agent agent
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o /manager ./$NAME

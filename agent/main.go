@@ -13,11 +13,12 @@ import (
 func main() {
 	var o options
 	app.Run(app.Program{
-		Name:   "agent",
-		About:  "The agent applies Kustomizations to the target clusters that placement has given it.\nRun as many as the fleet needs, each under a name of its own.",
-		Scheme: scheme(),
-		Flags:  o.bind,
-		Cache:  o.cache,
+		Name:    "agent",
+		About:   "The agent applies Kustomizations to the target clusters that placement has given it.\nRun as many as the fleet needs, each under a name of its own.",
+		Scheme:  scheme(),
+		Connect: o.connect,
+		Flags:   o.bind,
+		Cache:   o.cache,
 		Setup: func(ctx context.Context, a *app.App) error {
 			artifacts, err := artifact.NewCache(o.artifacts)
 			if err != nil {
@@ -28,14 +29,14 @@ func main() {
 				return err
 			}
 			meter := &member.Meter{}
-			return a.Add(
+			return a.Add(append(o.inside(),
 				o.member(a, targets.Identity, meter),
 				targets,
 				&kustomize.Reconciler{
-					Targets: targets, Artifacts: artifacts, Events: a.Events, Meter: meter.Begin,
-					Builds: o.builds(a.Options.Namespace),
+					Targets: targets, Artifacts: artifacts, Events: a.Events, Sources: o.sources(a), Meter: meter.Begin,
+					Builds: o.builds(o.namespace(a)),
 				},
-			)
+			)...)
 		},
 	})
 }

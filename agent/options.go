@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/agent/kustomize"
+	"github.com/headwater-dev/headwater/agent/pull"
 	"github.com/headwater-dev/headwater/agent/remote"
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
@@ -48,6 +49,11 @@ type options struct {
 	buildCache       int64
 	ageSecret        string
 	lenient          bool
+
+	pull pull.Options
+	// hub is the access to the hub of an agent inside of its target, nil for
+	// others.
+	hub *pull.Access
 }
 
 func (o *options) bind(flags *pflag.FlagSet) {
@@ -69,6 +75,8 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.IntVar(&o.perCluster, "concurrent-per-cluster", 4, "objects of one target that are worked on at once, of all kinds")
 	flags.BoolVar(&o.debug, "debug-targets", false, "serve /debug/targets at --metrics-addr: connection, fence and queue of each target, as JSON without secrets")
 	flags.StringVar(&o.defaultAccount, "default-kubeconfig-service-account", "", "ServiceAccount whose token is used for a kubeConfig.configMapRef that names none")
+	flags.StringVar(&o.pull.Secret, "pull-secret", "", "namespace/name of the Secret, in the cluster that this agent runs in, with its credentials for the hub, as hub agent install has written it: the agent acts for this cluster and no other")
+	flags.StringVar(&o.pull.Kubeconfig, "target-kubeconfig", "", "with --pull-secret, the kubeconfig of the cluster that this agent acts for; by default the Pod's ServiceAccount")
 	flags.BoolVar(&o.allowExec, "insecure-kubeconfig-exec", false, "accept kubeconfigs with exec plugins")
 	flags.BoolVar(&o.allowInsecureTLS, "insecure-kubeconfig-tls", false, "accept kubeconfigs with insecure-skip-tls-verify")
 	flags.Int64Var(&o.buildCache, "build-cache-size", 64<<20, "bound in bytes of the rendered manifests that are kept in memory")
@@ -90,13 +98,13 @@ func scheme() *runtime.Scheme {
 // routing label, and no Helm storage.
 func (o *options) cache(app.Options) cache.Options {
 	own := labels.SelectorFromSet(labels.Set{meta.AgentLabel: o.name})
-	return cache.Options{
+	return o.narrow(cache.Options{
 		ByObject: map[client.Object]cache.ByObject{
 			&kustomizev1.Kustomization{}: {Label: own},
 			&corev1.Secret{}:             {Field: fields.OneTermNotEqualSelector("type", "helm.sh/release.v1")},
 		},
 		DefaultTransform: cache.TransformStripManagedFields(),
-	}
+	})
 }
 
 // builds are how Kustomizations are rendered.
@@ -113,16 +121,25 @@ func (o *options) targets(ctx context.Context, a *app.App) (*remote.Clusters, er
 	if o.name == "" {
 		return nil, errors.New("--name is empty and the machine has no hostname: give the agent a name")
 	}
+	if o.hub != nil {
+		return o.target(a), nil
+	}
 	uid, err := hubUID(ctx, a.Manager.GetAPIReader())
 	if err != nil {
 		return nil, err
 	}
+	targets := o.clusters(a)
+	targets.HubUID = uid
+	return targets, nil
+}
+
+// clusters are what the flags say of connections.
+func (o *options) clusters(a *app.App) *remote.Clusters {
 	return &remote.Clusters{
-		HubUID:           uid,
 		Events:           a.Events,
 		Agent:            o.name,
 		Identity:         o.name + "_" + uuid.NewString(),
-		Namespace:        a.Options.Namespace,
+		Namespace:        o.namespace(a),
 		Fence:            o.fence,
 		ProbeEvery:       o.probeEvery,
 		Workers:          o.workers,
@@ -132,7 +149,7 @@ func (o *options) targets(ctx context.Context, a *app.App) (*remote.Clusters, er
 		AllowExec:        o.allowExec,
 		AllowInsecureTLS: o.allowInsecureTLS,
 		Clock:            systemClock(),
-	}, nil
+	}
 }
 
 // hubUID identifies the hub; its fences on a target are named by it.
@@ -148,7 +165,7 @@ func (o *options) member(a *app.App, identity string, meter *member.Meter) *memb
 	return &member.Member{
 		Name:      o.name,
 		ID:        identity,
-		Namespace: a.Options.Namespace,
+		Namespace: o.namespace(a),
 		Labels:    o.labels,
 		Duration:  o.memberLease,
 		Meter:     meter,

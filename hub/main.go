@@ -10,6 +10,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/image/automation"
 	"github.com/headwater-dev/headwater/hub/image/policy"
 	"github.com/headwater-dev/headwater/hub/image/repository"
+	"github.com/headwater-dev/headwater/hub/install"
 	"github.com/headwater-dev/headwater/hub/placement"
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/hub/source/bucket"
@@ -27,6 +28,7 @@ func main() {
 		About:          "The hub fetches the sources, keeps and serves their artifacts, knows the fleet of\ntarget clusters, and decides which agent acts for which of them.",
 		Scheme:         scheme(),
 		LeaderElection: true,
+		Commands:       install.Commands(),
 		Flags:          o.bind,
 		Cache:          o.cache,
 		Setup: func(_ context.Context, a *app.App) error {
@@ -41,6 +43,7 @@ func main() {
 			pace := source.Pace{Concurrent: o.concurrent, MinRetryDelay: o.minRetry, MaxRetryDelay: o.maxRetry}
 			return a.Add(
 				&artifact.Server{Store: store, Addr: o.storageAddr},
+				o.artifactsOutside(a, store),
 				&git.Controller{Store: store, Events: a.Events, Pace: pace},
 				&oci.Controller{Store: store, Events: a.Events, Pace: pace},
 				&helm.Controller{Store: store, Events: a.Events, Pace: pace, Limits: o.helm, CacheBytes: o.helmCache},

@@ -29,6 +29,7 @@ import (
 type options struct {
 	store       artifact.StoreOptions
 	storageAddr string
+	outside     artifact.Outside
 	imageTags   string
 
 	noCrossNamespaceRefs bool
@@ -47,6 +48,9 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.store.Dir, "storage-path", filepath.Join(os.TempDir(), "headwater-storage"), "directory of the artifacts")
 	flags.StringVar(&o.storageAddr, "storage-addr", ":9090", "address that serves the artifacts")
 	flags.StringVar(&o.store.AdvertisedAddr, "storage-adv-addr", "", "host and port at which agents reach the artifacts (required)")
+	flags.StringVar(&o.outside.Addr, "artifact-tls-addr", "", "address that serves the artifacts over TLS to agents outside of this cluster (hub agent install); by default none")
+	flags.StringVar(&o.outside.Advertised, "artifact-tls-adv-addr", "", "host and port at which those agents reach --artifact-tls-addr")
+	flags.StringVar(&o.outside.Secret, "artifact-tls-secret", "headwater-artifact-tls", "Secret in the runtime namespace with the certificate for it (tls.crt, tls.key, ca.crt); made when there is none")
 	flags.DurationVar(&o.store.RetentionTTL, "artifact-retention-ttl", time.Minute, "time for which a replaced artifact is kept")
 	flags.IntVar(&o.store.RetentionRecords, "artifact-retention-records", 2, "artifacts kept of each source at most, the current one included")
 	flags.StringVar(&o.imageTags, "image-storage-path", filepath.Join(os.TempDir(), "headwater-images"), "directory of the tags that scans of image repositories have found")
@@ -84,4 +88,10 @@ func (o *options) cache(app.Options) cache.Options {
 		},
 		DefaultTransform: cache.TransformStripManagedFields(),
 	}
+}
+
+// artifactsOutside serves the artifacts to agents that are not in this cluster.
+func (o *options) artifactsOutside(a *app.App, store *artifact.Store) *artifact.Outside {
+	o.outside.Store, o.outside.Namespace = store, a.Options.Namespace
+	return &o.outside
 }

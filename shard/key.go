@@ -2,6 +2,8 @@ package shard
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -73,6 +75,13 @@ func CurrentKey(namespace, name string, ref *meta.KubeConfigReference, target st
 		return wanted
 	}
 	return applied
+}
+
+// FenceName is the name of the Lease that is the key's fence, in whichever cluster
+// it lies: one for each hub and key.
+func FenceName(hubUID string, key Key) string {
+	sum := sha256.Sum256([]byte(hubUID + "/" + key.String()))
+	return "headwater-fence-" + hex.EncodeToString(sum[:10])
 }
 
 // IsHub says whether the key is a partition of the hub.

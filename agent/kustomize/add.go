@@ -39,6 +39,9 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 	if r.Client == nil {
 		r.Client = mgr.GetClient()
 	}
+	if r.Sources == nil {
+		r.Sources = r.Client
+	}
 	if r.Live == nil {
 		r.Live = mgr.GetAPIReader()
 	}

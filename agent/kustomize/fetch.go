@@ -56,8 +56,11 @@ func newSource(kind string) artifactSource {
 func (r *Reconciler) source(ctx context.Context, obj *kustomizev1.Kustomization) (*meta.Artifact, error) {
 	src := newSource(obj.Spec.SourceRef.Kind)
 	name := types.NamespacedName{Namespace: obj.SourceNamespace(), Name: obj.Spec.SourceRef.Name}
-	err := r.Client.Get(ctx, name, src)
+	err := r.Sources.Get(ctx, name, src)
 	switch {
+	case apierrors.IsForbidden(err):
+		return nil, reconcile.Fail(meta.AccessDeniedReason,
+			fmt.Errorf("spec.sourceRef.namespace: this agent may not read %s %s: grant its ServiceAccount get on it, or use a source in the namespace of the Kustomization", obj.Spec.SourceRef.Kind, name))
 	case apierrors.IsNotFound(err):
 		return nil, reconcile.Fail(meta.ArtifactFailedReason,
 			sentence(fmt.Sprintf("Source '%s/%s' not found", obj.Spec.SourceRef.Kind, name)))

@@ -46,6 +46,8 @@ type Reconciler struct {
 
 	// Client reads the hub from the cache; the manager's when nil.
 	Client client.Client
+	// Sources reads sources; Client when nil.
+	Sources client.Reader
 	// Live reads the hub past the cache: other Kustomizations may belong to
 	// other agents, which the cache leaves out. The manager's when nil.
 	Live client.Reader

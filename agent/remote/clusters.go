@@ -2,8 +2,6 @@ package remote
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync"
@@ -43,6 +41,10 @@ type Clusters struct {
 	Live client.Reader
 	// Hub is this agent's own access to the hub, the target of the hub's keys.
 	Hub *rest.Config
+	// Local is the access to the cluster that the agent runs in, the target of
+	// LocalKey, for an agent inside of a target. It acts for no other key.
+	Local    *rest.Config
+	LocalKey shard.Key
 	// HubUID tells this hub's fences from another's on the same target.
 	HubUID string
 	// Events publishes what happens to connections.
@@ -201,7 +203,7 @@ func (c *Clusters) newFence(ctx context.Context, of *cluster) *fence {
 	ctx = context.WithoutCancel(ctx)
 	made := &fence{
 		FenceOptions: c.Fence,
-		name:         fenceName(c.HubUID, of.key),
+		name:         shard.FenceName(c.HubUID, of.key),
 		identity:     c.Identity,
 		clock:        c.Clock,
 		ledger: &ledger{
@@ -218,12 +220,6 @@ func (c *Clusters) newFence(ctx context.Context, of *cluster) *fence {
 		made.hub = &place{kind: fleetv1.HubFence, namespace: c.Namespace, leases: c.hubLeases}
 	}
 	return made
-}
-
-// fenceName is the name of the Lease in the target: one for each hub and key.
-func fenceName(hubUID string, key shard.Key) string {
-	sum := sha256.Sum256([]byte(hubUID + "/" + key.String()))
-	return "headwater-fence-" + hex.EncodeToString(sum[:10])
 }
 
 // give hands a key over, in the background.

@@ -116,7 +116,7 @@ func (f *fleet) configMap(name string) *corev1.ConfigMap {
 
 func (f *fleet) holder(key shard.Key) string {
 	lease := &coordinationv1.Lease{}
-	name := client.ObjectKey{Namespace: f.namespace, Name: fenceName(f.clusters.HubUID, key)}
+	name := client.ObjectKey{Namespace: f.namespace, Name: shard.FenceName(f.clusters.HubUID, key)}
 	if err := f.hub.Get(context.WithoutCancel(f.t.Context()), name, lease); err != nil {
 		return err.Error()
 	}

@@ -35,7 +35,12 @@ func (e *configError) Unwrap() error { return e.err }
 
 // loadConfig reads the kubeconfig of a key from its Secret.
 func (c *Clusters) loadConfig(ctx context.Context, key shard.Key) (*rest.Config, error) {
-	if key.IsHub() {
+	switch {
+	case c.Local != nil && key == c.LocalKey:
+		return rest.CopyConfig(c.Local), nil
+	case c.Local != nil:
+		return nil, &configError{fmt.Errorf("this agent runs inside of the target %s and acts for no other", c.LocalKey)}
+	case key.IsHub():
 		return rest.CopyConfig(c.Hub), nil
 	}
 	if ref := key.Reference(); ref.ConfigMapRef != nil {

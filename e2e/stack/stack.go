@@ -96,12 +96,18 @@ func (s *Stack) StartHubAs(ctx context.Context, i Instance, flags ...string) (*P
 	if err != nil {
 		return nil, err
 	}
+	outside, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
 	i.Binary = cmp.Or(i.Binary, s.HubBinary)
 	p, err := s.start(ctx, i, "headwater-hub", append([]string{
 		"--storage-path=" + filepath.Join(s.Dir, "artifacts-"+i.Name),
 		"--image-storage-path=" + filepath.Join(s.Dir, "images-"+i.Name),
 		"--storage-addr=" + address,
 		"--storage-adv-addr=" + address,
+		"--artifact-tls-addr=" + outside,
+		"--artifact-tls-adv-addr=" + outside,
 	}, flags...))
 	if p != nil {
 		p.Address = address

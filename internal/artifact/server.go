@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,6 +36,12 @@ type Server struct {
 	Store *Store
 	// Addr to listen on. --storage-addr.
 	Addr string
+
+	// handler is the store when nil; tls is plain HTTP when nil; flag names Addr
+	// in errors.
+	handler http.Handler
+	tls     *tls.Config
+	flag    string
 }
 
 // NeedLeaderElection is true: see Server.
@@ -45,19 +52,25 @@ func (s *Server) AddToManager(mgr manager.Manager) error { return mgr.Add(s) }
 
 // Start serves until the context ends.
 func (s *Server) Start(ctx context.Context) error {
+	if s.handler == nil {
+		s.handler, s.flag = s.Store, "--storage-addr"
+	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Addr)
 	if err != nil {
-		return fmt.Errorf("artifact server (--storage-addr): %w", err)
+		return fmt.Errorf("artifact server (%s): %w", s.flag, err)
+	}
+	log.FromContext(ctx).Info("artifact server started", "addr", listener.Addr().String(), "tls", s.tls != nil)
+	if s.tls != nil {
+		listener = tls.NewListener(listener, s.tls)
 	}
 	server := &http.Server{
-		Handler:           s.Store,
+		Handler:           s.handler,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       headerTimeout,
 		WriteTimeout:      sendTimeout,
 		IdleTimeout:       idleTimeout,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
-	log.FromContext(ctx).Info("artifact server started", "addr", listener.Addr().String())
 	stopped := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
@@ -66,7 +79,7 @@ func (s *Server) Start(ctx context.Context) error {
 		stopped <- server.Shutdown(stop)
 	}()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("artifact server (--storage-addr): %w", err)
+		return fmt.Errorf("artifact server (%s): %w", s.flag, err)
 	}
 	return <-stopped
 }

@@ -53,6 +53,7 @@ var allowed = map[string][]string{
 	"hub/image/policy":      {"api/...", "internal/...", "hub/access", "hub/registry", "hub/image"},
 	"hub/image/automation":  {"api/...", "internal/...", "hub/access", "hub/git", "hub/image"},
 	"hub/fleet":             {"api/...", "shard/...", "internal/..."},
+	"hub/install":           {"api/...", "shard", "internal/...", "config"},
 	"hub/placement":         {"api/...", "shard/...", "internal/..."},
 
 	"agent":                   {"api/...", "shard/...", "internal/...", "agent/..."},
@@ -63,6 +64,7 @@ var allowed = map[string][]string{
 	"agent/apply":             {"api/meta", "internal/reconcile"},
 	"agent/remote":            {"api/...", "shard/...", "internal/...", "agent/queue"},
 	"agent/queue":             {},
+	"agent/pull":              {"api/...", "shard", "internal/..."},
 
 	// Black boxes: they start the processes, they do not link them.
 	"e2e":       {"api/...", "shard", "internal/testenv/...", "e2e/stack"},

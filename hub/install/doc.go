@@ -1,0 +1,12 @@
+// Package install puts an agent into a target cluster that the hub cannot reach,
+// and takes it out again: hub agent install and hub agent uninstall.
+//
+// On the hub it makes the RemoteCluster of mode Pull, and a ServiceAccount that may
+// read and write what an agent needs in the RemoteCluster's namespace, and nothing
+// anywhere else. In the cluster it makes what runs the agent, from the same
+// manifests as the agents of the hub, or prints that as YAML.
+//
+// It promises that a second run changes nothing but the token, and that uninstall
+// removes all that install has made. It never reads a credential of the target's,
+// and prints the token nowhere but in the YAML that was asked for.
+package install

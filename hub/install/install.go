@@ -1,0 +1,142 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/yaml"
+)
+
+// fieldManager of the writes.
+const fieldManager = "headwater-install"
+
+func install(ctx context.Context, args []string) error {
+	o := &options{out: os.Stdout}
+	err := o.parse("hub agent install", "Puts an agent into a cluster that the hub cannot reach: the agent connects to the hub.\nRun it again to give the agent a new token, or another version.", args, o.bindInstall)
+	if err != nil {
+		return err
+	}
+	if o.export {
+		// What is printed is for kubectl; progress is not.
+		o.out = os.Stderr
+	}
+	return o.install(ctx)
+}
+
+// install does the hub's part, then the cluster's. It may be run again after any
+// failure.
+func (o *options) install(ctx context.Context) error {
+	var target client.Client
+	if !o.export {
+		var err error
+		if target, err = o.connectTarget(); err != nil {
+			return err
+		}
+	}
+	access, hub, err := o.connectHub()
+	if err != nil {
+		return err
+	}
+	if err := o.requireNamespace(ctx, hub); err != nil {
+		return err
+	}
+	if _, _, err := o.artifactAccess(ctx, hub); err != nil {
+		return err
+	}
+	if err := o.remoteCluster(ctx, hub); err != nil {
+		return err
+	}
+	objects, err := o.hubObjects()
+	if err != nil {
+		return err
+	}
+	if err := o.applyAll(ctx, "hub", hub, objects); err != nil {
+		return err
+	}
+	credentials, err := o.credentials(ctx, hub, access)
+	if err != nil {
+		return err
+	}
+	o.say("hub: token for ServiceAccount %s/%s made, for %s", o.namespace, o.account(), o.lifetime)
+	objects, err = o.targetObjects(credentials, o.agentImage(ctx, hub))
+	if err != nil {
+		return err
+	}
+	if o.export {
+		return export(objects)
+	}
+	if err := o.applyAll(ctx, o.cluster, target, objects); err != nil {
+		return err
+	}
+	o.say("done. The agent connects by itself: kubectl -n %s get remotecluster %s", o.namespace, o.cluster)
+	return nil
+}
+
+// applyAll applies objects and says what became of each.
+func (o *options) applyAll(ctx context.Context, where string, to client.Client, objects []client.Object) error {
+	for _, object := range objects {
+		content, err := manifest(object)
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(content.GetNamespace()+"/"+content.GetName(), "/")
+		before := content.DeepCopy()
+		err = to.Get(ctx, client.ObjectKeyFromObject(content), before)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("%s: read %s %s: %w", where, content.GetKind(), name, err)
+		}
+		what := "made"
+		if err == nil {
+			what = "changed"
+		}
+		err = to.Apply(ctx, client.ApplyConfigurationFromUnstructured(content), client.FieldOwner(fieldManager), client.ForceOwnership)
+		if err != nil {
+			return fmt.Errorf("%s: apply %s %s (run uninstall first if it cannot be changed): %w", where, content.GetKind(), name, err)
+		}
+		if what == "changed" && before.GetResourceVersion() == content.GetResourceVersion() {
+			what = "unchanged"
+		}
+		o.say("%s: %s %s %s", where, content.GetKind(), name, what)
+	}
+	return nil
+}
+
+// manifest is the object as one would write it.
+func manifest(object client.Object) (*unstructured.Unstructured, error) {
+	kind, err := apiutil.GVKForObject(object, kinds())
+	if err != nil {
+		return nil, err
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		return nil, err
+	}
+	delete(content, "status")
+	unstructured.RemoveNestedField(content, "metadata", "creationTimestamp")
+	unstructured.RemoveNestedField(content, "spec", "template", "metadata", "creationTimestamp")
+	made := &unstructured.Unstructured{Object: content}
+	made.SetGroupVersionKind(kind)
+	return made, nil
+}
+
+// export prints the objects.
+func export(objects []client.Object) error {
+	for _, object := range objects {
+		content, err := manifest(object)
+		if err != nil {
+			return err
+		}
+		text, err := yaml.Marshal(content.Object)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("---\n%s", text)
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/headwater-dev/headwater/config"
+)
+
+const (
+	agentName        = "headwater-agent"
+	credentialSecret = "headwater-hub"
+)
+
+// ownLabels are on all that install makes.
+func ownLabels() map[string]string {
+	return map[string]string{"app.kubernetes.io/managed-by": "headwater", "app.kubernetes.io/component": agentName}
+}
+
+// targetObjects are what runs an agent in the cluster, in the order in which they
+// are to be made.
+func (o *options) targetObjects(credentials map[string][]byte, image string) ([]client.Object, error) {
+	deployment, err := o.deployment(image)
+	if err != nil {
+		return nil, err
+	}
+	own := o.metaIn(o.agentNamespace, agentName)
+	account := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: o.agentNamespace, Name: agentName}}
+	objects := []client.Object{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: o.agentNamespace, Labels: ownLabels()}},
+		&corev1.ServiceAccount{ObjectMeta: own},
+		&rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: o.clusterBinding(), Labels: ownLabels()},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: o.clusterRole},
+			Subjects:   account,
+		},
+	}
+	objects = append(objects, grant(own, account, rbacv1.PolicyRule{
+		APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{credentialSecret}, Verbs: []string{"get", "patch"},
+	})...)
+	objects = append(objects, grant(o.metaIn(o.fenceNamespace, o.clusterBinding()), account, rbacv1.PolicyRule{
+		APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"get", "create", "update"},
+	})...)
+	return append(objects,
+		&corev1.Secret{ObjectMeta: o.metaIn(o.agentNamespace, credentialSecret), Data: credentials},
+		deployment), nil
+}
+
+// clusterBinding is the name of what is not in the agent's own namespace: several
+// agents, of several hubs, may be in one cluster.
+func (o *options) clusterBinding() string { return agentName + "-" + o.agentNamespace }
+
+func (o *options) metaIn(namespace, name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: ownLabels()}
+}
+
+func grant(name metav1.ObjectMeta, to []rbacv1.Subject, rules ...rbacv1.PolicyRule) []client.Object {
+	return []client.Object{
+		&rbacv1.Role{ObjectMeta: name, Rules: rules},
+		&rbacv1.RoleBinding{
+			ObjectMeta: name,
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name.Name},
+			Subjects:   to,
+		},
+	}
+}
+
+// deployment runs one agent with the Pod template of the agents in the hub. Two at
+// once would only wait for each other.
+func (o *options) deployment(image string) (*appsv1.Deployment, error) {
+	var base appsv1.StatefulSet
+	if err := yaml.Unmarshal(config.AgentWorkload(), &base); err != nil {
+		return nil, fmt.Errorf("manifest of the agents: %w", err)
+	}
+	template := base.Spec.Template
+	container := &template.Spec.Containers[0]
+	container.Args = slices.DeleteFunc(container.Args, func(arg string) bool { return strings.HasPrefix(arg, "--name=") })
+	container.Args = append(container.Args,
+		"--pull-secret=$(RUNTIME_NAMESPACE)/"+credentialSecret,
+		"--fence-namespace="+o.fenceNamespace)
+	if image != "" {
+		container.Image = image
+	}
+	template.Spec.ServiceAccountName = agentName
+	deployment := &appsv1.Deployment{ObjectMeta: o.metaIn(o.agentNamespace, agentName)}
+	deployment.Annotations = map[string]string{"fleet.headwater.dev/pull-cluster": o.namespace + "/" + o.cluster}
+	deployment.Spec = appsv1.DeploymentSpec{
+		Replicas: new(int32(1)),
+		Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},
+		Selector: base.Spec.Selector,
+		Template: template,
+	}
+	return deployment, nil
+}
+
+// agentImage is the image to run: the one asked for, or that of the hub's agents.
+func (o *options) agentImage(ctx context.Context, hub client.Client) string {
+	if o.image != "" {
+		return o.image
+	}
+	var agents appsv1.StatefulSet
+	if err := hub.Get(ctx, client.ObjectKey{Namespace: o.system, Name: "agent"}, &agents); err != nil {
+		return ""
+	}
+	for _, container := range agents.Spec.Template.Spec.Containers {
+		if container.Name == "manager" {
+			return container.Image
+		}
+	}
+	return ""
+}

@@ -1,0 +1,149 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/shard"
+)
+
+func uninstall(ctx context.Context, args []string) error {
+	o := &options{out: os.Stdout}
+	err := o.parse("hub agent uninstall", "Takes the agent out of a cluster, and what it was given on the hub.", args, func(flags *pflag.FlagSet) {
+		o.bind(flags)
+		flags.BoolVar(&o.force, "force", false, "also when Kustomizations still deploy to the cluster: what they have applied stays there")
+		flags.BoolVar(&o.hubOnly, "hub-only", false, "leave the cluster alone, which is gone or out of reach")
+	})
+	if err != nil {
+		return err
+	}
+	return o.uninstall(ctx)
+}
+
+// uninstall removes what install has made: in the cluster first, so that a
+// failure leaves the RemoteCluster to try again with.
+func (o *options) uninstall(ctx context.Context) error {
+	var target client.Client
+	if !o.hubOnly {
+		var err error
+		if target, err = o.connectTarget(); err != nil {
+			return err
+		}
+	}
+	_, hub, err := o.connectHub()
+	if err != nil {
+		return err
+	}
+	found := &fleetv1.RemoteCluster{}
+	err = hub.Get(ctx, client.ObjectKey{Namespace: o.namespace, Name: o.cluster}, found)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("read remote cluster %s/%s: %w", o.namespace, o.cluster, err)
+	}
+	if err == nil && found.GetMode() != fleetv1.PullMode {
+		return fmt.Errorf("remote cluster %s/%s is of mode %s: no agent was installed for it", o.namespace, o.cluster, found.GetMode())
+	}
+	if err := o.unused(ctx, hub); err != nil {
+		return err
+	}
+	if !o.hubOnly {
+		objects, err := o.removable(ctx, hub)
+		if err != nil {
+			return err
+		}
+		if err := o.removeAll(ctx, o.cluster, target, objects); err != nil {
+			return err
+		}
+	}
+	objects, err := o.hubObjects()
+	if err != nil {
+		return err
+	}
+	objects = append(objects,
+		&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: o.namespace, Name: "headwater-agent-" + shard.PullAgent(o.namespace, o.cluster)}},
+		&fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: o.namespace, Name: o.cluster}})
+	return o.removeAll(ctx, "hub", hub, objects)
+}
+
+// unused refuses while Kustomizations deploy to the cluster: nobody could take
+// away what they have applied.
+func (o *options) unused(ctx context.Context, hub client.Client) error {
+	var list kustomizev1.KustomizationList
+	if err := hub.List(ctx, &list, client.InNamespace(o.namespace)); err != nil {
+		return fmt.Errorf("list the Kustomizations in %s: %w", o.namespace, err)
+	}
+	key := shard.Key{Namespace: o.namespace, Name: o.cluster, DataKey: "value"}
+	var users []string
+	for _, k := range list.Items {
+		if shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target) == key {
+			users = append(users, k.Name)
+		}
+	}
+	if len(users) == 0 || o.force {
+		return nil
+	}
+	return fmt.Errorf("these Kustomizations in namespace %s still deploy to the cluster: %s: delete them first, so that the agent takes away what they have applied; or leave that there with --force",
+		o.namespace, strings.Join(users, ", "))
+}
+
+// removable are the objects in the cluster, last made first. A namespace that
+// install did not make is left.
+func (o *options) removable(ctx context.Context, hub client.Client) ([]client.Object, error) {
+	objects, err := o.targetObjects(nil, "")
+	if err != nil {
+		return nil, err
+	}
+	var system corev1.Namespace
+	if err := hub.Get(ctx, client.ObjectKey{Name: "kube-system"}, &system); err != nil {
+		return nil, fmt.Errorf("identify the hub by the uid of its namespace kube-system: %w", err)
+	}
+	key := shard.Key{Namespace: o.namespace, Name: o.cluster, DataKey: "value"}
+	slices.Reverse(objects)
+	last := len(objects) - 1
+	return slices.Insert(objects, last, client.Object(&coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: o.fenceNamespace, Name: shard.FenceName(string(system.UID), key)},
+	})), nil
+}
+
+// removeAll deletes objects and says so.
+func (o *options) removeAll(ctx context.Context, where string, from client.Client, objects []client.Object) error {
+	for _, object := range objects {
+		content, err := manifest(object)
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(content.GetNamespace()+"/"+content.GetName(), "/")
+		if content.GetKind() == "Namespace" && !o.made(ctx, from, content.GetName()) {
+			continue
+		}
+		err = from.Delete(ctx, content, client.PropagationPolicy(metav1.DeletePropagationBackground))
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return fmt.Errorf("%s: delete %s %s: %w", where, content.GetKind(), name, err)
+		default:
+			o.say("%s: %s %s deleted", where, content.GetKind(), name)
+		}
+	}
+	return nil
+}
+
+// made says whether install has made the namespace.
+func (o *options) made(ctx context.Context, in client.Client, name string) bool {
+	var namespace corev1.Namespace
+	if err := in.Get(ctx, client.ObjectKey{Name: name}, &namespace); err != nil {
+		return false
+	}
+	return namespace.Labels["app.kubernetes.io/managed-by"] == "headwater"
+}
