@@ -40,6 +40,7 @@ func (a *Applier) Prune(ctx context.Context, refs []Ref) (deleted []Change, kept
 			case "":
 				kept = append(kept, ref)
 			case Deleted:
+				a.Memory.forget(ref)
 				deleted = append(deleted, Change{Ref: ref, Action: Deleted})
 			}
 		}
