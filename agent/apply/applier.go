@@ -8,6 +8,7 @@ import (
 	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -44,9 +45,9 @@ func (o Owner) Label(objects []*unstructured.Unstructured) {
 	}
 }
 
-// of returns the owner that the object's labels name, and whether they name
+// Of returns the owner that the object's labels name, and whether they name
 // one.
-func (o Owner) of(obj *unstructured.Unstructured) (types.NamespacedName, bool) {
+func (o Owner) Of(obj metav1.Object) (types.NamespacedName, bool) {
 	labels := obj.GetLabels()
 	name := types.NamespacedName{Namespace: labels[o.Group+"/namespace"], Name: labels[o.Group+"/name"]}
 	return name, name.Name != "" && name.Namespace != ""

@@ -54,6 +54,12 @@ type Change struct {
 	replace bool
 }
 
+// Remembered says whether anything is known of the object's state: not of one
+// whose manifest asks for it to be left alone.
+func (c Change) Remembered() bool {
+	return c.remembered || c.Action != Skipped || c.Live != nil
+}
+
 // corrects says whether the change puts back what somebody else has changed.
 func (c *Change) corrects() bool {
 	return c.remembered && c.before.desired == c.digest
@@ -128,7 +134,7 @@ func (a *Applier) Plan(ctx context.Context, stage []*unstructured.Unstructured) 
 		if change.Live == nil || change.Action == Skipped {
 			continue
 		}
-		if owner, owned := a.Owner.of(change.Live); owned && !a.Owner.is(owner) {
+		if owner, owned := a.Owner.Of(change.Live); owned && !a.Owner.is(owner) {
 			plan.Conflicts = append(plan.Conflicts, Conflict{Ref: change.Ref, Owner: owner})
 		}
 	}

@@ -67,6 +67,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 		Watches(&sourcev1.OCIRepository{}, r.usersOf(sourcev1.OCIRepositoryKind), builder.WithPredicates(newArtifact())).
 		Watches(&sourcev1.Bucket{}, r.usersOf(sourcev1.BucketKind), builder.WithPredicates(newArtifact())).
 		Watches(&fleetv1.RemoteCluster{}, handler.EnqueueRequestsFromMapFunc(r.usersOfTarget), builder.WithPredicates(connectionChanged())).
+		WatchesRawSource(r.memories.wakes()).
 		WithOptions(r.Targets.Options(r.keyOfRequest)).
 		Complete(&guard.Reconciler[*kustomizev1.Kustomization]{
 			Reader: r.Client,

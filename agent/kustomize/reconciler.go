@@ -43,6 +43,8 @@ type Reconciler struct {
 
 	// Builds configure how artifacts are rendered.
 	Builds BuildOptions
+	// Drift says how changes at a target are noticed.
+	Drift DriftOptions
 
 	// Client reads the hub from the cache; the manager's when nil.
 	Client client.Client
@@ -55,6 +57,7 @@ type Reconciler struct {
 	status   *reconcile.Status
 	renderer *render.Renderer
 	waits    waits
+	memories memories
 }
 
 // Reconcile brings the target in line with the source.
@@ -68,6 +71,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 	}
 	if waited, ok := r.waits.resume(obj, src); ok {
 		return r.verifyAgain(ctx, obj, waited)
+	}
+	if short, err := r.unchanged(ctx, obj, src); short || err != nil {
+		return err
 	}
 	attempted := obj.Status.LastAttemptedRevision
 	want, err := r.build(ctx, obj, src)
@@ -85,7 +91,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 	if err != nil {
 		return err
 	}
-	return r.verify(ctx, obj, to, newWait(obj, src, attempted, changes))
+	if err := r.verify(ctx, obj, to, newWait(obj, src, attempted, changes)); err != nil {
+		return err
+	}
+	r.settle(obj, to, changes)
+	return nil
 }
 
 // Ready is what a Kustomization says when all is done.
