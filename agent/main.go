@@ -34,6 +34,7 @@ func main() {
 				&kustomize.Reconciler{
 					Targets: targets, Artifacts: artifacts, Events: a.Events, Meter: meter.Begin,
 					Builds: o.builds(a.Options.Namespace),
+					Targets: targets, Artifacts: artifacts, Events: a.Events, Meter: meter.Begin, Drift: o.drift,
 				},
 			)
 		},

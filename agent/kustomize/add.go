@@ -48,6 +48,11 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 	if err := r.addRenderer(); err != nil {
 		return err
 	}
+	early, err := r.Drift.kinds()
+	if err != nil {
+		return err
+	}
+	r.early = early
 	r.status = &reconcile.Status{
 		Client:     r.Client,
 		Live:       r.Live,

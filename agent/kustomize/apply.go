@@ -38,7 +38,7 @@ func (r *Reconciler) apply(ctx context.Context, obj *kustomizev1.Kustomization, 
 
 func (r *Reconciler) applyStages(ctx context.Context, obj *kustomizev1.Kustomization, to *target, want []*unstructured.Unstructured) ([]apply.Change, error) {
 	var changes []apply.Change
-	stages := apply.Stages(want, r.Drift.EarlyKinds...)
+	stages := apply.Stages(want, r.early...)
 	for i, stage := range stages {
 		plan, err := r.diff(ctx, obj, to, stage)
 		if err != nil {

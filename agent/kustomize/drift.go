@@ -26,14 +26,6 @@ import (
 	"github.com/headwater-dev/headwater/shard"
 )
 
-// How drift is noticed.
-const (
-	// WatchDrift follows the objects' metadata by watches.
-	WatchDrift = "watch"
-	// PollDrift lists the objects' metadata.
-	PollDrift = "poll"
-)
-
 const (
 	// viewName is the name of a connection's view of what Kustomizations apply.
 	viewName = "kustomizations"
@@ -44,35 +36,9 @@ const (
 	firstAnswer = time.Second
 	// requestedAge is how old a polled view may be when a run was asked for.
 	requestedAge = 10 * time.Second
-	// fullCheckEvery is the default of DriftOptions.FullCheck.
-	fullCheckEvery = time.Hour
 	// fullCheckJitter is the share by which the time of a full check varies.
 	fullCheckJitter = 0.1
 )
-
-// DriftOptions say how changes at a target are noticed. Zero means the default.
-type DriftOptions struct {
-	// Detection is WatchDrift or PollDrift; WatchDrift by default.
-	Detection string
-	// FullCheck is the least time between two dry-runs of all objects of a
-	// Kustomization; an hour by default. A longer interval of the Kustomization
-	// counts instead.
-	FullCheck time.Duration
-	// Overrides are field managers, besides kubectl, whose changes are undone.
-	Overrides []string
-	// EarlyKinds are applied in a stage of their own before all that is not
-	// definitions, namespaces, cluster roles and classes.
-	EarlyKinds []schema.GroupKind
-}
-
-// Check refuses settings that mean nothing.
-func (o DriftOptions) Check() error {
-	switch o.Detection {
-	case "", WatchDrift, PollDrift:
-		return nil
-	}
-	return fmt.Errorf("--drift-detection=%s: want %s or %s", o.Detection, WatchDrift, PollDrift)
-}
 
 // memories is what is remembered of each Kustomization's objects, and how a
 // view wakes them. It is safe for concurrent use.
@@ -187,7 +153,7 @@ func (r *Reconciler) viewOf(to *target) seen {
 			return name, ok && (!to.key.IsHub() || shard.KeyFor(name.Namespace, name.Name, nil) == to.key)
 		},
 		Changed: r.memories.changed,
-		Poll:    r.Drift.Detection == PollDrift,
+		Poll:    r.Drift.Detection == pollDrift,
 	})}
 }
 
@@ -224,11 +190,7 @@ func viewAge(obj *kustomizev1.Kustomization) time.Duration {
 
 // fullCheck is the time between two dry-runs of all objects.
 func (r *Reconciler) fullCheck(obj *kustomizev1.Kustomization) time.Duration {
-	every := r.Drift.FullCheck
-	if every == 0 {
-		every = fullCheckEvery
-	}
-	return max(every, obj.Spec.Interval.Duration)
+	return max(r.Drift.FullCheck, obj.Spec.Interval.Duration)
 }
 
 // unchanged says whether the last run left everything as it should be and

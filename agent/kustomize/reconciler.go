@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -58,6 +59,7 @@ type Reconciler struct {
 	renderer *render.Renderer
 	waits    waits
 	memories memories
+	early    []schema.GroupKind
 }
 
 // Reconcile brings the target in line with the source.

@@ -27,7 +27,7 @@ type target struct {
 	// that they are planned.
 	memory *memory
 	key    shard.Key
-	src     *meta.Artifact
+	src    *meta.Artifact
 }
 
 // open connects to the cluster that the spec names, after leaving the one that
