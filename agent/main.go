@@ -33,8 +33,7 @@ func main() {
 				targets,
 				&kustomize.Reconciler{
 					Targets: targets, Artifacts: artifacts, Events: a.Events, Meter: meter.Begin,
-					Builds: o.builds(a.Options.Namespace),
-					Targets: targets, Artifacts: artifacts, Events: a.Events, Meter: meter.Begin, Drift: o.drift,
+					Builds: o.builds(a.Options.Namespace), Drift: o.drift,
 				},
 			)
 		},
