@@ -34,7 +34,7 @@ func main() {
 				targets,
 				&kustomize.Reconciler{
 					Targets: targets, Artifacts: artifacts, Events: a.Events, Sources: o.sources(a), Meter: meter.Begin,
-					Builds: o.builds(o.namespace(a)),
+					Options: o.kustomizations, Builds: o.builds(o.namespace(a)), Drift: o.drift,
 				},
 			)...)
 		},

@@ -49,6 +49,7 @@ type options struct {
 	buildCache       int64
 	ageSecret        string
 	lenient          bool
+	drift            kustomize.DriftOptions
 
 	pull pull.Options
 	// hub is the access to the hub of an agent inside of its target, nil for
@@ -75,6 +76,7 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.IntVar(&o.perCluster, "concurrent-per-cluster", 4, "objects of one target that are worked on at once, of all kinds")
 	flags.BoolVar(&o.debug, "debug-targets", false, "serve /debug/targets at --metrics-addr: connection, fence and queue of each target, as JSON without secrets")
 	flags.StringVar(&o.defaultAccount, "default-kubeconfig-service-account", "", "ServiceAccount whose token is used for a kubeConfig.configMapRef that names none")
+	o.drift.Bind(flags)
 	flags.StringVar(&o.pull.Secret, "pull-secret", "", "namespace/name of the Secret, in the cluster that this agent runs in, with its credentials for the hub, as hub agent install has written it: the agent acts for this cluster and no other")
 	flags.StringVar(&o.pull.Kubeconfig, "target-kubeconfig", "", "with --pull-secret, the kubeconfig of the cluster that this agent acts for; by default the Pod's ServiceAccount")
 	flags.BoolVar(&o.allowExec, "insecure-kubeconfig-exec", false, "accept kubeconfigs with exec plugins")

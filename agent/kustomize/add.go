@@ -51,6 +51,11 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 	if err := r.addRenderer(); err != nil {
 		return err
 	}
+	early, err := r.Drift.kinds()
+	if err != nil {
+		return err
+	}
+	r.early = early
 	r.status = &reconcile.Status{
 		Client:     r.Client,
 		Live:       r.Live,
@@ -70,6 +75,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 		Watches(&sourcev1.OCIRepository{}, r.usersOf(sourcev1.OCIRepositoryKind), builder.WithPredicates(newArtifact())).
 		Watches(&sourcev1.Bucket{}, r.usersOf(sourcev1.BucketKind), builder.WithPredicates(newArtifact())).
 		Watches(&fleetv1.RemoteCluster{}, handler.EnqueueRequestsFromMapFunc(r.usersOfTarget), builder.WithPredicates(connectionChanged())).
+		WatchesRawSource(r.memories.wakes()).
 		WithOptions(r.Targets.Options(r.keyOfRequest)).
 		Complete(&guard.Reconciler[*kustomizev1.Kustomization]{
 			Reader: r.Client,

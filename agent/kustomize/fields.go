@@ -22,7 +22,7 @@ var supportedFields = []string{
 	"kubeConfig.secretRef",
 	"prune",
 	"deletionPolicy=" + kustomizev1.DeletionPolicyMirrorPrune,
-	"force=false",
+	"force",
 	"validation=" + kustomizev1.ValidationServer,
 	"wait",
 	"healthChecks",

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/headwater-dev/headwater/agent/apply"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
@@ -15,6 +17,7 @@ import (
 // Kustomization is suspended.
 func (r *Reconciler) Finalize(ctx context.Context, obj *kustomizev1.Kustomization) error {
 	r.waits.drop(obj)
+	r.memories.drop(client.ObjectKeyFromObject(obj))
 	refs := inventoryOf(ctx, obj)
 	if len(refs) == 0 || obj.Spec.Suspend || !prunesOnDeletion(obj) {
 		return nil

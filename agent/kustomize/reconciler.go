@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -43,6 +44,8 @@ type Reconciler struct {
 
 	// Builds configure how artifacts are rendered.
 	Builds BuildOptions
+	// Drift says how changes at a target are noticed.
+	Drift DriftOptions
 
 	// Client reads the hub from the cache; the manager's when nil.
 	Client client.Client
@@ -57,6 +60,8 @@ type Reconciler struct {
 	status   *reconcile.Status
 	renderer *render.Renderer
 	waits    waits
+	memories memories
+	early    []schema.GroupKind
 }
 
 // Reconcile brings the target in line with the source.
@@ -70,6 +75,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 	}
 	if waited, ok := r.waits.resume(obj, src); ok {
 		return r.verifyAgain(ctx, obj, waited)
+	}
+	if short, err := r.unchanged(ctx, obj, src); short || err != nil {
+		return err
 	}
 	attempted := obj.Status.LastAttemptedRevision
 	want, err := r.build(ctx, obj, src)
@@ -87,7 +95,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 	if err != nil {
 		return err
 	}
-	return r.verify(ctx, obj, to, newWait(obj, src, attempted, changes))
+	if err := r.verify(ctx, obj, to, newWait(obj, src, attempted, changes)); err != nil {
+		return err
+	}
+	r.settle(obj, to, changes)
+	return nil
 }
 
 // Ready is what a Kustomization says when all is done.

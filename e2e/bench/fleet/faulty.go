@@ -64,7 +64,7 @@ func compare(what string, sicken func(*testenv.Proxy) error) func(context.Contex
 				i+1, count, percentile(well, 50), percentile(worse, 50), percentile(well, 99), percentile(worse, 99), len(worse), ratios[i], back.Seconds())
 		}
 		slices.Sort(ratios)
-		fmt.Fprintf(f.out, "ratio of the p99: median %.2f (%.2f–%.2f)\n", ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1])
+		fmt.Fprintf(f.out, "ratio of the p99: median %.2f (%.2f–%.2f)\n", (ratios[(len(ratios)-1)/2]+ratios[len(ratios)/2])/2, ratios[0], ratios[len(ratios)-1])
 		return nil
 	}
 }
@@ -77,7 +77,7 @@ func (f *fleet) sample(ctx context.Context, healthy []string, commits int) ([]fl
 		if err := f.deliver(ctx); err != nil {
 			return nil, err
 		}
-		if err := f.watch.await(ctx, f.revision, healthy, patience); err != nil {
+		if err := f.watch.await(ctx, f.revision, healthy); err != nil {
 			return nil, err
 		}
 		all = append(all, f.watch.since(began, f.revision, healthy)...)
@@ -97,7 +97,7 @@ func (f *fleet) recover(ctx context.Context, ill []*target) (time.Duration, erro
 		}
 		t.proxy.Cut() // a server that comes back does not know its old connections
 	}
-	err := f.watch.await(ctx, f.revision, names, patience)
+	err := f.watch.await(ctx, f.revision, names)
 	return time.Since(began), err
 }
 
