@@ -65,6 +65,8 @@ type env struct {
 	// clock, if set, is the agent's.
 	clock  clock.PassiveClock
 	scheme *runtime.Scheme
+	// options are the administrator's.
+	options Options
 }
 
 func newEnv(t *testing.T) *env {
@@ -155,7 +157,7 @@ func (e *env) start() (stop func()) {
 	artifacts, err := artifact.NewCache(artifact.CacheOptions{Dir: e.t.TempDir()})
 	e.Expect(err).NotTo(HaveOccurred())
 	e.Expect((&Reconciler{
-		Targets: targets{clusters, e.wrap}, Artifacts: artifacts, Events: recorder, Clock: e.clock,
+		Targets: targets{clusters, e.wrap}, Artifacts: artifacts, Events: recorder, Clock: e.clock, Options: e.options,
 	}).AddToManager(mgr)).To(Succeed())
 
 	ctx, cancel := context.WithCancel(e.t.Context())

@@ -4,11 +4,14 @@ import (
 	"context"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
+	"github.com/headwater-dev/headwater/agent/expr"
 	"github.com/headwater-dev/headwater/agent/kustomize/render"
 	"github.com/headwater-dev/headwater/agent/remote"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
@@ -43,6 +46,8 @@ type Reconciler struct {
 
 	// Builds configure how artifacts are rendered.
 	Builds BuildOptions
+	// Options are what an administrator decides for all Kustomizations.
+	Options Options
 
 	// Client reads the hub from the cache; the manager's when nil.
 	Client client.Client
@@ -55,11 +60,17 @@ type Reconciler struct {
 	status   *reconcile.Status
 	renderer *render.Renderer
 	waits    waits
+	counts   counts
+	// expressions compiles what specs have of CEL.
+	expressions *expr.Compiler
 }
 
 // Reconcile brings the target in line with the source.
 func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomization) error {
 	if err := unsupported(obj); err != nil {
+		return err
+	}
+	if err := r.checkExpressions(obj); err != nil {
 		return err
 	}
 	src, err := r.source(ctx, obj)
@@ -69,9 +80,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 	if waited, ok := r.waits.resume(obj, src); ok {
 		return r.verifyAgain(ctx, obj, waited)
 	}
-	attempted := obj.Status.LastAttemptedRevision
+	if err := r.dependencies(ctx, obj, src); err != nil {
+		return err
+	}
+	run := attempt{started: r.Clock.Now(), before: *obj.Status.DeepCopy()}
 	want, err := r.build(ctx, obj, src)
 	if err != nil {
+		return err
+	}
+	if run.digest, err = digestOf(want); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
@@ -81,11 +98,23 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 		return err
 	}
 	defer to.Close()
+	return r.record(ctx, obj, to, run, r.bring(ctx, obj, to, want, run))
+}
+
+// bring applies what is wanted and looks at its health.
+func (r *Reconciler) bring(ctx context.Context, obj *kustomizev1.Kustomization, to *target, want []*unstructured.Unstructured, run attempt) error {
 	changes, err := r.apply(ctx, obj, to, want)
 	if err != nil {
 		return err
 	}
-	return r.verify(ctx, obj, to, newWait(obj, src, attempted, changes))
+	return r.verify(ctx, obj, to, newWait(obj, to.src, run, changes))
+}
+
+// Forget drops what is remembered of a Kustomization that is gone, or that
+// belongs to another agent now.
+func (r *Reconciler) Forget(name types.NamespacedName) {
+	r.waits.drop(name)
+	r.counts.drop(name)
 }
 
 // Ready is what a Kustomization says when all is done.
