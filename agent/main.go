@@ -31,7 +31,10 @@ func main() {
 			return a.Add(
 				o.member(a, targets.Identity, meter),
 				targets,
-				&kustomize.Reconciler{Targets: targets, Artifacts: artifacts, Events: a.Events, Meter: meter.Begin},
+				&kustomize.Reconciler{
+					Targets: targets, Artifacts: artifacts, Events: a.Events, Meter: meter.Begin,
+					Options: o.kustomizations,
+				},
 			)
 		},
 	})

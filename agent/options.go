@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/headwater-dev/headwater/agent/kustomize"
 	"github.com/headwater-dev/headwater/agent/remote"
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
@@ -43,6 +45,7 @@ type options struct {
 	workers          int
 	perCluster       int
 	debug            bool
+	kustomizations   kustomize.Options
 }
 
 func (o *options) bind(flags *pflag.FlagSet) {
@@ -65,6 +68,30 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.debug, "debug-targets", false, "serve /debug/targets at --metrics-addr: connection, fence and queue of each target, as JSON without secrets")
 	flags.BoolVar(&o.allowExec, "insecure-kubeconfig-exec", false, "accept kubeconfigs with exec plugins")
 	flags.BoolVar(&o.allowInsecureTLS, "insecure-kubeconfig-tls", false, "accept kubeconfigs with insecure-skip-tls-verify")
+	o.bindKustomizations(flags)
+}
+
+// bindKustomizations are the flags that say what Kustomizations may do, by Flux's
+// names.
+func (o *options) bindKustomizations(flags *pflag.FlagSet) {
+	to := &o.kustomizations
+	flags.DurationVar(&to.RequeueDependency, "requeue-dependency", 30*time.Second, "time after which an unmet dependency is looked at again")
+	flags.BoolVar(&to.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to sources and dependencies in other namespaces")
+	flags.StringVar(&to.DefaultServiceAccount, "default-service-account", "", "ServiceAccount to impersonate at the target where spec.serviceAccountName is empty")
+	flags.Func("watch-configs-label-selector", "labels of the ConfigMaps and Secrets whose changes wake those who read them (default reconcile.fluxcd.io/watch=Enabled)", func(text string) error {
+		selector, err := labels.Parse(text)
+		to.WatchConfigs = selector
+		return err
+	})
+	flags.Var(featureGates{to}, "feature-gates", "features to turn on or off, as Name=true,...: "+strings.Join(gateNames(), ", "))
+}
+
+// watchedConfigs selects the ConfigMaps that are held, without their data.
+func (o *options) watchedConfigs() labels.Selector {
+	if o.kustomizations.WatchConfigs != nil {
+		return o.kustomizations.WatchConfigs
+	}
+	return labels.SelectorFromSet(labels.Set{meta.WatchLabel: "Enabled"})
 }
 
 func scheme() *runtime.Scheme {
@@ -84,6 +111,7 @@ func (o *options) cache(app.Options) cache.Options {
 	return cache.Options{
 		ByObject: map[client.Object]cache.ByObject{
 			&kustomizev1.Kustomization{}: {Label: own},
+			&corev1.ConfigMap{}:          {Label: o.watchedConfigs()},
 			&corev1.Secret{}:             {Field: fields.OneTermNotEqualSelector("type", "helm.sh/release.v1")},
 		},
 		DefaultTransform: cache.TransformStripManagedFields(),
