@@ -9,18 +9,15 @@ import (
 	"github.com/headwater-dev/headwater/agent/kustomize"
 )
 
+// cancelGate is always on: a wait holds nothing up, and follows a new revision
+// by itself.
+const cancelGate = "CancelHealthCheckOnNewRevision"
+
 // gates are the feature gates that mean something here, by Flux's names.
-// CancelHealthCheckOnNewRevision is always on: a wait holds nothing up that could
-// be cancelled.
-var gates = map[string]func(*kustomize.Options, bool) error{
-	"ExternalArtifact":           func(o *kustomize.Options, on bool) error { o.ExternalArtifacts = on; return nil },
-	"AdditiveCELDependencyCheck": func(o *kustomize.Options, on bool) error { o.AdditiveReadyExpr = on; return nil },
-	"CancelHealthCheckOnNewRevision": func(_ *kustomize.Options, on bool) error {
-		if !on {
-			return fmt.Errorf("it cannot be turned off: waiting holds no worker here")
-		}
-		return nil
-	},
+var gates = map[string]func(*kustomize.Options, bool){
+	"ExternalArtifact":           func(o *kustomize.Options, on bool) { o.ExternalArtifacts = on },
+	"AdditiveCELDependencyCheck": func(o *kustomize.Options, on bool) { o.AdditiveReadyExpr = on },
+	cancelGate:                   func(*kustomize.Options, bool) {},
 }
 
 // featureGates is the flag --feature-gates: Name=true,Other=false.
@@ -45,9 +42,10 @@ func (f featureGates) Set(text string) error {
 		if !known {
 			return fmt.Errorf("there is no feature gate %s here: there are %s", name, strings.Join(gateNames(), ", "))
 		}
-		if err := set(f.options, on); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		if name == cancelGate && !on {
+			return fmt.Errorf("%s cannot be turned off: waiting holds no worker here", name)
 		}
+		set(f.options, on)
 	}
 	return nil
 }

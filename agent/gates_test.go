@@ -15,7 +15,7 @@ func TestFlagsOfKustomizations(t *testing.T) {
 		"gates":           {args: []string{"--feature-gates=ExternalArtifact=true,AdditiveCELDependencyCheck=true,CancelHealthCheckOnNewRevision=true"}},
 		"an unknown gate": {args: []string{"--feature-gates=Other=true"}, err: "there is no feature gate Other here: there are AdditiveCELDependencyCheck, "},
 		"no value":        {args: []string{"--feature-gates=ExternalArtifact"}, err: "want Name=true or Name=false"},
-		"always on":       {args: []string{"--feature-gates=CancelHealthCheckOnNewRevision=false"}, err: "it cannot be turned off"},
+		"always on":       {args: []string{"--feature-gates=CancelHealthCheckOnNewRevision=false"}, err: "CancelHealthCheckOnNewRevision cannot be turned off"},
 		"a bad selector":  {args: []string{"--watch-configs-label-selector=a in"}, err: "watch-configs-label-selector"},
 		"a selector":      {args: []string{"--watch-configs-label-selector=team=a"}},
 	} {

@@ -28,9 +28,10 @@ func at(path string, depends ...meta.DependencyReference) func(*kustomizev1.Kust
 
 func TestDependenciesGoFirst(t *testing.T) {
 	e := newEnv(t)
+	base := strings.Replace(deployment, "name: web,", "name: base,", 1)
 	// Only an event can wake what waits.
 	e.options.RequeueDependency = time.Hour
-	e.push("1", "base/web.yaml", deployment, "apps/one.yaml", configMap("one", "NS", "a"))
+	e.push("1", "base/web.yaml", base, "apps/one.yaml", configMap("one", "NS", "a"))
 	e.kustomization("apps", at("apps", meta.DependencyReference{Name: "base"}))
 	e.start()
 	e.becomes("apps", "False DependencyNotReady: dependency 'NS/base' not found")
@@ -42,15 +43,15 @@ func TestDependenciesGoFirst(t *testing.T) {
 	e.request("apps", "now")
 	e.becomes("apps", "False DependencyNotReady: dependency 'NS/base' is not ready")
 	e.published("/base' is not ready")
-	e.setReady("web")
+	e.setReady("base")
 	e.becomes("apps", "True ReconciliationSucceeded: Applied revision: main@sha1:1")
 
 	// The next revision waits for the dependency to have it as well.
-	e.push("2", "base/web.yaml", strings.Replace(deployment, "example.com/web", "example.com/web:2", 1), "apps/one.yaml", configMap("one", "NS", "b"))
+	e.push("2", "base/web.yaml", strings.Replace(base, "example.com/web", "example.com/web:2", 1), "apps/one.yaml", configMap("one", "NS", "b"))
 	e.becomes("apps", "False DependencyNotReady: dependency 'NS/base' is not")
 	e.becomes("base", "Unknown Progressing")
 	e.Expect(e.object("v1", "ConfigMap", "one").Object["data"]).To(Equal(map[string]any{"value": "a"}))
-	e.setReady("web")
+	e.setReady("base")
 	e.becomes("apps", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
 	e.Expect(e.object("v1", "ConfigMap", "one").Object["data"]).To(Equal(map[string]any{"value": "b"}))
 }
