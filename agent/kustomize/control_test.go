@@ -312,3 +312,35 @@ func TestWithSnapshot(t *testing.T) {
 	g.Expect(history[0].LastReconciledStatus).To(Equal("F"), "another outcome is another snapshot")
 	g.Expect(history[1].Digest).To(Equal("f"))
 }
+
+func TestIgnoredFieldsAreLeftToOthers(t *testing.T) {
+	e := newEnv(t)
+	scaled := strings.Replace(deployment, "\nspec:\n", "\nspec:\n  replicas: 2\n  minReadySeconds: 3\n", 1)
+	e.push("1", "web.yaml", scaled)
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) {
+		obj.Spec.Ignore = []meta.IgnoreRule{{Paths: []string{"/spec/replicas"}, Target: &meta.Selector{Kind: "Deployment"}}}
+	})
+	e.start()
+	e.becomes("web", "True")
+	field := func(name string) int64 {
+		value, _, err := unstructured.NestedInt64(e.object("apps/v1", "Deployment", "web").Object, "spec", name)
+		e.Expect(err).NotTo(HaveOccurred())
+		return value
+	}
+	e.Expect(field("replicas")).To(Equal(int64(2)), "a new object gets all of its manifest")
+	for i, replicas := range []int64{5, 6} {
+		live := e.object("apps/v1", "Deployment", "web")
+		e.Expect(unstructured.SetNestedField(live.Object, replicas, "spec", "replicas")).To(Succeed())
+		e.Expect(unstructured.SetNestedField(live.Object, int64(9), "spec", "minReadySeconds")).To(Succeed())
+		e.Expect(e.hub.Update(t.Context(), live, client.FieldOwner("autoscaler"))).To(Succeed())
+		e.request("web", []string{"first", "second"}[i])
+		e.Expect(field("replicas")).To(Equal(replicas))
+		e.Expect(field("minReadySeconds")).To(Equal(int64(3)), "no rule is for it")
+	}
+	before := e.object("apps/v1", "Deployment", "web").GetResourceVersion()
+	e.request("web", "third")
+	e.Expect(e.object("apps/v1", "Deployment", "web").GetResourceVersion()).To(Equal(before))
+
+	e.edit("web", func(obj *kustomizev1.Kustomization) { obj.Spec.Ignore[0].Paths = []string{"/metadata/name"} })
+	e.becomes("web", `False ReconciliationFailed: spec.ignore[0].paths: "/metadata/name": it is what the object is known by`)
+}

@@ -29,6 +29,7 @@ var supportedFields = []string{
 	"wait",
 	"healthChecks",
 	"healthCheckExprs",
+	"ignore",
 	"targetNamespace",
 	"namePrefix",
 	"nameSuffix",
