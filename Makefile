@@ -83,10 +83,18 @@ broken:
 	@CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w" -tags nofence -o bin/agent-nofence ./agent
 	@CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w" -tags wallclock -o bin/agent-wallclock ./agent
 
+FUZZTIME ?= 30s
+.PHONY: fuzz
+fuzz: ## Look for input that the parsers cannot take, FUZZTIME for each of them (not part of test)
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u | while read -r dir; do \
+		for name in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go | cut -c6-); do \
+			echo "==> $$dir $$name"; \
+			go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null || exit 1; done; done
+
 .PHONY: bench
-bench: build controlplane ## Measure against bare server-side apply (not part of test)
+bench: build controlplane ## Measure against bare server-side apply, or ARGS="-case hanging" (not part of test)
 	@go build -buildvcs=false -o bin/bench ./e2e/bench
-	@bin/bench
+	@bin/bench $(ARGS)
 
 ##@ Change
 

@@ -34,6 +34,7 @@ func main() {
 				&kustomize.Reconciler{
 					Targets: targets, Artifacts: artifacts, Events: a.Events, Meter: meter.Begin,
 					Options: o.kustomizations,
+					Builds:  o.builds(a.Options.Namespace),
 				},
 			)
 		},

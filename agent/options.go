@@ -46,6 +46,10 @@ type options struct {
 	perCluster       int
 	debug            bool
 	kustomizations   kustomize.Options
+	defaultAccount   string
+	buildCache       int64
+	ageSecret        string
+	lenient          bool
 }
 
 func (o *options) bind(flags *pflag.FlagSet) {
@@ -66,8 +70,12 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.IntVar(&o.workers, "concurrent", 512, "objects of one kind that are worked on at once; most of them wait for their targets")
 	flags.IntVar(&o.perCluster, "concurrent-per-cluster", 4, "objects of one target that are worked on at once, of all kinds")
 	flags.BoolVar(&o.debug, "debug-targets", false, "serve /debug/targets at --metrics-addr: connection, fence and queue of each target, as JSON without secrets")
+	flags.StringVar(&o.defaultAccount, "default-kubeconfig-service-account", "", "ServiceAccount whose token is used for a kubeConfig.configMapRef that names none")
 	flags.BoolVar(&o.allowExec, "insecure-kubeconfig-exec", false, "accept kubeconfigs with exec plugins")
 	flags.BoolVar(&o.allowInsecureTLS, "insecure-kubeconfig-tls", false, "accept kubeconfigs with insecure-skip-tls-verify")
+	flags.Int64Var(&o.buildCache, "build-cache-size", 64<<20, "bound in bytes of the rendered manifests that are kept in memory")
+	flags.StringVar(&o.ageSecret, "sops-age-secret", "", "Secret in the agents' namespace with age identities (*.agekey) that every Kustomization with decryption may use, after its own keys")
+	flags.BoolVar(&o.lenient, "lenient-post-build-substitutions", false, "take undefined variables for empty ones instead of failing, as Flux did before 2.9")
 	o.bindKustomizations(flags)
 }
 
@@ -118,6 +126,15 @@ func (o *options) cache(app.Options) cache.Options {
 	}
 }
 
+// builds are how Kustomizations are rendered.
+func (o *options) builds(namespace string) kustomize.BuildOptions {
+	options := kustomize.BuildOptions{CacheBytes: o.buildCache, LenientSubstitution: o.lenient}
+	if o.ageSecret != "" {
+		options.AgeSecret = types.NamespacedName{Namespace: namespace, Name: o.ageSecret}
+	}
+	return options
+}
+
 // targets are the connections to the clusters that this agent owns.
 func (o *options) targets(ctx context.Context, a *app.App) (*remote.Clusters, error) {
 	if o.name == "" {
@@ -138,6 +155,7 @@ func (o *options) targets(ctx context.Context, a *app.App) (*remote.Clusters, er
 		Workers:          o.workers,
 		PerCluster:       o.perCluster,
 		Debug:            o.debug,
+		DefaultAccount:   o.defaultAccount,
 		AllowExec:        o.allowExec,
 		AllowInsecureTLS: o.allowInsecureTLS,
 		Clock:            systemClock(),

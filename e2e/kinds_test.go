@@ -16,7 +16,7 @@ import (
 func TestKindsWithoutAControllerAreLeftAlone(t *testing.T) {
 	n := newTenant(t, map[string]string{"a.yaml": configMap("a", "1")})
 	samples := []string{
-		"helmrelease", "agentpool",
+		"helmrelease",
 	}
 	var made []*unstructured.Unstructured
 	for _, sample := range samples {
@@ -45,7 +45,7 @@ func TestKindsWithoutAControllerAreLeftAlone(t *testing.T) {
 // A sample of a kind that is served asks for nothing that is not.
 func TestSamplesOfServedKindsDoNotStall(t *testing.T) {
 	n := newTenant(t, map[string]string{"a.yaml": configMap("a", "1")})
-	for _, sample := range []string{"gitrepository", "ocirepository", "helmrepository", "helmchart", "bucket", "imagerepository", "imagepolicy", "imageupdateautomation", "remotecluster", "kustomization-storefront"} {
+	for _, sample := range []string{"gitrepository", "ocirepository", "helmrepository", "helmchart", "bucket", "imagerepository", "imagepolicy", "imageupdateautomation", "remotecluster", "agentpool", "kustomization-storefront"} {
 		content, err := os.ReadFile(filepath.Join("..", "config", "samples", sample+".yaml"))
 		n.Expect(err).NotTo(HaveOccurred())
 		obj := &unstructured.Unstructured{}

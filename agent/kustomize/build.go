@@ -6,6 +6,7 @@ import (
 	"runtime"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/headwater-dev/headwater/agent/kustomize/render"
@@ -22,6 +23,9 @@ type BuildOptions struct {
 	// LenientSubstitution takes undefined variables for empty ones, as Flux did
 	// before 2.9.
 	LenientSubstitution bool
+	// AgeSecret holds age identities that every Kustomization with decryption
+	// may use, after its own keys; none when empty.
+	AgeSecret types.NamespacedName
 }
 
 // addRenderer makes the renderer, and its counters known. Those of the first one
@@ -48,10 +52,15 @@ func (r *Reconciler) build(ctx context.Context, obj *kustomizev1.Kustomization, 
 	if err != nil {
 		return nil, reconcile.Fail(meta.BuildFailedReason, err)
 	}
+	keys, err := r.keys(ctx, obj)
+	if err != nil {
+		return nil, reconcile.Fail(meta.BuildFailedReason, err)
+	}
 	objects, err := r.renderer.Render(ctx, render.Request{
 		Digest:         src.Digest,
 		Files:          func(ctx context.Context) (map[string][]byte, error) { return r.files(ctx, src) },
 		Settings:       settings(obj),
+		Keys:           keys,
 		Variables:      variables,
 		CommonMetadata: obj.Spec.CommonMetadata,
 	})

@@ -20,6 +20,7 @@ var supportedFields = []string{
 	"timeout",
 	"suspend",
 	"kubeConfig.secretRef",
+	"kubeConfig.configMapRef",
 	"prune",
 	"deletionPolicy",
 	"dependsOn",
@@ -42,6 +43,8 @@ var supportedFields = []string{
 	"ignoreMissingComponents",
 	"buildMetadata",
 	"postBuild",
+	"decryption.provider",
+	"decryption.secretRef",
 }
 
 // unsupported stalls an object that asks for something that is not implemented.

@@ -58,6 +58,9 @@ type Clusters struct {
 	// AllowExec and AllowInsecureTLS accept kubeconfigs with exec plugins, and
 	// with insecure-skip-tls-verify.
 	AllowExec, AllowInsecureTLS bool
+	// DefaultAccount is the ServiceAccount whose tokens are used for a
+	// spec.kubeConfig.configMapRef that names none; may be empty.
+	DefaultAccount string
 	// Workers is how many objects a controller works on at once, and PerCluster
 	// how many of them for one key, over all controllers.
 	Workers, PerCluster int

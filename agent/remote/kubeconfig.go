@@ -38,6 +38,9 @@ func (c *Clusters) loadConfig(ctx context.Context, key shard.Key) (*rest.Config,
 	if key.IsHub() {
 		return rest.CopyConfig(c.Hub), nil
 	}
+	if ref := key.Reference(); ref.ConfigMapRef != nil {
+		return c.loadWorkload(ctx, key)
+	}
 	var secret corev1.Secret
 	name := types.NamespacedName{Namespace: key.Namespace, Name: key.Name}
 	if err := c.Live.Get(ctx, name, &secret); err != nil {

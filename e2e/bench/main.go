@@ -7,10 +7,13 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/headwater-dev/headwater/e2e/bench/fleet"
 )
 
 func main() {
@@ -18,11 +21,16 @@ func main() {
 	flag.IntVar(&o.kustomizations, "kustomizations", 100, "Kustomizations, of four objects each")
 	flag.IntVar(&o.pairs, "pairs", 5, "runs of floor and product")
 	flag.StringVar(&o.root, "root", ".", "the repository's root")
+	flag.StringVar(&o.name, "case", "apply", "what to measure: apply, or "+strings.Join(fleet.Names(), ", "))
+	flag.IntVar(&o.fleet.Targets, "targets", 0, "targets of the cases but apply; zero: what the case is meant for")
+	flag.IntVar(&o.fleet.Agents, "agents", 0, "agents, likewise")
+	flag.IntVar(&o.fleet.Samples, "samples", 0, "times from commit to Ready that each run measures at least, likewise")
+	flag.DurationVar(&o.fleet.For, "for", 0, "how long credentials are replaced, likewise")
 	flag.Parse()
 	log.SetLogger(logr.Discard()) // the informer's
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, o); err != nil {
+	if err := measure(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -32,6 +40,17 @@ func main() {
 type options struct {
 	kustomizations, pairs int
 	root                  string
+	name                  string
+	fleet                 fleet.Options
+}
+
+// measure runs one case.
+func measure(ctx context.Context, o options) error {
+	if o.name == "apply" {
+		return run(ctx, o)
+	}
+	o.fleet.Root, o.fleet.Pairs = o.root, o.pairs
+	return fleet.Run(ctx, o.name, o.fleet, os.Stdout)
 }
 
 // step is one thing to measure, as the floor and as the product do it, and what

@@ -184,8 +184,8 @@ func (w *world) startProduct(ctx context.Context) error {
 	w.after(w.product.Stop)
 	for i := range 2 {
 		hub, err := w.product.StartHubAs(ctx, stack.Instance{Name: fmt.Sprintf("hub-%d", i)},
-			"--enable-leader-election", "--leader-election-lease-duration=9s", "--leader-election-renew-deadline=6s",
-			"--leader-election-retry-period=1s", "--member-lease-duration="+memberLease.String(), "--reassign-after="+reassignAfter.String())
+			"--enable-leader-election", "--leader-election-lease-duration=15s", "--leader-election-renew-deadline=10s",
+			"--leader-election-retry-period=2s", "--member-lease-duration="+memberLease.String(), "--reassign-after="+reassignAfter.String())
 		if err != nil {
 			return err
 		}

@@ -55,18 +55,20 @@ var allowed = map[string][]string{
 	"hub/fleet":             {"api/...", "shard/...", "internal/..."},
 	"hub/placement":         {"api/...", "shard/...", "internal/..."},
 
-	"agent":                  {"api/...", "shard/...", "internal/...", "agent/..."},
-	"agent/kustomize":        {"api/...", "shard/...", "internal/...", "agent/kustomize/...", "agent/apply", "agent/expr", "agent/remote"},
-	"agent/kustomize/render": {"api/meta", "internal/reconcile"},
-	"agent/helm":             {"api/...", "shard/...", "internal/...", "agent/apply", "agent/expr", "agent/remote"},
-	"agent/apply":            {"api/meta", "internal/reconcile"},
-	"agent/remote":           {"api/...", "shard/...", "internal/...", "agent/queue"},
-	"agent/queue":            {},
-	"agent/expr":             {"api/meta"},
+	"agent":                   {"api/...", "shard/...", "internal/...", "agent/..."},
+	"agent/kustomize":         {"api/...", "shard/...", "internal/...", "agent/kustomize/...", "agent/apply", "agent/expr", "agent/remote"},
+	"agent/kustomize/decrypt": {},
+	"agent/kustomize/render":  {"api/meta", "internal/reconcile"},
+	"agent/helm":              {"api/...", "shard/...", "internal/...", "agent/apply", "agent/expr", "agent/remote"},
+	"agent/apply":             {"api/meta", "internal/reconcile"},
+	"agent/remote":            {"api/...", "shard/...", "internal/...", "agent/queue"},
+	"agent/queue":             {},
+	"agent/expr":              {"api/meta"},
 
 	// Black boxes: they start the processes, they do not link them.
-	"e2e":    {"api/...", "shard", "internal/testenv/...", "e2e/stack"},
-	"config": {},
+	"e2e":       {"api/...", "shard", "internal/testenv/...", "e2e/stack"},
+	"config":    {},
+	"e2e/bench": {"api/...", "internal/testenv/...", "e2e/stack", "e2e/bench/fleet"},
 	// The chaos run, and its judge, who hears nobody but the proxies.
 	"e2e/chaos":       {"api/...", "internal/testenv/...", "e2e/stack", "e2e/chaos/judge"},
 	"e2e/chaos/judge": {"internal/testenv"},
@@ -84,6 +86,7 @@ var onlyIn = map[string][]string{
 	"helm.sh/helm":                           {"hub/source/helm", "agent/helm"},
 	"github.com/google/go-containerregistry": {"hub/registry", "hub/source/oci", "hub/source/helm", "hub/image", "internal/testenv"},
 	"sigs.k8s.io/kustomize":                  {"agent/kustomize", "config", "e2e/stack"},
+	"github.com/getsops/sops":                {"agent/kustomize/decrypt"},
 	"k8s.io/kubernetes":                      {},
 }
 

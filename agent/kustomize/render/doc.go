@@ -20,7 +20,7 @@
 //
 // Builds run beside each other. kustomize has its OpenAPI schema in variables of
 // the process, loaded once and then only read; a kustomization that sets openapi
-// is built alone. Where kustomize would only parse and sort, it is not called:
+// is built alone. Where kustomize would only parse, it is not called:
 // most of what it needs for a small directory is its own configuration. A test
 // holds the two ways against each other.
 package render

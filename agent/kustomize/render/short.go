@@ -1,7 +1,6 @@
 package render
 
 import (
-	"cmp"
 	"errors"
 	"path"
 	"reflect"
@@ -13,14 +12,13 @@ import (
 	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/openapi"
-	"sigs.k8s.io/kustomize/kyaml/resid"
 )
 
 // errLongWay says that a directory takes kustomize.
 var errLongWay = errors.New("this takes kustomize")
 
 // direct builds a directory the short way: where kustomizations only list files
-// and directories, kustomize parses, sorts, and changes nothing. The parser is
+// and directories, kustomize parses and changes nothing. The parser is
 // its own, for its own notion of YAML. Whatever is unusual, and every error, is
 // left to kustomize: ok is then false.
 func (t *tree) direct(dir string, k *types.Kustomization) (found []*unstructured.Unstructured, ok bool) {
@@ -36,9 +34,8 @@ func (t *tree) direct(dir string, k *types.Kustomization) (found []*unstructured
 	if t.otherKustomization(dir, t.kustomizationFile(dir)) || l.resources(dir, k) != nil {
 		return nil, false
 	}
-	slices.SortFunc(l.found, func(a, b listed) int { return compareIDs(a.id, b.id) })
-	for _, one := range l.found {
-		obj, err := plain(one.Resource)
+	for _, res := range l.found {
+		obj, err := plain(res)
 		if err != nil {
 			return nil, false
 		}
@@ -53,15 +50,10 @@ func (t *tree) direct(dir string, k *types.Kustomization) (found []*unstructured
 type lister struct {
 	tree    *tree
 	factory *resource.Factory
-	found   []listed
+	found   []*resource.Resource
 	known   map[string]bool
 	// at are the directories between the entry point and the present one.
 	at []string
-}
-
-type listed struct {
-	*resource.Resource
-	id resid.ResId
 }
 
 // resources collects what one kustomization lists, if it does nothing else.
@@ -128,7 +120,7 @@ func (l *lister) file(name string) error {
 			return errLongWay
 		}
 		l.known[key] = true
-		l.found = append(l.found, listed{res, id})
+		l.found = append(l.found, res)
 	}
 	return nil
 }
@@ -152,42 +144,4 @@ func plain(res *resource.Resource) (*unstructured.Unstructured, error) {
 		return nil, err
 	}
 	return toObject(res)
-}
-
-// compareIDs orders objects as kustomize does unless told otherwise: by kind,
-// some of them first or last, then by name.
-func compareIDs(a, b resid.ResId) int {
-	if a.Gvk.Equals(b.Gvk) {
-		return cmp.Compare(sortText(a.Gvk.String(), a.Namespace, a.Name), sortText(b.Gvk.String(), b.Namespace, b.Name))
-	}
-	if by := cmp.Compare(kindRank(a.Kind), kindRank(b.Kind)); by != 0 {
-		return by
-	}
-	by := cmp.Compare(kindText(a.Gvk), kindText(b.Gvk))
-	if a.Kind == "Namespace" && (a.Group == "" || b.Group == "") {
-		return -by
-	}
-	return by
-}
-
-func sortText(kind, namespace, name string) string {
-	return strings.Join([]string{kind, cmp.Or(namespace, "~X"), cmp.Or(name, "~N")}, "|")
-}
-
-func kindText(kind resid.Gvk) string {
-	return strings.Join([]string{cmp.Or(kind.Group, "~G"), cmp.Or(kind.Version, "~V"), cmp.Or(kind.Kind, "~K")}, "_")
-}
-
-// kindRank is the place of a kind: negative for those that come first.
-func kindRank(kind string) int {
-	first := [...]string{
-		"Namespace", "ResourceQuota", "StorageClass", "CustomResourceDefinition", "ServiceAccount", "PodSecurityPolicy",
-		"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding", "ConfigMap", "Secret", "Endpoints", "Service",
-		"LimitRange", "PriorityClass", "PersistentVolume", "PersistentVolumeClaim", "Deployment", "StatefulSet",
-		"CronJob", "PodDisruptionBudget",
-	}
-	if at := slices.Index(first[:], kind); at >= 0 {
-		return at - len(first)
-	}
-	return 1 + slices.Index([]string{"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"}, kind)
 }

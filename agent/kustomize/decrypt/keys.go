@@ -1,0 +1,130 @@
+package decrypt
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"filippo.io/age"
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/getsops/sops/v3/azkv"
+	"github.com/getsops/sops/v3/keyservice"
+	"github.com/getsops/sops/v3/kms"
+	"sigs.k8s.io/yaml"
+)
+
+// Secret holds keys by the names that Flux gives them: *.agekey, *.asc,
+// sops.vault-token, sops.aws-kms, sops.azure-kv and sops.gcp-kms.
+type Secret struct {
+	// Name is what errors call it.
+	Name string
+	// UID and ResourceVersion identify its state.
+	UID, ResourceVersion string
+	// Data are the keys.
+	Data map[string][]byte
+}
+
+// Keys are those of one Kustomization. It is safe for concurrent use.
+type Keys struct {
+	id      string
+	secrets []Secret
+	load    func() ([]keyservice.KeyServiceClient, error)
+}
+
+// New makes the keys of a Kustomization in a namespace. The Secrets are tried in
+// order: its own, then those that everybody may use.
+func New(namespace string, secrets ...Secret) *Keys {
+	id := []string{namespace}
+	for _, secret := range secrets {
+		id = append(id, secret.UID+"@"+secret.ResourceVersion)
+	}
+	k := &Keys{id: strings.Join(id, " "), secrets: secrets}
+	k.load = sync.OnceValues(k.services)
+	return k
+}
+
+// ID names the namespace and the state of the Secrets.
+func (k *Keys) ID() string { return k.id }
+
+func (k *Keys) services() ([]keyservice.KeyServiceClient, error) {
+	var services []keyservice.KeyServiceClient
+	for _, secret := range k.secrets {
+		r, err := readRing(secret.Data)
+		if err != nil {
+			return nil, fmt.Errorf("decryption Secret %s: %w", secret.Name, err)
+		}
+		services = append(services, r)
+	}
+	if len(services) == 0 {
+		services = append(services, &ring{})
+	}
+	return services, nil
+}
+
+// ring holds the keys of one Secret.
+type ring struct {
+	ages  []age.Identity
+	pgp   openpgp.EntityList
+	vault string
+	aws   *kms.CredentialsProvider
+	azure *azkv.TokenCredential
+	gcp   []byte
+}
+
+// readRing reads keys. Its errors quote none of them.
+func readRing(data map[string][]byte) (*ring, error) {
+	r := &ring{}
+	for _, name := range slices.Sorted(maps.Keys(data)) {
+		if err := r.add(name, data[name]); err != nil {
+			return nil, fmt.Errorf("key %s: %w", name, err)
+		}
+	}
+	return r, nil
+}
+
+func (r *ring) add(name string, content []byte) error {
+	switch {
+	case path.Ext(name) == ".agekey":
+		identities, err := age.ParseIdentities(bytes.NewReader(content))
+		if err != nil {
+			return errors.New("it is no age identity")
+		}
+		r.ages = append(r.ages, identities...)
+	case path.Ext(name) == ".asc":
+		entities, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(content))
+		if err != nil {
+			return errors.New("it is no armored OpenPGP key")
+		}
+		r.pgp = append(r.pgp, entities...)
+	case name == "sops.vault-token":
+		r.vault = strings.Trim(string(content), "\n")
+	case name == "sops.aws-kms":
+		return r.addAWS(content)
+	case name == "sops.azure-kv":
+		credential, err := azureCredential(content)
+		r.azure = credential
+		return err
+	case name == "sops.gcp-kms":
+		r.gcp = bytes.TrimSpace(content)
+	}
+	return nil
+}
+
+func (r *ring) addAWS(content []byte) error {
+	var fields struct {
+		ID      string `json:"aws_access_key_id"`
+		Secret  string `json:"aws_secret_access_key"`
+		Session string `json:"aws_session_token"`
+	}
+	if err := yaml.Unmarshal(content, &fields); err != nil || fields.ID == "" || fields.Secret == "" {
+		return errors.New("it has to be YAML with aws_access_key_id and aws_secret_access_key")
+	}
+	r.aws = kms.NewCredentialsProvider(credentials.NewStaticCredentialsProvider(fields.ID, fields.Secret, fields.Session))
+	return nil
+}

@@ -1,0 +1,185 @@
+package decrypt
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/getsops/sops/v3"
+	"github.com/getsops/sops/v3/aes"
+	"github.com/getsops/sops/v3/cmd/sops/formats"
+	"github.com/getsops/sops/v3/config"
+	"github.com/getsops/sops/v3/stores/dotenv"
+	"github.com/getsops/sops/v3/stores/ini"
+	sopsjson "github.com/getsops/sops/v3/stores/json"
+	sopsyaml "github.com/getsops/sops/v3/stores/yaml"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+// mostBytes is the largest file that is decrypted.
+const mostBytes = 5 << 20
+
+// marker is what a file of the format holds when it is encrypted.
+func marker(format formats.Format) string {
+	switch format {
+	case formats.Yaml:
+		return "mac: ENC["
+	case formats.Dotenv:
+		return "sops_mac=ENC["
+	case formats.Ini:
+		return "[sops]"
+	}
+	return `"mac": "ENC[`
+}
+
+// File returns a file's content, decrypted if it is encrypted in the format that
+// its name says.
+func (k *Keys) File(_ context.Context, name string, content []byte) ([]byte, error) {
+	format := formats.FormatForPath(name)
+	if !bytes.Contains(content, []byte(marker(format))) {
+		return content, nil
+	}
+	return k.open(content, format, format)
+}
+
+// Object decrypts an object that is encrypted as a whole, and the values of a
+// Secret that are.
+func (k *Keys) Object(_ context.Context, obj *unstructured.Unstructured) error {
+	if _, encrypted, _ := unstructured.NestedFieldNoCopy(obj.Object, "sops", "mac"); encrypted {
+		if err := k.whole(obj); err != nil {
+			return err
+		}
+	}
+	if obj.GetKind() != "Secret" || obj.GetAPIVersion() != "v1" {
+		return nil
+	}
+	data, _, _ := unstructured.NestedMap(obj.Object, "data")
+	for _, name := range slices.Sorted(maps.Keys(data)) {
+		opened, err := k.value(name, data[name])
+		if err != nil {
+			return fmt.Errorf("data %s: %w", name, err)
+		}
+		if opened != "" {
+			data[name] = opened
+			obj.Object["data"] = data
+		}
+	}
+	return nil
+}
+
+func (k *Keys) whole(obj *unstructured.Unstructured) error {
+	raw, err := json.Marshal(obj.Object)
+	if err != nil {
+		return err
+	}
+	opened, err := k.open(raw, formats.Json, formats.Yaml)
+	if err != nil {
+		return err
+	}
+	if raw, err = yaml.YAMLToJSON(opened); err != nil {
+		return errors.New("what was decrypted is no YAML")
+	}
+	if err := obj.UnmarshalJSON(raw); err != nil {
+		return errors.New("what was decrypted is no Kubernetes object")
+	}
+	return nil
+}
+
+// value is a value of a Secret, decrypted and encoded again; empty when it is
+// not encrypted.
+func (k *Keys) value(name string, encoded any) (string, error) {
+	text, _ := encoded.(string)
+	content, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return "", nil
+	}
+	for _, format := range []formats.Format{formats.Yaml, formats.Json, formats.Dotenv, formats.Ini} {
+		if !bytes.Contains(content, []byte(marker(format))) {
+			continue
+		}
+		as := formats.FormatForPath(name)
+		if name == corev1.DockerConfigJsonKey {
+			as = formats.Json
+		}
+		opened, err := k.open(content, format, as)
+		return base64.StdEncoding.EncodeToString(opened), err
+	}
+	return "", nil
+}
+
+// store reads and writes a format.
+func store(format formats.Format) sops.Store {
+	switch format {
+	case formats.Yaml:
+		return sopsyaml.NewStore(&config.YAMLStoreConfig{})
+	case formats.Json:
+		return sopsjson.NewStore(&config.JSONStoreConfig{})
+	case formats.Dotenv:
+		return dotenv.NewStore(&config.DotenvStoreConfig{})
+	case formats.Ini:
+		return ini.NewStore(&config.INIStoreConfig{})
+	}
+	return sopsjson.NewBinaryStore(&config.JSONBinaryStoreConfig{})
+}
+
+// open decrypts a file of one format and writes it in another. SOPS's parsers
+// panic on some files.
+func (k *Keys) open(content []byte, from, to formats.Format) (plain []byte, err error) {
+	defer func() {
+		if crash := recover(); crash != nil {
+			plain, err = nil, errors.New("SOPS crashed on it")
+		}
+	}()
+	if len(content) > mostBytes {
+		return nil, fmt.Errorf("a SOPS file of %d bytes is larger than the limit of %d", len(content), mostBytes)
+	}
+	tree, err := store(from).LoadEncryptedFile(content)
+	if err != nil {
+		return nil, errors.New("it is no SOPS file that can be read")
+	}
+	services, err := k.load()
+	if err != nil {
+		return nil, err
+	}
+	key, err := tree.Metadata.GetDataKeyWithKeyServices(services, sops.DefaultDecryptionOrder)
+	if err != nil {
+		return nil, fmt.Errorf("cannot get sops data key: %s", reasons(err))
+	}
+	if _, err := tree.Decrypt(key, aes.NewCipher()); err != nil {
+		return nil, errors.New("a value does not decrypt with the data key")
+	}
+	if plain, err = store(to).EmitPlainFile(tree.Branches); err != nil {
+		return nil, errors.New("what was decrypted cannot be written in the format that the name says")
+	}
+	return plain, nil
+}
+
+// reasons is what SOPS says of each key that did not do, in one line.
+func reasons(err error) string {
+	text := err.Error()
+	var user sops.UserError
+	if errors.As(err, &user) {
+		text = user.UserError()
+	}
+	var kept []string
+	for _, line := range strings.Split(text, "\n") {
+		line = strings.Trim(line, " |-")
+		if line != "" && !slices.Contains(kept, line) {
+			kept = append(kept, line)
+		}
+	}
+	const most = 600
+	line := strings.Join(kept, "; ")
+	if len(line) > most {
+		line = line[:most] + "..."
+	}
+	return line
+}
