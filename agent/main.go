@@ -33,8 +33,7 @@ func main() {
 				targets,
 				&kustomize.Reconciler{
 					Targets: targets, Artifacts: artifacts, Events: a.Events, Meter: meter.Begin,
-					Options: o.kustomizations,
-					Builds:  o.builds(a.Options.Namespace),
+					Options: o.kustomizations, Builds: o.builds(a.Options.Namespace), Drift: o.drift,
 				},
 			)
 		},

@@ -5,8 +5,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -26,6 +28,8 @@ type Owner struct {
 	// Spare are the prefixes of labels and annotations that people may set by
 	// hand on what is applied. All else that was written by hand is undone.
 	Spare []string
+	// Overrides are managers, besides kubectl, whose fields are taken from them.
+	Overrides []string
 }
 
 // Label puts the owner's labels on the objects.
@@ -41,9 +45,9 @@ func (o Owner) Label(objects []*unstructured.Unstructured) {
 	}
 }
 
-// of returns the owner that the object's labels name, and whether they name
+// Of returns the owner that the object's labels name, and whether they name
 // one.
-func (o Owner) of(obj *unstructured.Unstructured) (types.NamespacedName, bool) {
+func (o Owner) Of(obj metav1.Object) (types.NamespacedName, bool) {
 	labels := obj.GetLabels()
 	name := types.NamespacedName{Namespace: labels[o.Group+"/namespace"], Name: labels[o.Group+"/name"]}
 	return name, name.Name != "" && name.Namespace != ""
@@ -82,6 +86,22 @@ type Applier struct {
 	Owner Owner
 	// Parallel is how many requests may be under way at once; 4 when zero.
 	Parallel int
+
+	// View spares questions about objects that Memory knows; both may be nil.
+	View   View
+	Memory *Memory
+	// Full makes a plan ask the server about each object all the same. What it
+	// then finds that the view had not shown is told to Missed.
+	Full   bool
+	Missed func(Ref)
+	// Force replaces objects with changes to fields that cannot be changed.
+	Force bool
+	// Unchecked leaves out the dry-runs of what is known to have changed.
+	Unchecked bool
+	// Now is the time, for the limit of corrections; Interval bounds how long
+	// one is put off. Without Now corrections are not limited.
+	Now      func() time.Time
+	Interval time.Duration
 }
 
 // parallel calls do for each index below n, a few at a time and started in

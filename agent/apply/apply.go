@@ -3,7 +3,9 @@ package apply
 import (
 	"context"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // Apply does what the plan says, wave after wave, and returns what was done, in
@@ -41,20 +43,76 @@ func (a *Applier) applyOne(ctx context.Context, change *Change) error {
 	if change.Action != Created && change.Action != Configured {
 		return nil
 	}
-	obj := change.desired.DeepCopy()
-	if change.Live != nil {
-		if err := a.takeForeign(ctx, obj, change.Live); err != nil {
+	if change.direct {
+		if a.update(ctx, change) == nil {
+			return nil
+		}
+		// It is not as it was known, or not acceptable: find out.
+		if err := a.ask(ctx, change); err != nil || change.Action == Unchanged || change.Action == Skipped {
+			return err
+		}
+	}
+	obj, live := change.desired.DeepCopy(), change.Live
+	switch {
+	case change.replace:
+		if err := a.remove(ctx, change.Ref, live); err != nil {
+			return &objectError{ref: change.Ref, verb: "delete", err: err}
+		}
+	case live != nil:
+		if err := a.takeForeign(ctx, obj, live); err != nil {
 			return &objectError{ref: change.Ref, verb: "apply", err: err}
 		}
 		// An apply that carries a uid fails on any other object of the name,
 		// and does not bring back one that is gone.
-		obj.SetUID(change.Live.GetUID())
+		obj.SetUID(live.GetUID())
 	}
 	if err := a.apply(ctx, obj); err != nil {
 		return &objectError{ref: change.Ref, verb: "apply", err: err}
 	}
 	change.Live = obj
+	a.note(change, obj)
 	return nil
+}
+
+// update applies an object that is known well enough not to be read.
+func (a *Applier) update(ctx context.Context, change *Change) error {
+	obj := change.desired.DeepCopy()
+	obj.SetUID(change.before.uid)
+	if err := a.apply(ctx, obj); err != nil {
+		return err
+	}
+	if obj.GetResourceVersion() == change.version {
+		change.Action = Unchanged
+	}
+	change.Live = obj
+	a.note(change, obj)
+	return nil
+}
+
+// remove deletes an object that is to be made anew, and waits until it is gone.
+func (a *Applier) remove(ctx context.Context, ref Ref, live *unstructured.Unstructured) error {
+	uid := live.GetUID()
+	for range deleteAttempts {
+		err := a.delete(ctx, live)
+		if err == nil || apierrors.IsNotFound(err) {
+			break
+		}
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		if live, err = a.get(ctx, ref); err != nil {
+			return err
+		}
+		if live == nil || live.GetUID() != uid {
+			break
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	return wait.PollUntilContextCancel(ctx, settlePoll, true, func(ctx context.Context) (bool, error) {
+		live, err := a.get(ctx, ref)
+		return err == nil && (live == nil || live.GetUID() != uid), err
+	})
 }
 
 // established says whether an object that others of later stages need is ready

@@ -7,37 +7,108 @@ import (
 	"slices"
 	"strings"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
-// foreign says whether the live object has fields of managers that are not to
-// manage it beside us: an apply alone would leave them standing.
-func (a *Applier) foreign(desired, live *unstructured.Unstructured) bool {
-	if a.Owner.says(desired, "ssa", "merge") {
-		return false
+// Annotations and labels that other tools leave behind and that are taken away,
+// as Flux does: kubectl's record of what was applied last, and the marks of
+// Flux's first version.
+var (
+	strayAnnotations = []string{"kubectl.kubernetes.io/last-applied-configuration", "kustomize.toolkit.fluxcd.io/checksum", "fluxcd.io/sync-checksum"}
+	strayLabels      = []string{"fluxcd.io/sync-gc-mark"}
+)
+
+// stripped are the JSON paths of such annotations and labels that the object has.
+func stripped(obj metav1.Object) []string {
+	var paths []string
+	for _, key := range strayAnnotations {
+		if _, ok := obj.GetAnnotations()[key]; ok {
+			paths = append(paths, "/metadata/annotations/"+escaped(key))
+		}
 	}
-	_, taken, err := a.Owner.adopt(live.GetManagedFields())
-	return err == nil && taken
+	for _, key := range strayLabels {
+		if _, ok := obj.GetLabels()[key]; ok {
+			paths = append(paths, "/metadata/labels/"+escaped(key))
+		}
+	}
+	return paths
 }
 
-// takeForeign makes the fields of such managers ours, so that the apply that
-// follows removes those that are not in the manifest.
-func (a *Applier) takeForeign(ctx context.Context, desired, live *unstructured.Unstructured) error {
-	if !a.foreign(desired, live) {
-		return nil
+// escaped is a key as a JSON pointer has it.
+func escaped(key string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+}
+
+// operation is one of a JSON patch.
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value,omitempty"`
+}
+
+// cleanUp is the patch that goes before an apply: it makes the fields of
+// managers that are not to manage the object beside us ours, so that the apply
+// removes those that are not in the manifest; an apply alone would leave them
+// standing. It is empty when there is nothing to do.
+func (a *Applier) cleanUp(desired, live *unstructured.Unstructured) ([]operation, error) {
+	var patch []operation
+	entries, changed := live.GetManagedFields(), false
+	if !a.Owner.merges(desired) {
+		var err error
+		if entries, changed, err = a.Owner.adopt(entries); err != nil {
+			return nil, err
+		}
+		for _, path := range stripped(live) {
+			patch = append(patch, operation{Op: "remove", Path: path})
+		}
 	}
-	entries, _, err := a.Owner.adopt(live.GetManagedFields())
-	if err != nil {
+	entries, moved := a.moveVersions(entries, desired)
+	if changed || moved {
+		patch = append(patch, operation{"replace", "/metadata/managedFields", entries})
+	}
+	if len(patch) > 0 {
+		patch = append(patch, operation{"replace", "/metadata/resourceVersion", live.GetResourceVersion()})
+	}
+	return patch, nil
+}
+
+// moveVersions writes the version of the manifest into our entries of a version
+// that the server does not have any more: it would drop them, and with them the
+// knowledge of which fields are ours.
+func (a *Applier) moveVersions(entries []metav1.ManagedFieldsEntry, desired *unstructured.Unstructured) ([]metav1.ManagedFieldsEntry, bool) {
+	moved := false
+	for i, entry := range entries {
+		if !a.Owner.isOurs(entry) || entry.APIVersion == desired.GetAPIVersion() {
+			continue
+		}
+		old, err := schema.ParseGroupVersion(entry.APIVersion)
+		if err != nil || old.Group != desired.GroupVersionKind().Group {
+			continue
+		}
+		if _, err := a.Mapper.RESTMapping(desired.GroupVersionKind().GroupKind(), old.Version); !apimeta.IsNoMatchError(err) {
+			continue
+		}
+		if !moved {
+			entries, moved = slices.Clone(entries), true
+		}
+		entries[i].APIVersion = desired.GetAPIVersion()
+	}
+	return entries, moved
+}
+
+// takeForeign applies the clean-up to the server's object.
+func (a *Applier) takeForeign(ctx context.Context, desired, live *unstructured.Unstructured) error {
+	operations, err := a.cleanUp(desired, live)
+	if err != nil || len(operations) == 0 {
 		return err
 	}
-	patch, err := json.Marshal([]map[string]any{
-		{"op": "replace", "path": "/metadata/managedFields", "value": entries},
-		{"op": "replace", "path": "/metadata/resourceVersion", "value": live.GetResourceVersion()},
-	})
+	patch, err := json.Marshal(operations)
 	if err != nil {
 		return err
 	}
@@ -55,7 +126,7 @@ func (o Owner) adopt(entries []metav1.ManagedFieldsEntry) ([]metav1.ManagedField
 		taken  bool
 	)
 	for _, entry := range entries {
-		ours := entry.Manager == o.FieldManager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == ""
+		ours := o.isOurs(entry)
 		if !ours && !o.isForeign(entry) {
 			rest = append(rest, entry)
 			continue
@@ -100,6 +171,7 @@ func (o Owner) adopt(entries []metav1.ManagedFieldsEntry) ([]metav1.ManagedField
 func (o Owner) isForeign(entry metav1.ManagedFieldsEntry) bool {
 	return entry.Subresource == "" && (strings.HasPrefix(entry.Manager, "kubectl") ||
 		entry.Manager == "before-first-apply" ||
+		slices.Contains(o.Overrides, entry.Manager) ||
 		entry.Manager == o.FieldManager && entry.Operation == metav1.ManagedFieldsOperationUpdate)
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 const (
@@ -67,32 +68,35 @@ func wave(kind string) int {
 }
 
 // stage is the part of a set that is planned and applied as one.
-func stage(kind string) int {
+func stage(kind schema.GroupKind, early []schema.GroupKind) int {
 	switch {
-	case kind == kindCRD || kind == kindNamespace || kind == kindClusterRole:
+	case kind.Kind == kindCRD || kind.Kind == kindNamespace || kind.Kind == kindClusterRole:
 		return 0
-	case strings.HasSuffix(kind, "Class"):
+	case strings.HasSuffix(kind.Kind, "Class"):
 		return 1
-	default:
+	case slices.Contains(early, kind):
 		return 2
+	default:
+		return 3
 	}
 }
 
 // Stages divides the objects into what has to be there before the rest can be
-// planned (definitions, namespaces and cluster roles; then classes) and the
-// rest. Each stage is in the order of applying; empty stages are left out. The
+// planned (definitions, namespaces and cluster roles; then classes; then the
+// kinds that are named early) and the rest. Each stage is in the order of applying; empty stages are left out. The
 // argument is not changed.
-func Stages(objects []*unstructured.Unstructured) [][]*unstructured.Unstructured {
+func Stages(objects []*unstructured.Unstructured, early ...schema.GroupKind) [][]*unstructured.Unstructured {
 	sorted := slices.Clone(objects)
+	of := func(obj *unstructured.Unstructured) int { return stage(obj.GroupVersionKind().GroupKind(), early) }
 	slices.SortStableFunc(sorted, func(a, b *unstructured.Unstructured) int {
 		return cmp.Or(
-			cmp.Compare(stage(a.GetKind()), stage(b.GetKind())),
+			cmp.Compare(of(a), of(b)),
 			compareRefs(RefTo(a), RefTo(b)),
 		)
 	})
 	var stages [][]*unstructured.Unstructured
 	for i, obj := range sorted {
-		if i == 0 || stage(obj.GetKind()) != stage(sorted[i-1].GetKind()) {
+		if i == 0 || of(obj) != of(sorted[i-1]) {
 			stages = append(stages, nil)
 		}
 		last := len(stages) - 1

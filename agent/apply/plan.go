@@ -2,6 +2,9 @@ package apply
 
 import (
 	"context"
+	"fmt"
+	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -29,8 +32,37 @@ type Change struct {
 	// when it is absent.
 	Live *unstructured.Unstructured
 
-	// desired is what is to be applied.
+	// Held is how long a correction has to wait because the object was put back
+	// too often; zero for all others. Rival is the manager that changes it, named
+	// the first time only.
+	Held  time.Duration
+	Rival string
+
+	// desired is what is to be applied, and digest stands for it.
 	desired *unstructured.Unstructured
+	digest  digest
+	// before is what was remembered of the object, if anything.
+	before     known
+	remembered bool
+	// direct says that the object is known well enough to be written without
+	// having been read; version is what it had before.
+	direct  bool
+	version string
+	// rival is the manager, besides us, that has changed the object last.
+	rival string
+	// replace says that the object has to be deleted first.
+	replace bool
+}
+
+// Remembered says whether anything is known of the object's state: not of one
+// whose manifest asks for it to be left alone.
+func (c Change) Remembered() bool {
+	return c.remembered || c.Action != Skipped || c.Live != nil
+}
+
+// corrects says whether the change puts back what somebody else has changed.
+func (c *Change) corrects() bool {
+	return c.remembered && c.before.desired == c.digest
 }
 
 // Conflict is an object whose labels name another owner.
@@ -69,15 +101,31 @@ func (p *Plan) Writes() bool {
 	return false
 }
 
-// Plan looks at the objects of one stage and finds out, by a server-side
-// dry-run of each, what applying them will do. It writes nothing. It fails when
-// the server rejects any of them; the error names each.
+// Plan looks at the objects of one stage and finds out what applying them will
+// do. Objects that are known to be as they were applied are not asked about; the
+// others are dry-run at the server. It writes nothing. It fails when the server
+// rejects any of them; the error names each.
 func (a *Applier) Plan(ctx context.Context, stage []*unstructured.Unstructured) (*Plan, error) {
 	plan := &Plan{Changes: make([]Change, len(stage))}
-	errs := a.parallel(ctx, len(stage), func(i int) error {
-		var err error
-		plan.Changes[i], err = a.planOne(ctx, stage[i])
-		return err
+	var open []*Change
+	for i, obj := range stage {
+		change := &plan.Changes[i]
+		decided, err := a.recognise(change, obj)
+		if err != nil {
+			return nil, err
+		}
+		if !decided {
+			open = append(open, change)
+		}
+	}
+	errs := a.parallel(ctx, len(open), func(i int) error {
+		if open[i].direct {
+			// One object alone is its own dry-run.
+			if a.Unchecked || len(open) == 1 || a.rehearse(ctx, open[i]) {
+				return nil
+			}
+		}
+		return a.ask(ctx, open[i])
 	})
 	if len(errs) > 0 {
 		return nil, joined(errs)
@@ -86,40 +134,166 @@ func (a *Applier) Plan(ctx context.Context, stage []*unstructured.Unstructured) 
 		if change.Live == nil || change.Action == Skipped {
 			continue
 		}
-		if owner, owned := a.Owner.of(change.Live); owned && !a.Owner.is(owner) {
+		if owner, owned := a.Owner.Of(change.Live); owned && !a.Owner.is(owner) {
 			plan.Conflicts = append(plan.Conflicts, Conflict{Ref: change.Ref, Owner: owner})
 		}
 	}
 	return plan, nil
 }
 
-func (a *Applier) planOne(ctx context.Context, obj *unstructured.Unstructured) (Change, error) {
-	ref := RefTo(obj)
-	change := Change{Ref: ref, Action: Skipped, desired: obj}
+// recognise fills in a change as far as that goes without asking the server, and
+// says whether that is all.
+func (a *Applier) recognise(change *Change, obj *unstructured.Unstructured) (decided bool, err error) {
+	change.Ref, change.Action, change.desired = RefTo(obj), Skipped, obj
 	if a.Owner.excluded(obj) {
-		return change, nil
+		return true, nil
 	}
-	live, err := a.get(ctx, ref)
-	if err != nil {
-		return change, err
+	if change.digest, err = digestOf(obj); err != nil {
+		return false, fmt.Errorf("%s: %w", change.Ref, err)
+	}
+	change.before, change.remembered = a.Memory.recall(change.Ref)
+	if !change.remembered || a.Full {
+		return false, nil
+	}
+	verdict, unchanged := compare(change.before, change.Ref, a.View), change.before.desired == change.digest
+	switch {
+	case a.onlyCreates(obj):
+		return a.isPresent(change.Ref), nil
+	case unchanged && verdict == same:
+		if !change.before.skipped {
+			change.Action = Unchanged
+		}
+		return true, nil
+	case unchanged && verdict == drifted && a.Now != nil:
+		change.Held = change.before.next(a.Now())
+		if change.Held > 0 {
+			change.Action, change.Rival = Unchanged, a.Memory.warn(change.Ref)
+			return true, nil
+		}
+	case verdict == same && !change.before.skipped:
+		change.Action, change.direct, change.version = Configured, true, change.before.version
+	}
+	return false, nil
+}
+
+// onlyCreates says whether the object is left alone once it is there.
+func (a *Applier) onlyCreates(obj *unstructured.Unstructured) bool {
+	return a.Owner.says(obj, "ssa", "ifnotpresent")
+}
+
+func (a *Applier) isPresent(ref Ref) bool {
+	if a.View == nil {
+		return false
+	}
+	seen, ok := a.View.Look(ref)
+	return ok && seen.Present
+}
+
+// rehearse dry-runs an object that is known. It is false when the server does
+// not take it that way, and has to be asked for more.
+func (a *Applier) rehearse(ctx context.Context, change *Change) bool {
+	obj := change.desired.DeepCopy()
+	obj.SetUID(change.before.uid)
+	if err := a.apply(ctx, obj, client.DryRunAll); err != nil {
+		return false
+	}
+	change.version = obj.GetResourceVersion()
+	return true
+}
+
+// ask finds out from the server what applying an object would do. The dry-run
+// comes first: its answer tells by itself when the object is new.
+func (a *Applier) ask(ctx context.Context, change *Change) error {
+	change.direct = false
+	if a.onlyCreates(change.desired) {
+		if live, err := a.get(ctx, change.Ref); live != nil || err != nil {
+			return a.skip(change, live, err)
+		}
+	}
+	applied := change.desired.DeepCopy()
+	rejected := a.apply(ctx, applied, client.DryRunAll)
+	if rejected == nil && applied.GetResourceVersion() == "" {
+		change.Action = Created
+		a.miss(change)
+		return nil
+	}
+	live, err := a.get(ctx, change.Ref)
+	if err != nil || live != nil && a.Owner.excluded(live) {
+		return a.skip(change, live, err)
 	}
 	change.Live = live
-	if live != nil && (a.Owner.excluded(live) || a.Owner.says(obj, "ssa", "ifnotpresent")) {
-		return change, nil
-	}
-	applied := obj.DeepCopy()
-	if err := a.apply(ctx, applied, client.DryRunAll); err != nil {
-		return change, &objectError{ref: ref, verb: "dry-run", err: err}
-	}
 	switch {
+	case rejected != nil && live != nil && a.forces(change.desired) && isImmutable(rejected):
+		change.Action, change.replace = Created, true
+		return nil
+	case rejected != nil:
+		return &objectError{ref: change.Ref, verb: "dry-run", err: rejected}
 	case live == nil:
 		change.Action = Created
-	case differs(live, applied, a.Owner.FieldManager) || a.foreign(obj, live):
-		change.Action = Configured
-	default:
-		change.Action = Unchanged
+		return nil
 	}
-	return change, nil
+	return a.judge(change, applied)
+}
+
+// judge compares an object that is there with what the dry-run made of it.
+func (a *Applier) judge(change *Change, applied *unstructured.Unstructured) error {
+	patch, err := a.cleanUp(change.desired, change.Live)
+	if err != nil {
+		return &objectError{ref: change.Ref, verb: "dry-run", err: err}
+	}
+	if len(patch) > 0 || differs(change.Live, applied, a.Owner.FieldManager) {
+		change.Action, change.rival = Configured, a.Owner.otherManager(change.Live)
+		a.miss(change)
+		return nil
+	}
+	change.Action = Unchanged
+	a.note(change, change.Live)
+	return nil
+}
+
+// skip leaves an object alone as it is.
+func (a *Applier) skip(change *Change, live *unstructured.Unstructured, err error) error {
+	if err != nil {
+		return err
+	}
+	change.Action, change.Live = Skipped, live
+	a.Memory.remember(a.Owner, change.Ref, live, known{desired: change.digest, skipped: true})
+	return nil
+}
+
+// note remembers an object as the server has it now.
+func (a *Applier) note(change *Change, live *unstructured.Unstructured) {
+	now := known{desired: change.digest}
+	if change.corrects() {
+		before := change.before
+		now.corrections, now.corrected, now.delay = before.corrections, before.corrected, before.delay
+		now.rival, now.warned = before.rival, before.warned
+		if change.Action != Unchanged && a.Now != nil {
+			now = now.correct(a.Now(), a.Interval)
+			if change.rival != "" {
+				now.rival = change.rival
+			}
+		}
+	}
+	a.Memory.remember(a.Owner, change.Ref, live, now)
+}
+
+// miss tells of a difference that the view had not shown.
+func (a *Applier) miss(change *Change) {
+	if a.Full && a.Missed != nil && change.corrects() && compare(change.before, change.Ref, a.View) == same {
+		a.Missed(change.Ref)
+	}
+}
+
+// forces says whether the object may be deleted and made anew.
+func (a *Applier) forces(obj *unstructured.Unstructured) bool {
+	return a.Force || a.Owner.says(obj, "force", "enabled")
+}
+
+// isImmutable says whether the server refuses a change that it would accept in
+// a new object. Webhooks say so in words.
+func isImmutable(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsInvalid(err) || strings.Contains(err.Error(), "is immutable")
 }
 
 // get reads an object, nil when there is none.

@@ -40,6 +40,7 @@ func (a *Applier) Prune(ctx context.Context, refs []Ref) (deleted []Change, kept
 			case "":
 				kept = append(kept, ref)
 			case Deleted:
+				a.Memory.forget(ref)
 				deleted = append(deleted, Change{Ref: ref, Action: Deleted})
 			}
 		}
@@ -81,7 +82,7 @@ func (a *Applier) pruneOne(ctx context.Context, ref Ref) (Action, error) {
 // mayPrune says whether a live object is ours to delete and has not been
 // deleted already.
 func (a *Applier) mayPrune(live *unstructured.Unstructured) bool {
-	owner, owned := a.Owner.of(live)
+	owner, owned := a.Owner.Of(live)
 	return owned && a.Owner.is(owner) &&
 		live.GetDeletionTimestamp().IsZero() &&
 		!a.Owner.excluded(live) &&

@@ -34,6 +34,7 @@ func (a *Applier) Settle(ctx context.Context, done []Change) error {
 			continue
 		}
 		if err := a.settleOne(ctx, change); err != nil {
+			a.Memory.forget(change.Ref)
 			return err
 		}
 	}

@@ -57,6 +57,9 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 	if r.expressions, err = expr.NewCompiler(); err != nil {
 		return err
 	}
+	if r.early, err = r.Drift.kinds(); err != nil {
+		return err
+	}
 	r.status = &reconcile.Status{
 		Client:     r.Client,
 		Live:       r.Live,
@@ -83,6 +86,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 		Watches(&corev1.ConfigMap{}, r.readers(kindConfigMap), builder.OnlyMetadata, builder.WithPredicates(watched(r.Options.WatchConfigs))).
 		Watches(&corev1.Secret{}, r.readers(kindSecret), builder.OnlyMetadata, builder.WithPredicates(watched(r.Options.WatchConfigs))).
 		Watches(&fleetv1.RemoteCluster{}, handler.EnqueueRequestsFromMapFunc(r.usersOfTarget), builder.WithPredicates(connectionChanged())).
+		WatchesRawSource(r.memories.wakes()).
 		WithOptions(r.Targets.Options(r.keyOfRequest)).
 		Complete(&guard.Reconciler[*kustomizev1.Kustomization]{
 			Reader: r.Client,

@@ -21,19 +21,24 @@ func (r *Reconciler) apply(ctx context.Context, obj *kustomizev1.Kustomization, 
 		return nil, reconcile.Fail(meta.ReconciliationFailedReason, err)
 	}
 	to.applier.Owner.Label(want)
+	refs := refsTo(want)
+	r.recall(ctx, obj, to, kindsOf(refs))
 	changes, err := r.applyStages(ctx, obj, to, want)
 	r.announce(ctx, obj, to, changes)
+	r.contested(ctx, obj, changes)
 	if err != nil {
 		return changes, err
 	}
-	pruned, err := r.prune(ctx, obj, to, refsTo(want))
+	r.checked(obj, to)
+	to.memory.Keep(refs)
+	pruned, err := r.prune(ctx, obj, to, refs)
 	r.announce(ctx, obj, to, pruned)
 	return append(changes, pruned...), err
 }
 
 func (r *Reconciler) applyStages(ctx context.Context, obj *kustomizev1.Kustomization, to *target, want []*unstructured.Unstructured) ([]apply.Change, error) {
 	var changes []apply.Change
-	stages := apply.Stages(want)
+	stages := apply.Stages(want, r.early...)
 	for i, stage := range stages {
 		plan, err := r.diff(ctx, obj, to, stage)
 		if err != nil {

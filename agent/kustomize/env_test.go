@@ -61,7 +61,8 @@ type env struct {
 	store     *artifact.Store
 	events    *record.FakeRecorder
 	// wrap, if set, stands between the agent and its targets.
-	wrap func(client.Client) client.Client
+	wrap  func(client.Client) client.Client
+	drift DriftOptions
 	// clock, if set, is the agent's.
 	clock  clock.PassiveClock
 	scheme *runtime.Scheme
@@ -157,7 +158,7 @@ func (e *env) start() (stop func()) {
 	artifacts, err := artifact.NewCache(artifact.CacheOptions{Dir: e.t.TempDir()})
 	e.Expect(err).NotTo(HaveOccurred())
 	e.Expect((&Reconciler{
-		Targets: targets{clusters, e.wrap}, Artifacts: artifacts, Events: recorder, Clock: e.clock, Options: e.options,
+		Targets: targets{clusters, e.wrap}, Artifacts: artifacts, Events: recorder, Clock: e.clock, Options: e.options, Drift: e.drift,
 	}).AddToManager(mgr)).To(Succeed())
 
 	ctx, cancel := context.WithCancel(e.t.Context())

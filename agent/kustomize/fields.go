@@ -25,7 +25,7 @@ var supportedFields = []string{
 	"deletionPolicy",
 	"dependsOn",
 	"serviceAccountName",
-	"force=false",
+	"force",
 	"validation=" + kustomizev1.ValidationServer,
 	"wait",
 	"healthChecks",

@@ -26,6 +26,7 @@ var errAccountMissing = errors.New("the ServiceAccount to impersonate does not e
 // Kustomization is suspended.
 func (r *Reconciler) Finalize(ctx context.Context, obj *kustomizev1.Kustomization) error {
 	r.waits.drop(client.ObjectKeyFromObject(obj))
+	r.memories.drop(client.ObjectKeyFromObject(obj))
 	refs := inventoryOf(ctx, obj)
 	if len(refs) == 0 || obj.Spec.Suspend || !prunesOnDeletion(obj) {
 		return nil

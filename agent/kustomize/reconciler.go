@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -48,6 +49,8 @@ type Reconciler struct {
 	Builds BuildOptions
 	// Options are what an administrator decides for all Kustomizations.
 	Options Options
+	// Drift says how changes at a target are noticed.
+	Drift DriftOptions
 
 	// Client reads the hub from the cache; the manager's when nil.
 	Client client.Client
@@ -63,6 +66,8 @@ type Reconciler struct {
 	counts   counts
 	// expressions compiles what specs have of CEL.
 	expressions *expr.Compiler
+	memories    memories
+	early       []schema.GroupKind
 }
 
 // Reconcile brings the target in line with the source.
@@ -84,6 +89,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 		return err
 	}
 	run := attempt{started: r.Clock.Now(), before: *obj.Status.DeepCopy()}
+	if short, err := r.unchanged(ctx, obj, src); short || err != nil {
+		return err
+	}
 	want, err := r.build(ctx, obj, src)
 	if err != nil {
 		return err
@@ -107,7 +115,11 @@ func (r *Reconciler) bring(ctx context.Context, obj *kustomizev1.Kustomization, 
 	if err != nil {
 		return err
 	}
-	return r.verify(ctx, obj, to, newWait(obj, to.src, run, changes))
+	if err := r.verify(ctx, obj, to, newWait(obj, to.src, run, changes)); err != nil {
+		return err
+	}
+	r.settle(obj, to, changes)
+	return nil
 }
 
 // Forget drops what is remembered of a Kustomization that is gone, or that
@@ -115,6 +127,7 @@ func (r *Reconciler) bring(ctx context.Context, obj *kustomizev1.Kustomization, 
 func (r *Reconciler) Forget(name types.NamespacedName) {
 	r.waits.drop(name)
 	r.counts.drop(name)
+	r.memories.drop(name)
 }
 
 // Ready is what a Kustomization says when all is done.

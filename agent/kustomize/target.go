@@ -25,8 +25,11 @@ const (
 type target struct {
 	*remote.Target
 	applier *apply.Applier
-	key     shard.Key
-	src     *meta.Artifact
+	// memory is what is remembered of the objects at the target, from the time
+	// that they are planned.
+	memory *memory
+	key    shard.Key
+	src    *meta.Artifact
 }
 
 // open connects to the cluster that the spec names, after leaving the one that
@@ -85,7 +88,7 @@ func (r *Reconciler) connect(ctx context.Context, obj *kustomizev1.Kustomization
 		applier: &apply.Applier{
 			Client: opened.Client,
 			Mapper: opened.Mapper,
-			Owner:  ownerOf(obj),
+			Owner:  r.ownerOf(obj),
 		},
 	}, nil
 }
@@ -111,13 +114,14 @@ func (r *Reconciler) impersonate(ctx context.Context, obj *kustomizev1.Kustomiza
 }
 
 // ownerOf is the Kustomization as the objects know it.
-func ownerOf(obj *kustomizev1.Kustomization) apply.Owner {
+func (r *Reconciler) ownerOf(obj *kustomizev1.Kustomization) apply.Owner {
 	return apply.Owner{
 		FieldManager: fieldManager,
 		Group:        kustomizev1.GroupVersion.Group,
 		Namespace:    obj.Namespace,
 		Name:         obj.Name,
 		Spare:        []string{"reconcile.fluxcd.io/", "fleet.headwater.dev/"},
+		Overrides:    r.Drift.Overrides,
 	}
 }
 

@@ -103,6 +103,7 @@ type Target struct {
 	Config *rest.Config
 
 	cluster *cluster
+	session *session
 	once    sync.Once
 }
 
@@ -123,7 +124,7 @@ func (c *Clusters) Open(ctx context.Context, key shard.Key) (*Target, error) {
 	case err != nil:
 		return nil, c.unreachable(ctx, found, err)
 	}
-	return &Target{Client: current.client, Mapper: current.mapper, Config: current.config, cluster: found}, nil
+	return &Target{Client: current.client, Mapper: current.mapper, Config: current.config, cluster: found, session: current}, nil
 }
 
 // Fence makes sure that this process may write to the target, and returns the

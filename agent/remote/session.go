@@ -17,6 +17,8 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/headwater-dev/headwater/agent/remote/view"
 )
 
 const (
@@ -43,6 +45,8 @@ type session struct {
 	probes *discovery.DiscoveryClient
 	leases client.Client
 
+	// views end with the session.
+	views view.Set
 	// cut ends every request of the session.
 	cut     context.CancelFunc
 	version string
@@ -186,5 +190,6 @@ func (s *session) identify(ctx context.Context) error {
 }
 
 func (s *session) close() {
+	s.views.Close()
 	s.current.Load().transport.CloseIdleConnections()
 }

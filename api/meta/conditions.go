@@ -61,4 +61,7 @@ const (
 	// OwnershipConflictReason says that another Kustomization manages one of
 	// the objects.
 	OwnershipConflictReason = "OwnershipConflict"
+	// DriftContestedReason is of events about an object that somebody else
+	// changes back as often as it is corrected.
+	DriftContestedReason = "DriftContested"
 )

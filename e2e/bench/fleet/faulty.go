@@ -64,7 +64,7 @@ func compare(what string, sicken func(*testenv.Proxy) error) func(context.Contex
 				i+1, count, percentile(well, 50), percentile(worse, 50), percentile(well, 99), percentile(worse, 99), len(worse), ratios[i], back.Seconds())
 		}
 		slices.Sort(ratios)
-		fmt.Fprintf(f.out, "ratio of the p99: median %.2f (%.2f–%.2f)\n", ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1])
+		fmt.Fprintf(f.out, "ratio of the p99: median %.2f (%.2f–%.2f)\n", (ratios[(len(ratios)-1)/2]+ratios[len(ratios)/2])/2, ratios[0], ratios[len(ratios)-1])
 		return nil
 	}
 }

@@ -1,0 +1,167 @@
+package kustomize
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+)
+
+// asked counts what an agent asks of its targets.
+type asked struct {
+	client.Client
+	all, applies *atomic.Int32
+}
+
+func (c *asked) Get(ctx context.Context, key client.ObjectKey, obj client.Object, options ...client.GetOption) error {
+	c.all.Add(1)
+	return c.Client.Get(ctx, key, obj, options...)
+}
+
+func (c *asked) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+	c.all.Add(1)
+	if !isDryRun(options) {
+		c.applies.Add(1)
+	}
+	return c.Client.Apply(ctx, obj, options...)
+}
+
+// change edits the object one of the target as somebody else.
+func (e *env) change(manager string, edit func(obj *unstructured.Unstructured)) {
+	e.t.Helper()
+	obj := e.object("v1", "ConfigMap", "one")
+	before := obj.DeepCopy()
+	edit(obj)
+	e.Expect(e.hub.Patch(e.t.Context(), obj, client.MergeFrom(before), client.FieldOwner(manager))).To(Succeed())
+}
+
+func setValue(value string) func(*unstructured.Unstructured) {
+	return func(obj *unstructured.Unstructured) { obj.Object["data"] = map[string]any{"value": value} }
+}
+
+func (e *env) value() any {
+	e.t.Helper()
+	obj := e.object("v1", "ConfigMap", "one")
+	if obj == nil {
+		return nil
+	}
+	value, _, _ := unstructured.NestedString(obj.Object, "data", "value")
+	return value
+}
+
+func TestNothingChangedAsksNothing(t *testing.T) {
+	for _, mode := range []string{"watch", "poll"} {
+		t.Run(mode, func(t *testing.T) {
+			e := newEnv(t)
+			e.drift = DriftOptions{Detection: mode, FullCheck: time.Hour}
+			var all, applies atomic.Int32
+			e.wrap = func(next client.Client) client.Client { return &asked{next, &all, &applies} }
+			e.push("1", "one.yaml", configMap("one", "NS", "a"), "two.yaml", configMap("two", "NS", "a"))
+			e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.Interval.Duration = time.Minute })
+			e.start()
+			e.becomes("web", "True")
+			e.request("web", "first") // a view that began late is there now
+			before, writes := all.Load(), e.get("web").ResourceVersion
+			e.request("web", "second")
+			e.Expect(all.Load()).To(Equal(before), "requests to the target")
+			e.Expect(writes).NotTo(Equal(e.get("web").ResourceVersion))
+
+			e.push("2", "one.yaml", configMap("one", "NS", "b"), "two.yaml", configMap("two", "NS", "a"))
+			e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
+			e.Expect(all.Load()).To(Equal(before+1), "one object has changed, and needs one request")
+			e.Expect(e.value()).To(Equal("b"))
+		})
+	}
+}
+
+func TestDriftIsPutBackAtOnce(t *testing.T) {
+	e := newEnv(t)
+	e.drift = DriftOptions{FullCheck: time.Hour}
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web")
+	e.start()
+	e.becomes("web", "True")
+	e.request("web", "first")
+
+	e.change("somebody", setValue("by hand"))
+	e.Eventually(e.value, "5s", "10ms").Should(Equal("a"))
+	e.Expect(e.hub.Delete(t.Context(), e.object("v1", "ConfigMap", "one"))).To(Succeed())
+	e.Eventually(e.value, "5s", "10ms").Should(Equal("a"))
+}
+
+func TestPolledDriftIsPutBackOnRequest(t *testing.T) {
+	e := newEnv(t)
+	e.drift = DriftOptions{Detection: "poll", FullCheck: time.Hour}
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.Interval.Duration = time.Second })
+	e.start()
+	e.becomes("web", "True")
+	e.change("somebody", setValue("by hand"))
+	e.Eventually(e.value, "10s", "50ms").Should(Equal("a"))
+}
+
+func TestAFightIsSlowedDown(t *testing.T) {
+	e := newEnv(t)
+	e.drift = DriftOptions{FullCheck: time.Hour}
+	var all, applies atomic.Int32
+	e.wrap = func(next client.Client) client.Client { return &asked{next, &all, &applies} }
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web")
+	e.start()
+	e.becomes("web", "True")
+	e.request("web", "first")
+	for _, value := range []string{"x", "y"} {
+		e.change("autoscaler", setValue(value))
+		e.Eventually(e.value, "5s", "10ms").Should(Equal("a"))
+	}
+	before := applies.Load()
+	e.change("autoscaler", setValue("z"))
+	e.Expect(e.published("DriftContested")).To(ContainSubstring(
+		"ConfigMap/NS/one is changed again and again by autoscaler: corrections are slowed down; take the fields out of the manifest or list them in spec.ignore"))
+	e.request("web", "second")
+	e.Expect(applies.Load()).To(Equal(before))
+	e.Expect(e.value()).To(Equal("z"))
+	// A change of what is wanted is not held up.
+	e.push("2", "one.yaml", configMap("one", "NS", "b"))
+	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
+	e.Expect(e.value()).To(Equal("b"))
+}
+
+// A process that starts anew knows nothing and asks.
+func TestWhatChangedWhileNobodyWatchedIsPutBack(t *testing.T) {
+	e := newEnv(t)
+	e.drift = DriftOptions{FullCheck: time.Hour}
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web")
+	stop := e.start()
+	e.becomes("web", "True")
+	stop()
+	e.change("somebody", setValue("by hand"))
+	e.start()
+	e.Eventually(e.value, "20s", "50ms").Should(Equal("a"))
+}
+
+func TestOptionsThatMeanNothing(t *testing.T) {
+	g := NewWithT(t)
+	for _, c := range []struct {
+		options DriftOptions
+		want    string
+	}{
+		{DriftOptions{Detection: "guess"}, "--drift-detection=guess: want watch or poll"},
+		{DriftOptions{EarlyKinds: []string{"Role"}}, `--custom-apply-stage-kinds: "Role": want group/Kind`},
+		{DriftOptions{EarlyKinds: []string{"a/b/c"}}, `--custom-apply-stage-kinds: "a/b/c": want group/Kind`},
+	} {
+		_, err := c.options.kinds()
+		g.Expect(err).To(MatchError(HavePrefix(c.want)))
+	}
+	kinds, err := (&DriftOptions{EarlyKinds: []string{"rbac.authorization.k8s.io/Role"}}).kinds()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(kinds[0].String()).To(Equal("Role.rbac.authorization.k8s.io"))
+}

@@ -1,0 +1,22 @@
+package remote
+
+import (
+	"net/http"
+
+	"github.com/headwater-dev/headwater/agent/remote/view"
+)
+
+// View returns the connection's view of that name, made by the options when
+// there is none yet. It reads with the kubeconfig's own rights, is shared by all
+// work for the key and ends with the connection. It is nil, and knows nothing,
+// when it cannot be made.
+func (t *Target) View(name string, options view.Options) *view.View {
+	s := t.session
+	return s.views.Get(name, s.config, &http.Client{Transport: s.config.Transport}, s.mapper, options)
+}
+
+// Identity names the cluster that the connection leads to and its version:
+// what was found out about objects holds for as long as it stays the same.
+func (t *Target) Identity() string {
+	return t.session.config.Host + " " + t.session.uid + " " + t.session.version
+}

@@ -1,0 +1,262 @@
+package view
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/metadata"
+	"k8s.io/utils/ptr"
+)
+
+const (
+	// pageSize bounds one answer of a list.
+	pageSize = 500
+	// A watch is ended by the server after at least this time, and at most twice
+	// as long, so that those of a fleet do not end together.
+	watchTime = 5 * time.Minute
+	// deniedRetry is how soon a kind that may not be read is tried again.
+	deniedRetry = 5 * time.Minute
+)
+
+// entry is one object.
+type entry struct {
+	owner   types.NamespacedName
+	uid     types.UID
+	version string
+	print   Print
+}
+
+// kind is the objects of one kind.
+type kind struct {
+	view   *View
+	of     schema.GroupKind
+	client metadata.Getter
+	// answered is closed when the server has answered for the first time,
+	// whatever it said.
+	answered chan struct{}
+	once     sync.Once
+	// listing lets one caller list at a time.
+	listing sync.Mutex
+
+	mu      sync.Mutex
+	objects map[types.NamespacedName]entry
+	// upto is the resourceVersion that the objects are of; empty while nothing is
+	// known.
+	upto   string
+	listed time.Time
+	poll   bool
+}
+
+func (k *kind) polled() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.poll
+}
+
+func (k *kind) look(name types.NamespacedName) (Seen, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.upto == "" {
+		return Seen{}, false
+	}
+	found, ok := k.objects[name]
+	if !ok {
+		return Seen{Version: k.upto}, true
+	}
+	return Seen{Present: true, UID: found.uid, Version: found.version, Print: found.print}, true
+}
+
+// refresh lists the kind unless that was done within maxAge.
+func (k *kind) refresh(ctx context.Context, maxAge time.Duration) {
+	k.listing.Lock()
+	defer k.listing.Unlock()
+	k.mu.Lock()
+	fresh := !k.listed.IsZero() && k.view.options.Clock.Since(k.listed) < maxAge
+	k.mu.Unlock()
+	if fresh {
+		return
+	}
+	if err := k.list(ctx); err != nil {
+		k.unknow()
+	}
+}
+
+// run keeps the kind up to date until the context ends.
+func (k *kind) run(ctx context.Context) {
+	backoff := restart()
+	for ctx.Err() == nil {
+		err := k.list(ctx)
+		for err == nil && ctx.Err() == nil {
+			backoff = restart()
+			err = k.watch(ctx)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		delay := backoff.Step()
+		switch {
+		case apierrors.IsResourceExpired(err) || apierrors.IsGone(err):
+			delay = 0 // what is known stays until the list that follows
+		case apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err):
+			if k.mayList() {
+				k.mu.Lock()
+				k.poll = true
+				k.mu.Unlock()
+				k.answer()
+				return
+			}
+			k.unknow()
+			delay = deniedRetry
+		default:
+			// As long as the watch is broken nobody tells of changes.
+			k.unknow()
+		}
+		k.answer()
+		select {
+		case <-ctx.Done():
+		case <-k.view.options.Clock.After(delay):
+		}
+	}
+}
+
+func restart() wait.Backoff {
+	return wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: time.Minute}
+}
+
+func (k *kind) answer() { k.once.Do(func() { close(k.answered) }) }
+
+// mayList says whether the list has worked although the watch has not.
+func (k *kind) mayList() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.upto != ""
+}
+
+// unknow drops what is known.
+func (k *kind) unknow() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.upto, k.objects, k.listed = "", map[types.NamespacedName]entry{}, time.Time{}
+}
+
+// list reads all objects anew.
+func (k *kind) list(ctx context.Context) error {
+	now, found := k.view.options.Clock.Now(), map[types.NamespacedName]entry{}
+	options := metav1.ListOptions{LabelSelector: k.view.options.Selector, Limit: pageSize}
+	version := ""
+	for {
+		page, err := k.client.List(ctx, options)
+		if err != nil {
+			return err
+		}
+		for i := range page.Items {
+			if name, made, ok := k.reduce(&page.Items[i]); ok {
+				found[name] = made
+			}
+		}
+		version = page.ResourceVersion
+		if options.Continue = page.Continue; options.Continue == "" {
+			break
+		}
+	}
+	k.replace(found, version, now)
+	k.answer()
+	return nil
+}
+
+// replace puts the objects of a list in place, and tells of the differences.
+func (k *kind) replace(found map[types.NamespacedName]entry, version string, now time.Time) {
+	k.mu.Lock()
+	before := k.objects
+	k.objects, k.upto, k.listed = found, version, now
+	k.mu.Unlock()
+	for name, made := range found {
+		if old, ok := before[name]; !ok || old.print != made.print {
+			k.tell(made.owner, name)
+		}
+	}
+	for name, old := range before {
+		if _, ok := found[name]; !ok {
+			k.tell(old.owner, name)
+		}
+	}
+}
+
+// watch follows the changes since what is known. It returns nil when the
+// server has ended it in good order.
+func (k *kind) watch(ctx context.Context) error {
+	k.mu.Lock()
+	upto := k.upto
+	k.mu.Unlock()
+	seconds := int64(watchTime.Seconds() * (1 + rand.Float64())) //nolint:gosec // spreads load, guards nothing
+	events, err := k.client.Watch(ctx, metav1.ListOptions{
+		LabelSelector: k.view.options.Selector, ResourceVersion: upto,
+		AllowWatchBookmarks: true, TimeoutSeconds: ptr.To(seconds),
+	})
+	if err != nil {
+		return err
+	}
+	defer events.Stop()
+	for event := range events.ResultChan() {
+		if event.Type == watch.Error {
+			return apierrors.FromObject(event.Object)
+		}
+		obj, ok := event.Object.(*metav1.PartialObjectMetadata)
+		if !ok {
+			return fmt.Errorf("watch %s: unexpected %T", k.of, event.Object)
+		}
+		k.change(event.Type, obj)
+	}
+	return nil
+}
+
+// change takes one event in.
+func (k *kind) change(what watch.EventType, obj *metav1.PartialObjectMetadata) {
+	name, made, ok := k.reduce(obj)
+	k.mu.Lock()
+	k.upto = obj.ResourceVersion
+	old, known := k.objects[name]
+	switch {
+	case what == watch.Bookmark:
+		k.mu.Unlock()
+		return
+	case what == watch.Deleted || !ok:
+		delete(k.objects, name)
+	default:
+		k.objects[name] = made
+	}
+	k.mu.Unlock()
+	switch {
+	case what == watch.Deleted || !ok:
+		if known {
+			k.tell(old.owner, name)
+		}
+	case !known || old.print != made.print:
+		k.tell(made.owner, name)
+	}
+}
+
+// reduce is what is kept of an object, if anything is.
+func (k *kind) reduce(obj *metav1.PartialObjectMetadata) (types.NamespacedName, entry, bool) {
+	name := types.NamespacedName{Namespace: obj.Namespace, Name: obj.Name}
+	owner, ok := k.view.options.Owner(obj)
+	if !ok {
+		return name, entry{}, false
+	}
+	return name, entry{owner: owner, uid: obj.UID, version: obj.ResourceVersion, print: k.view.options.Print(obj)}, true
+}
+
+func (k *kind) tell(owner, name types.NamespacedName) {
+	if k.view.options.Changed != nil {
+		k.view.options.Changed(owner, k.of, name)
+	}
+}
