@@ -47,7 +47,7 @@ func replaceCredentials(ctx context.Context, f *fleet) error {
 					replaced++
 				}
 			}
-			if err := f.watch.await(ctx, f.revision, f.names(), patience); err != nil {
+			if err := f.watch.await(ctx, f.revision, f.names()); err != nil {
 				return err
 			}
 			timer := time.NewTimer(replaceEvery)

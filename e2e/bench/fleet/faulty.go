@@ -77,7 +77,7 @@ func (f *fleet) sample(ctx context.Context, healthy []string, commits int) ([]fl
 		if err := f.deliver(ctx); err != nil {
 			return nil, err
 		}
-		if err := f.watch.await(ctx, f.revision, healthy, patience); err != nil {
+		if err := f.watch.await(ctx, f.revision, healthy); err != nil {
 			return nil, err
 		}
 		all = append(all, f.watch.since(began, f.revision, healthy)...)
@@ -97,7 +97,7 @@ func (f *fleet) recover(ctx context.Context, ill []*target) (time.Duration, erro
 		}
 		t.proxy.Cut() // a server that comes back does not know its old connections
 	}
-	err := f.watch.await(ctx, f.revision, names, patience)
+	err := f.watch.await(ctx, f.revision, names)
 	return time.Since(began), err
 }
 

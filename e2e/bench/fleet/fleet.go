@@ -93,7 +93,7 @@ func (f *fleet) open(ctx context.Context) error {
 		return err
 	}
 	started := time.Now()
-	if err := f.watch.await(ctx, f.revision, f.names(), patience); err != nil {
+	if err := f.watch.await(ctx, f.revision, f.names()); err != nil {
 		return fmt.Errorf("%w\n%s", err, f.product.Logs(10))
 	}
 	fmt.Fprintf(f.out, "%d targets on two API servers, %d agents; all Ready %.0f s after they were declared\n",

@@ -14,7 +14,7 @@ func measureMemory(ctx context.Context, f *fleet) error {
 	if err := f.deliver(ctx); err != nil {
 		return err
 	}
-	if err := f.watch.await(ctx, f.revision, f.names(), patience); err != nil {
+	if err := f.watch.await(ctx, f.revision, f.names()); err != nil {
 		return err
 	}
 	f.printMemory(fmt.Sprintf("after another commit, which took %.0f s", time.Since(began).Seconds()))

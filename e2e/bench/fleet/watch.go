@@ -83,8 +83,8 @@ func sameReady(before *kustomizev1.Kustomization, ready *metav1.Condition) bool 
 }
 
 // await waits until all of these have been Ready at the revision.
-func (w *watch) await(ctx context.Context, revision string, names []string, limit time.Duration) error {
-	timer := time.NewTimer(limit)
+func (w *watch) await(ctx context.Context, revision string, names []string) error {
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for {
 		missing := w.missing(revision, names)
@@ -96,7 +96,7 @@ func (w *watch) await(ctx context.Context, revision string, names []string, limi
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timer.C:
-			return fmt.Errorf("%d of %d targets are not Ready at %s after %s, %s among them", len(missing), len(names), revision, limit, missing[0])
+			return fmt.Errorf("%d of %d targets are not Ready at %s after %s, %s among them", len(missing), len(names), revision, patience, missing[0])
 		}
 	}
 }
