@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -45,6 +46,7 @@ type options struct {
 	workers          int
 	perCluster       int
 	debug            bool
+	kustomizations   kustomize.Options
 	defaultAccount   string
 	buildCache       int64
 	ageSecret        string
@@ -84,6 +86,30 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.Int64Var(&o.buildCache, "build-cache-size", 64<<20, "bound in bytes of the rendered manifests that are kept in memory")
 	flags.StringVar(&o.ageSecret, "sops-age-secret", "", "Secret in the agents' namespace with age identities (*.agekey) that every Kustomization with decryption may use, after its own keys")
 	flags.BoolVar(&o.lenient, "lenient-post-build-substitutions", false, "take undefined variables for empty ones instead of failing, as Flux did before 2.9")
+	o.bindKustomizations(flags)
+}
+
+// bindKustomizations are the flags that say what Kustomizations may do, by Flux's
+// names.
+func (o *options) bindKustomizations(flags *pflag.FlagSet) {
+	to := &o.kustomizations
+	flags.DurationVar(&to.RequeueDependency, "requeue-dependency", 30*time.Second, "time after which an unmet dependency is looked at again")
+	flags.BoolVar(&to.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to sources and dependencies in other namespaces")
+	flags.StringVar(&to.DefaultServiceAccount, "default-service-account", "", "ServiceAccount to impersonate at the target where spec.serviceAccountName is empty")
+	flags.Func("watch-configs-label-selector", "labels of the ConfigMaps and Secrets whose changes wake those who read them (default reconcile.fluxcd.io/watch=Enabled)", func(text string) error {
+		selector, err := labels.Parse(text)
+		to.WatchConfigs = selector
+		return err
+	})
+	flags.Var(featureGates{to}, "feature-gates", "features to turn on or off, as Name=true,...: "+strings.Join(gateNames(), ", "))
+}
+
+// watchedConfigs selects the ConfigMaps that are held, without their data.
+func (o *options) watchedConfigs() labels.Selector {
+	if o.kustomizations.WatchConfigs != nil {
+		return o.kustomizations.WatchConfigs
+	}
+	return labels.SelectorFromSet(labels.Set{meta.WatchLabel: "Enabled"})
 }
 
 func scheme() *runtime.Scheme {
@@ -103,6 +129,7 @@ func (o *options) cache(app.Options) cache.Options {
 	return o.narrow(cache.Options{
 		ByObject: map[client.Object]cache.ByObject{
 			&kustomizev1.Kustomization{}: {Label: own},
+			&corev1.ConfigMap{}:          {Label: o.watchedConfigs()},
 			&corev1.Secret{}:             {Field: fields.OneTermNotEqualSelector("type", "helm.sh/release.v1")},
 		},
 		DefaultTransform: cache.TransformStripManagedFields(),

@@ -18,12 +18,23 @@ type Check struct {
 	// MayVanish says that the object being gone is as good as it being
 	// healthy: a Job that removes itself when it is done.
 	MayVanish bool
+	// Rule, if set, tells the health of the object in place of kstatus.
+	Rule Rule
+}
+
+// Rule tells the health of a live object in the words of kstatus.
+type Rule interface {
+	Status(context.Context, *unstructured.Unstructured) (status.Status, error)
 }
 
 // Observed is a check and the object as it was found; nil when there is none.
 type Observed struct {
 	Check Check
 	Live  *unstructured.Unstructured
+
+	// said is what the check's rule says of the object, and why it cannot.
+	said   status.Status
+	saidOf error
 }
 
 // Unhealthy is one object that is not, or not yet, as it should be.
@@ -31,6 +42,8 @@ type Unhealthy struct {
 	Ref Ref
 	// Status is the kstatus word for it: InProgress, NotFound, Failed, ...
 	Status string
+	// Why the status cannot be told; empty where it can.
+	Why string
 }
 
 // Health is the judgement of a set of objects. With both lists empty all of
@@ -51,6 +64,9 @@ func (a *Applier) Look(ctx context.Context, checks []Check) (Health, error) {
 			return err
 		}
 		observed[i] = Observed{Check: checks[i], Live: live}
+		if rule := checks[i].Rule; rule != nil && live != nil {
+			observed[i].said, observed[i].saidOf = rule.Status(ctx, live)
+		}
 		return nil
 	})
 	if len(errs) > 0 {
@@ -67,6 +83,9 @@ func Judge(observed []Observed) Health {
 	for _, o := range observed {
 		word := statusOf(o)
 		bad := Unhealthy{Ref: o.Check.Ref, Status: word.String()}
+		if o.saidOf != nil {
+			bad.Why = o.saidOf.Error()
+		}
 		switch word {
 		case status.CurrentStatus:
 		case status.FailedStatus:
@@ -88,6 +107,12 @@ func statusOf(o Observed) status.Status {
 		}
 		return status.NotFoundStatus
 	}
+	if o.saidOf != nil {
+		return status.UnknownStatus
+	}
+	if o.said != "" {
+		return o.said
+	}
 	result, err := status.Compute(o.Live)
 	if err != nil {
 		return status.UnknownStatus
@@ -107,7 +132,11 @@ func Describe(objects []Unhealthy) string {
 			parts = append(parts, fmt.Sprintf("and %d more", len(objects)-listed))
 			break
 		}
-		parts = append(parts, fmt.Sprintf("%s status: '%s'", o.Ref, o.Status))
+		part := fmt.Sprintf("%s status: '%s'", o.Ref, o.Status)
+		if o.Why != "" {
+			part += ": " + o.Why
+		}
+		parts = append(parts, part)
 	}
 	return "[" + strings.Join(parts, ", ") + "]"
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
+	"github.com/headwater-dev/headwater/agent/expr"
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
@@ -29,8 +31,10 @@ const (
 	routedRetry = 2 * time.Second
 
 	// Indexes of the cached Kustomizations.
-	bySource = "source"
-	byTarget = "target"
+	bySource     = "source"
+	byTarget     = "target"
+	byDependency = "dependency"
+	byConfig     = "config"
 )
 
 // AddToManager starts the controller. It runs on changes of Kustomizations,
@@ -51,11 +55,14 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 	if err := r.addRenderer(); err != nil {
 		return err
 	}
-	early, err := r.Drift.kinds()
-	if err != nil {
+	r.Options.setDefaults()
+	var err error
+	if r.expressions, err = expr.NewCompiler(); err != nil {
 		return err
 	}
-	r.early = early
+	if r.early, err = r.Drift.kinds(); err != nil {
+		return err
+	}
 	r.status = &reconcile.Status{
 		Client:     r.Client,
 		Live:       r.Live,
@@ -68,12 +75,19 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 	if err := index(mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	controllers := ctrl.NewControllerManagedBy(mgr)
+	if r.Options.ExternalArtifacts {
+		controllers = controllers.Watches(&sourcev1.ExternalArtifact{}, r.usersOf(sourcev1.ExternalArtifactKind), builder.WithPredicates(newArtifact()))
+	}
+	return controllers.
 		Named("kustomization").
 		For(&kustomizev1.Kustomization{}, builder.WithPredicates(reconcile.Changed())).
 		Watches(&sourcev1.GitRepository{}, r.usersOf(sourcev1.GitRepositoryKind), builder.WithPredicates(newArtifact())).
 		Watches(&sourcev1.OCIRepository{}, r.usersOf(sourcev1.OCIRepositoryKind), builder.WithPredicates(newArtifact())).
 		Watches(&sourcev1.Bucket{}, r.usersOf(sourcev1.BucketKind), builder.WithPredicates(newArtifact())).
+		Watches(&kustomizev1.Kustomization{}, r.dependents(), builder.WithPredicates(becameReady())).
+		Watches(&corev1.ConfigMap{}, r.readers(kindConfigMap), builder.OnlyMetadata, builder.WithPredicates(watched(r.Options.WatchConfigs))).
+		Watches(&corev1.Secret{}, r.readers(kindSecret), builder.OnlyMetadata, builder.WithPredicates(watched(r.Options.WatchConfigs))).
 		Watches(&fleetv1.RemoteCluster{}, handler.EnqueueRequestsFromMapFunc(r.usersOfTarget), builder.WithPredicates(connectionChanged())).
 		WatchesRawSource(r.memories.wakes()).
 		WithOptions(r.Targets.Options(r.keyOfRequest)).
@@ -88,7 +102,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 				Status:   r.status,
 				Kind:     r,
 				Events:   r.Events,
-				Revision: revisionOf,
+				Revision: readyMetadata,
 			},
 		})
 }
@@ -118,18 +132,20 @@ func (r routed) Admit(key shard.Key) (end func(), after time.Duration) {
 
 // index lets the cache find Kustomizations by what they refer to.
 func index(indexer client.FieldIndexer) error {
-	for field, value := range map[string]func(*kustomizev1.Kustomization) string{
-		bySource: func(obj *kustomizev1.Kustomization) string {
-			return sourceIndex(obj.Spec.SourceRef.Kind, obj.SourceNamespace(), obj.Spec.SourceRef.Name)
+	for field, values := range map[string]func(*kustomizev1.Kustomization) []string{
+		bySource: func(obj *kustomizev1.Kustomization) []string {
+			return []string{sourceIndex(obj.Spec.SourceRef.Kind, obj.SourceNamespace(), obj.Spec.SourceRef.Name)}
 		},
-		byTarget: func(obj *kustomizev1.Kustomization) string { return keyOf(obj).String() },
+		byTarget:     func(obj *kustomizev1.Kustomization) []string { return []string{keyOf(obj).String()} },
+		byDependency: dependenciesOf,
+		byConfig:     configsOf,
 	} {
 		err := indexer.IndexField(context.Background(), &kustomizev1.Kustomization{}, field, func(obj client.Object) []string {
 			own, ok := obj.(*kustomizev1.Kustomization)
 			if !ok {
 				return nil
 			}
-			return []string{value(own)}
+			return values(own)
 		})
 		if err != nil {
 			return fmt.Errorf("index Kustomizations by %s: %w", field, err)
@@ -187,7 +203,7 @@ func newArtifact() predicate.Predicate {
 			if !ok || !alsoOK || after.GetArtifact() == nil {
 				return false
 			}
-			return before.GetArtifact() == nil ||
+			return before.GetArtifact() == nil || usable(before) != usable(after) ||
 				before.GetArtifact().Revision != after.GetArtifact().Revision ||
 				before.GetArtifact().Digest != after.GetArtifact().Digest
 		},

@@ -113,7 +113,10 @@ func (r *Reconciler) pruneAll(ctx context.Context, obj *kustomizev1.Kustomizatio
 	deleted, kept, err := from.applier.Prune(ctx, refs)
 	obj.Status.Inventory = toInventory(kept)
 	r.announce(ctx, obj, from, deleted)
-	return reconcile.Fail(meta.PruneFailedReason, err)
+	if err != nil {
+		return reconcile.Fail(meta.PruneFailedReason, err)
+	}
+	return r.terminated(ctx, obj, from, refs)
 }
 
 func refsTo(objects []*unstructured.Unstructured) []apply.Ref {

@@ -18,6 +18,10 @@ import (
 // diff finds out what applying one stage would do, and refuses to take objects
 // that another Kustomization has and keeps.
 func (r *Reconciler) diff(ctx context.Context, obj *kustomizev1.Kustomization, to *target, stage []*unstructured.Unstructured) (*apply.Plan, error) {
+	stage, err := ignored(ctx, obj, to, stage)
+	if err != nil {
+		return nil, err
+	}
 	plan, err := to.applier.Plan(ctx, stage)
 	if err != nil {
 		return nil, reconcile.Fail(meta.ReconciliationFailedReason, err)
@@ -38,6 +42,19 @@ func (r *Reconciler) diff(ctx context.Context, obj *kustomizev1.Kustomization, t
 		}
 	}
 	return plan, reconcile.Fail(meta.OwnershipConflictReason, errors.Join(errs...))
+}
+
+// ignored takes the fields out of the objects that spec.ignore leaves to others.
+func ignored(ctx context.Context, obj *kustomizev1.Kustomization, to *target, stage []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+	if len(obj.Spec.Ignore) == 0 {
+		return stage, nil
+	}
+	rules, err := apply.ParseIgnore(obj.Spec.Ignore)
+	if err != nil {
+		return nil, reconcile.Stall(meta.ReconciliationFailedReason, fmt.Errorf("spec.ignore%w", err))
+	}
+	stage, err = to.applier.Leave(ctx, stage, rules)
+	return stage, reconcile.Fail(meta.ReconciliationFailedReason, err)
 }
 
 // other reads another Kustomization live; nil when it does not exist.

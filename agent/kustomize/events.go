@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+
 	"github.com/headwater-dev/headwater/agent/apply"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
@@ -56,6 +58,27 @@ func shortened(lines []string) []string {
 // revisionOf is the metadata of events about a Kustomization.
 func revisionOf(obj *kustomizev1.Kustomization) map[string]string {
 	return revisionMetadata(obj.Status.LastAttemptedRevision, obj.Status.LastAppliedOriginRevision)
+}
+
+// readyMetadata is the metadata of events about the Ready condition. A success
+// is marked as an update of a commit's status, as Flux does: receivers that write
+// for people leave those out.
+func readyMetadata(obj *kustomizev1.Kustomization) map[string]string {
+	metadata := revisionOf(obj)
+	if apimeta.IsStatusConditionTrue(obj.Status.Conditions, meta.ReadyCondition) {
+		metadata[kustomizev1.GroupVersion.Group+"/commit_status"] = "update"
+	}
+	return metadata
+}
+
+// healthPassed says that the check of a revision has passed.
+func healthPassed(src *meta.Artifact) reconcile.Event {
+	return reconcile.Event{
+		Severity: reconcile.SeverityInfo,
+		Reason:   meta.ProgressingReason,
+		Message:  healthyMessage,
+		Metadata: revisionMetadata(src.Revision, src.Metadata[originRevision]),
+	}
 }
 
 func revisionMetadata(revision, origin string) map[string]string {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -48,6 +49,8 @@ func newSource(kind string) artifactSource {
 		return &sourcev1.OCIRepository{}
 	case sourcev1.BucketKind:
 		return &sourcev1.Bucket{}
+	case sourcev1.ExternalArtifactKind:
+		return &sourcev1.ExternalArtifact{}
 	}
 	return nil
 }
@@ -56,6 +59,14 @@ func newSource(kind string) artifactSource {
 func (r *Reconciler) source(ctx context.Context, obj *kustomizev1.Kustomization) (*meta.Artifact, error) {
 	src := newSource(obj.Spec.SourceRef.Kind)
 	name := types.NamespacedName{Namespace: obj.SourceNamespace(), Name: obj.Spec.SourceRef.Name}
+	_, external := src.(*sourcev1.ExternalArtifact)
+	switch {
+	case external && !r.Options.ExternalArtifacts:
+		return nil, reconcile.Stall(meta.FeatureGateDisabledReason, errors.New(
+			"spec.sourceRef.kind: the feature gate ExternalArtifact is off: turn it on with --feature-gates=ExternalArtifact=true, or use another kind"))
+	case r.Options.NoCrossNamespaceRefs && name.Namespace != obj.Namespace:
+		return nil, accessDenied(name)
+	}
 	err := r.Sources.Get(ctx, name, src)
 	switch {
 	case apierrors.IsForbidden(err):
@@ -66,10 +77,18 @@ func (r *Reconciler) source(ctx context.Context, obj *kustomizev1.Kustomization)
 			sentence(fmt.Sprintf("Source '%s/%s' not found", obj.Spec.SourceRef.Kind, name)))
 	case err != nil:
 		return nil, fmt.Errorf("source %s/%s: %w", obj.Spec.SourceRef.Kind, name, err)
-	case src.GetArtifact() == nil:
+	case src.GetArtifact() == nil, !usable(src):
 		return nil, reconcile.Wait(meta.ArtifactFailedReason, "Source artifact not found, retrying in 30s", sourceRetry)
 	}
 	return src.GetArtifact(), nil
+}
+
+// usable says whether the artifact counts: nobody but its maker knows whether an
+// external one does, and says so in its Ready condition. The hub's own sources
+// keep a good artifact while they fail.
+func usable(src artifactSource) bool {
+	external, ok := src.(*sourcev1.ExternalArtifact)
+	return !ok || apimeta.IsStatusConditionTrue(external.Status.Conditions, meta.ReadyCondition)
 }
 
 // fetch opens the artifact's file, downloaded if need be. The caller closes it.

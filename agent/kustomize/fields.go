@@ -20,12 +20,17 @@ var supportedFields = []string{
 	"timeout",
 	"suspend",
 	"kubeConfig.secretRef",
+	"kubeConfig.configMapRef",
 	"prune",
-	"deletionPolicy=" + kustomizev1.DeletionPolicyMirrorPrune,
+	"deletionPolicy",
+	"dependsOn",
+	"serviceAccountName",
 	"force",
 	"validation=" + kustomizev1.ValidationServer,
 	"wait",
 	"healthChecks",
+	"healthCheckExprs",
+	"ignore",
 	"targetNamespace",
 	"namePrefix",
 	"nameSuffix",
@@ -50,7 +55,7 @@ func unsupported(obj *kustomizev1.Kustomization) error {
 	ref := obj.Spec.SourceRef
 	if newSource(ref.Kind) == nil {
 		return reconcile.Stall(meta.UnsupportedFieldReason,
-			fmt.Errorf("spec.sourceRef.kind: %s is not implemented by this version: use a GitRepository, OCIRepository or Bucket", ref.Kind))
+			fmt.Errorf("spec.sourceRef.kind: %s is not implemented by this version: use a GitRepository, OCIRepository, Bucket or ExternalArtifact", ref.Kind))
 	}
 	if group, _, _ := strings.Cut(ref.APIVersion, "/"); ref.APIVersion != "" && group != sourcev1.GroupVersion.Group {
 		return reconcile.Stall(meta.UnsupportedFieldReason,

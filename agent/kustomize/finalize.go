@@ -2,8 +2,10 @@ package kustomize
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -13,10 +15,17 @@ import (
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
+// terminationPoll is how soon it is looked again whether deleted objects are
+// gone.
+const terminationPoll = 2 * time.Second
+
+// errAccountMissing says that nobody is there on whose behalf to prune.
+var errAccountMissing = errors.New("the ServiceAccount to impersonate does not exist at the target")
+
 // Finalize prunes what was applied, unless the spec says to leave it or the
 // Kustomization is suspended.
 func (r *Reconciler) Finalize(ctx context.Context, obj *kustomizev1.Kustomization) error {
-	r.waits.drop(obj)
+	r.waits.drop(client.ObjectKeyFromObject(obj))
 	r.memories.drop(client.ObjectKeyFromObject(obj))
 	refs := inventoryOf(ctx, obj)
 	if len(refs) == 0 || obj.Spec.Suspend || !prunesOnDeletion(obj) {
@@ -25,6 +34,37 @@ func (r *Reconciler) Finalize(ctx context.Context, obj *kustomizev1.Kustomizatio
 	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
 	defer cancel()
 	return r.pruneAt(ctx, obj, keyOf(obj), refs)
+}
+
+// terminated waits, where the spec asks for it, until what was deleted along
+// with the Kustomization is gone. The time runs from the deletion, and out: then
+// an event says what was left behind.
+func (r *Reconciler) terminated(ctx context.Context, obj *kustomizev1.Kustomization, from *target, refs []apply.Ref) error {
+	if obj.DeletionTimestamp.IsZero() || obj.Spec.DeletionPolicy != kustomizev1.DeletionPolicyWaitForTermination {
+		return nil
+	}
+	left, err := from.applier.Terminating(ctx, refs)
+	if err != nil {
+		return reconcile.Fail(meta.PruneFailedReason, err)
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	going := make([]apply.Unhealthy, len(left))
+	for i, ref := range left {
+		going[i] = apply.Unhealthy{Ref: ref, Status: "Terminating"}
+	}
+	if !r.Clock.Now().Before(obj.DeletionTimestamp.Add(obj.Timeout())) {
+		r.Events.Publish(ctx, obj, reconcile.Event{
+			Severity: reconcile.SeverityError,
+			Reason:   meta.PruneFailedReason,
+			Message:  fmt.Sprintf("termination failed after %s: timeout waiting for: %s", obj.Timeout(), apply.Describe(going)),
+			Metadata: revisionOf(obj),
+		})
+		return nil
+	}
+	obj.Status.Inventory = toInventory(left)
+	return reconcile.Wait(meta.ProgressingReason, "waiting for termination of: "+apply.Describe(going), terminationPoll)
 }
 
 // prunesOnDeletion says whether the objects go with the Kustomization.

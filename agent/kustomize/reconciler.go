@@ -4,12 +4,15 @@ import (
 	"context"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
+	"github.com/headwater-dev/headwater/agent/expr"
 	"github.com/headwater-dev/headwater/agent/kustomize/render"
 	"github.com/headwater-dev/headwater/agent/remote"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
@@ -44,6 +47,8 @@ type Reconciler struct {
 
 	// Builds configure how artifacts are rendered.
 	Builds BuildOptions
+	// Options are what an administrator decides for all Kustomizations.
+	Options Options
 	// Drift says how changes at a target are noticed.
 	Drift DriftOptions
 
@@ -60,13 +65,19 @@ type Reconciler struct {
 	status   *reconcile.Status
 	renderer *render.Renderer
 	waits    waits
-	memories memories
-	early    []schema.GroupKind
+	counts   counts
+	// expressions compiles what specs have of CEL.
+	expressions *expr.Compiler
+	memories    memories
+	early       []schema.GroupKind
 }
 
 // Reconcile brings the target in line with the source.
 func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomization) error {
 	if err := unsupported(obj); err != nil {
+		return err
+	}
+	if err := r.checkExpressions(obj); err != nil {
 		return err
 	}
 	src, err := r.source(ctx, obj)
@@ -76,12 +87,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 	if waited, ok := r.waits.resume(obj, src); ok {
 		return r.verifyAgain(ctx, obj, waited)
 	}
+	if err := r.dependencies(ctx, obj, src); err != nil {
+		return err
+	}
+	run := attempt{started: r.Clock.Now(), before: *obj.Status.DeepCopy()}
 	if short, err := r.unchanged(ctx, obj, src); short || err != nil {
 		return err
 	}
-	attempted := obj.Status.LastAttemptedRevision
 	want, err := r.build(ctx, obj, src)
 	if err != nil {
+		return err
+	}
+	if run.digest, err = digestOf(want); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
@@ -91,15 +108,28 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 		return err
 	}
 	defer to.Close()
+	return r.record(ctx, obj, to, run, r.bring(ctx, obj, to, want, run))
+}
+
+// bring applies what is wanted and looks at its health.
+func (r *Reconciler) bring(ctx context.Context, obj *kustomizev1.Kustomization, to *target, want []*unstructured.Unstructured, run attempt) error {
 	changes, err := r.apply(ctx, obj, to, want)
 	if err != nil {
 		return err
 	}
-	if err := r.verify(ctx, obj, to, newWait(obj, src, attempted, changes)); err != nil {
+	if err := r.verify(ctx, obj, to, newWait(obj, to.src, run, changes)); err != nil {
 		return err
 	}
 	r.settle(obj, to, changes)
 	return nil
+}
+
+// Forget drops what is remembered of a Kustomization that is gone, or that
+// belongs to another agent now.
+func (r *Reconciler) Forget(name types.NamespacedName) {
+	r.waits.drop(name)
+	r.counts.drop(name)
+	r.memories.drop(name)
 }
 
 // Ready is what a Kustomization says when all is done.

@@ -1,8 +1,10 @@
 package kustomize
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/headwater-dev/headwater/agent/apply"
 	"github.com/headwater-dev/headwater/agent/remote"
@@ -59,7 +61,7 @@ func (r *Reconciler) leave(ctx context.Context, obj *kustomizev1.Kustomization) 
 // target is lost, and an event says what stays behind.
 func (r *Reconciler) pruneAt(ctx context.Context, obj *kustomizev1.Kustomization, key shard.Key, refs []apply.Ref) error {
 	from, err := r.connect(ctx, obj, key, nil)
-	if errors.Is(err, remote.ErrSecretMissing) || errors.Is(err, remote.ErrLost) {
+	if errors.Is(err, remote.ErrSecretMissing) || errors.Is(err, remote.ErrLost) || errors.Is(err, errAccountMissing) {
 		r.Events.Publish(ctx, obj, unableToPrune(obj, refs, err))
 		return nil
 	}
@@ -75,6 +77,10 @@ func (r *Reconciler) connect(ctx context.Context, obj *kustomizev1.Kustomization
 	if err != nil {
 		return nil, err
 	}
+	if err := r.impersonate(ctx, obj, opened, src == nil); err != nil {
+		opened.Close()
+		return nil, err
+	}
 	return &target{
 		Target: opened,
 		key:    key,
@@ -85,6 +91,26 @@ func (r *Reconciler) connect(ctx context.Context, obj *kustomizev1.Kustomization
 			Owner:  r.ownerOf(obj),
 		},
 	}, nil
+}
+
+// impersonate makes the target act as the ServiceAccount that the spec names, or
+// as the agents' default. A cluster that is given up is asked first whether it
+// has the account: without it, nothing can be pruned there any more.
+func (r *Reconciler) impersonate(ctx context.Context, obj *kustomizev1.Kustomization, to *remote.Target, leaving bool) error {
+	account := cmp.Or(obj.Spec.ServiceAccountName, r.Options.DefaultServiceAccount)
+	if account == "" {
+		return nil
+	}
+	if leaving {
+		missing, err := to.AccountMissing(ctx, obj.Namespace, account)
+		if err != nil {
+			return err
+		}
+		if missing {
+			return fmt.Errorf("spec.serviceAccountName %q: %w", account, errAccountMissing)
+		}
+	}
+	return to.Impersonate(obj.Namespace, account)
 }
 
 // ownerOf is the Kustomization as the objects know it.

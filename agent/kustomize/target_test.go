@@ -54,6 +54,8 @@ func TestObjectsFollowTheTarget(t *testing.T) {
 	e.edit("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = nil })
 	e.Eventually(func() string { return e.get("web").Status.Target }, "20s").Should(HavePrefix("hub/"))
 	e.becomes("web", "True")
+	// The status names the new target before anything is made there.
+	e.Eventually(func() any { return e.object("v1", "ConfigMap", "one") }, "20s").ShouldNot(BeNil())
 	e.Expect(e.object("v1", "ConfigMap", "one").GetUID()).NotTo(Equal(first.GetUID()), "pruned there, and made here")
 	e.published("ConfigMap/" + e.namespace + "/one deleted")
 }

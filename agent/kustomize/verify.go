@@ -9,6 +9,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/agent/apply"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
@@ -23,6 +24,9 @@ const (
 	pollShare        = 10
 )
 
+// healthyMessage is what a passed check says, in condition and event.
+const healthyMessage = "Health check passed"
+
 // verify looks at the health of what was applied, once. What is in progress is
 // waited for without a worker: the run ends, and the next begins here.
 func (r *Reconciler) verify(ctx context.Context, obj *kustomizev1.Kustomization, to *target, what waiting) error {
@@ -31,7 +35,10 @@ func (r *Reconciler) verify(ctx context.Context, obj *kustomizev1.Kustomization,
 		return reconcile.Fail(meta.HealthCheckFailedReason, err)
 	}
 	if len(checks) == 0 {
-		return r.applied(ctx, obj, to)
+		return r.applied(ctx, obj, to, what)
+	}
+	if err := r.addRules(obj, checks); err != nil {
+		return err
 	}
 	health, err := to.applier.Look(ctx, checks)
 	if err != nil {
@@ -44,7 +51,7 @@ func (r *Reconciler) verify(ctx context.Context, obj *kustomizev1.Kustomization,
 	case len(health.Failed) > 0:
 		return r.unhealthy(obj, fmt.Errorf("health check failed: failed early due to stalled resources: %s", apply.Describe(health.Failed)))
 	case len(health.Waiting) == 0:
-		return r.applied(ctx, obj, to)
+		return r.applied(ctx, obj, to, what)
 	case left <= 0:
 		return r.unhealthy(obj, fmt.Errorf("health check failed after %s: timeout waiting for: %s", obj.Timeout(), apply.Describe(health.Waiting)))
 	}
@@ -69,15 +76,20 @@ func (r *Reconciler) verifyAgain(ctx context.Context, obj *kustomizev1.Kustomiza
 		return err
 	}
 	defer to.Close()
-	return r.verify(ctx, obj, to, what)
+	what.run.before = *obj.Status.DeepCopy()
+	return r.record(ctx, obj, to, what.run, r.verify(ctx, obj, to, what))
 }
 
 // applied ends a run in which the revision was applied and found healthy, or
 // needs no check.
-func (r *Reconciler) applied(ctx context.Context, obj *kustomizev1.Kustomization, to *target) error {
-	r.waits.drop(obj)
+func (r *Reconciler) applied(ctx context.Context, obj *kustomizev1.Kustomization, to *target, what waiting) error {
+	r.waits.drop(client.ObjectKeyFromObject(obj))
 	if obj.Spec.Wait || len(obj.Spec.HealthChecks) > 0 {
-		setHealthy(obj, metav1.ConditionTrue, meta.SucceededReason, "Health check passed")
+		if what.changed || obj.Status.LastAppliedRevision != to.src.Revision ||
+			!apimeta.IsStatusConditionTrue(obj.Status.Conditions, meta.HealthyCondition) {
+			r.Events.Publish(ctx, obj, healthPassed(to.src))
+		}
+		setHealthy(obj, metav1.ConditionTrue, meta.SucceededReason, healthyMessage)
 	} else {
 		apimeta.RemoveStatusCondition(&obj.Status.Conditions, meta.HealthyCondition)
 	}
@@ -98,7 +110,7 @@ func (r *Reconciler) applied(ctx context.Context, obj *kustomizev1.Kustomization
 // unhealthy ends a wait that has failed. status.waitingSince stays: the next
 // runs look once, and do not wait for the same thing anew.
 func (r *Reconciler) unhealthy(obj *kustomizev1.Kustomization, err error) error {
-	r.waits.drop(obj)
+	r.waits.drop(client.ObjectKeyFromObject(obj))
 	setHealthy(obj, metav1.ConditionFalse, meta.HealthCheckFailedReason, err.Error())
 	return reconcile.Fail(meta.HealthCheckFailedReason, err)
 }
@@ -129,6 +141,20 @@ func waitingSince(obj *kustomizev1.Kustomization, what waiting, now time.Time) t
 // poll is how soon health is looked at again after it was waited for so long.
 func poll(waited time.Duration) time.Duration {
 	return max(minPoll, min(waited/pollShare, maxPoll))
+}
+
+// addRules puts the user's own rules on the checks that they are for.
+func (r *Reconciler) addRules(obj *kustomizev1.Kustomization, checks []apply.Check) error {
+	rules, err := r.expressions.Rules(obj.Spec.HealthCheckExprs)
+	if err != nil {
+		return reconcile.Stall(meta.InvalidCELExpressionReason, fmt.Errorf("spec.healthCheckExprs%w", err))
+	}
+	for i, check := range checks {
+		if rule := rules.For(check.Ref.GroupKind); rule != nil {
+			checks[i].Rule = rule
+		}
+	}
+	return nil
 }
 
 // isSelf says whether the object is the Kustomization itself, which can only be

@@ -4,7 +4,6 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
-
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/agent/apply"
@@ -22,6 +21,8 @@ type waiting struct {
 	requested string
 	// attempted is the revision of the run before this one.
 	attempted string
+	// run is the one that has applied it.
+	run attempt
 	// changed says that the run had to change something at the target.
 	changed bool
 	// applied are the objects that were applied, without those left alone.
@@ -29,13 +30,14 @@ type waiting struct {
 }
 
 // newWait describes a run in which the changes were made.
-func newWait(obj *kustomizev1.Kustomization, src *meta.Artifact, attempted string, changes []apply.Change) waiting {
+func newWait(obj *kustomizev1.Kustomization, src *meta.Artifact, run attempt, changes []apply.Change) waiting {
 	what := waiting{
 		src:        src,
 		uid:        obj.UID,
 		generation: obj.Generation,
 		requested:  obj.Annotations[meta.ReconcileRequestAnnotation],
-		attempted:  attempted,
+		attempted:  run.before.LastAttemptedRevision,
+		run:        run,
 	}
 	for _, change := range changes {
 		if change.Action != apply.Unchanged && change.Action != apply.Skipped {
@@ -78,13 +80,13 @@ func (w *waits) resume(obj *kustomizev1.Kustomization, src *meta.Artifact) (wait
 		what.requested == obj.Annotations[meta.ReconcileRequestAnnotation] {
 		return what, true
 	}
-	w.drop(obj)
+	w.drop(client.ObjectKeyFromObject(obj))
 	return waiting{}, false
 }
 
 // drop forgets what the object waits for.
-func (w *waits) drop(obj *kustomizev1.Kustomization) {
+func (w *waits) drop(name types.NamespacedName) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.of, client.ObjectKeyFromObject(obj))
+	delete(w.of, name)
 }

@@ -28,6 +28,12 @@ const (
 	ProgressingWithRetryReason = "ProgressingWithRetry"
 	DependencyNotReadyReason   = "DependencyNotReady"
 	AccessDeniedReason         = "AccessDenied"
+	// InvalidCELExpressionReason stalls an object with an expression that does
+	// not compile.
+	InvalidCELExpressionReason = "InvalidCELExpression"
+	// FeatureGateDisabledReason stalls an object that asks for what an
+	// administrator has not turned on.
+	FeatureGateDisabledReason = "FeatureGateDisabled"
 	// UnsupportedFieldReason stalls an object that sets a field which this
 	// version does not implement.
 	UnsupportedFieldReason = "UnsupportedField"

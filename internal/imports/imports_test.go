@@ -57,15 +57,16 @@ var allowed = map[string][]string{
 	"hub/placement":         {"api/...", "shard/...", "internal/..."},
 
 	"agent":                   {"api/...", "shard/...", "internal/...", "agent/..."},
-	"agent/kustomize":         {"api/...", "shard/...", "internal/...", "agent/kustomize/...", "agent/apply", "agent/remote/..."},
+	"agent/kustomize":         {"api/...", "shard/...", "internal/...", "agent/kustomize/...", "agent/apply", "agent/expr", "agent/remote/..."},
 	"agent/kustomize/decrypt": {},
 	"agent/kustomize/render":  {"api/meta", "internal/reconcile"},
-	"agent/helm":              {"api/...", "shard/...", "internal/...", "agent/apply", "agent/remote"},
+	"agent/helm":              {"api/...", "shard/...", "internal/...", "agent/apply", "agent/expr", "agent/remote"},
 	"agent/apply":             {"api/meta", "internal/reconcile"},
 	"agent/remote":            {"api/...", "shard/...", "internal/...", "agent/queue", "agent/remote/view"},
 	"agent/remote/view":       {},
 	"agent/queue":             {},
 	"agent/pull":              {"api/...", "shard", "internal/..."},
+	"agent/expr":              {"api/meta"},
 
 	// Black boxes: they start the processes, they do not link them.
 	"e2e":       {"api/...", "shard", "internal/testenv/...", "e2e/stack"},

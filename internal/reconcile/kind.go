@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/api/meta"
@@ -36,4 +37,11 @@ type Kind[T Object] interface {
 	// Ready is the reason and message of the Ready condition of an object
 	// whose Reconcile returned nil.
 	Ready(obj T) (reason, message string)
+}
+
+// Forgetter is a Kind that remembers things between runs.
+type Forgetter interface {
+	// Forget is called when the object is gone, or is no longer this process's.
+	// It may be called for objects that were never seen.
+	Forget(types.NamespacedName)
 }

@@ -58,6 +58,9 @@ func (l *Loop[T]) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Res
 	obj, err := l.read(ctx, request.NamespacedName)
 	if apierrors.IsNotFound(err) {
 		l.Status.forget(request.NamespacedName)
+		if kind, ok := l.Kind.(Forgetter); ok {
+			kind.Forget(request.NamespacedName)
+		}
 		durations.DeleteLabelValues(kindOf(newObject[T]()), request.Name, request.Namespace)
 		return ctrl.Result{}, nil
 	}

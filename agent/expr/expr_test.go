@@ -1,0 +1,171 @@
+package expr_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
+
+	"github.com/headwater-dev/headwater/agent/expr"
+	"github.com/headwater-dev/headwater/api/meta"
+)
+
+func compiler(t testing.TB) *expr.Compiler {
+	t.Helper()
+	made, err := expr.NewCompiler()
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return made
+}
+
+func TestConditionsOverSelfAndDep(t *testing.T) {
+	values := map[string]any{
+		"self": map[string]any{"metadata": map[string]any{"labels": map[string]any{"version": "2"}}},
+		"dep": map[string]any{
+			"metadata": map[string]any{"labels": map[string]any{"version": "2"}, "generation": int64(3)},
+			"status": map[string]any{"observedGeneration": int64(3), "conditions": []any{
+				map[string]any{"type": "Ready", "status": "True"},
+			}},
+		},
+	}
+	for name, c := range map[string]struct {
+		text string
+		want bool
+		err  string
+	}{
+		"the same label":         {text: `self.metadata.labels['version'] == dep.metadata.labels['version']`, want: true},
+		"a condition":            {text: `dep.status.conditions.filter(e, e.type == 'Ready').all(e, e.status == 'True')`, want: true},
+		"false":                  {text: `dep.metadata.generation == 4`},
+		"numbers of two types":   {text: `dep.metadata.generation < 3.5`, want: true},
+		"an optional field":      {text: `dep.?spec.?paused.orValue(true)`, want: true},
+		"the strings extension":  {text: `'a,b'.split(',').size() == 2`, want: true},
+		"a field that is absent": {text: `dep.spec.paused`, err: "no such key: spec"},
+		"no bool at run time":    {text: `dep.metadata.generation`, err: "neither true nor false"},
+		"too much work": {
+			text: `[1,2,3,4,5,6,7,8,9,10].all(a, [1,2,3,4,5,6,7,8,9,10].all(b, [1,2,3,4,5,6,7,8,9,10].all(c, [1,2,3,4,5,6,7,8,9,10].all(d, ` +
+				`[1,2,3,4,5,6,7,8,9,10].all(e, [1,2,3,4,5,6,7,8,9,10].all(f, [1,2,3,4,5,6,7,8,9,10].all(g, dep.metadata.generation + a + b + c + d + e + f + g > 0)))))))`,
+			err: "cost limit exceeded",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			condition, err := compiler(t).Compile(c.text, "self", "dep")
+			g.Expect(err).NotTo(HaveOccurred())
+			got, err := condition.Holds(t.Context(), values)
+			if c.err != "" {
+				g.Expect(err).To(MatchError(ContainSubstring(c.err)))
+				return
+			}
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(got).To(Equal(c.want))
+		})
+	}
+}
+
+func TestExpressionsThatDoNotCompile(t *testing.T) {
+	for name, c := range map[string]struct{ text, err string }{
+		"empty":            {"", "parse the CEL expression"},
+		"a syntax error":   {"self.", "parse the CEL expression"},
+		"no bool":          {"'text'", "it has to be true or false"},
+		"another variable": {"other.x", "undeclared reference to 'other'"},
+		"too long":         {"'" + strings.Repeat("a", 20000) + "' == ''", "more than the 16384"},
+		"too deep":         {strings.Repeat("(", 2000) + "true" + strings.Repeat(")", 2000), "recursion limit"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := compiler(t).Compile(c.text, "self", "dep")
+			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.err)))
+		})
+	}
+}
+
+func TestAnEvaluationEndsWithItsContext(t *testing.T) {
+	g := NewWithT(t)
+	list := make([]any, 100_000)
+	for i := range list {
+		list[i] = int64(i)
+	}
+	condition, err := compiler(t).Compile("list.all(x, x >= 0)")
+	g.Expect(err).NotTo(HaveOccurred())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = condition.Holds(ctx, map[string]any{"list": list})
+	g.Expect(err).To(MatchError(ContainSubstring("interrupted")))
+}
+
+func TestHealth(t *testing.T) {
+	checks := []meta.CustomHealthCheck{
+		{APIVersion: "example.com/v1", Kind: "Store", HealthCheckExpressions: meta.HealthCheckExpressions{
+			InProgress: "status.phase == 'Working'",
+			Failed:     "status.phase in ['Broken', 'Both']",
+			Current:    "status.phase in ['Done', 'Both']",
+		}},
+		{APIVersion: "example.com/v1alpha1", HealthCheckExpressions: meta.HealthCheckExpressions{Current: "has(spec.done)"}},
+	}
+	for name, c := range map[string]struct{ object, want, err string }{
+		"in progress":             {object: "kind: Store\nstatus: {phase: Working}", want: "InProgress"},
+		"failed":                  {object: "kind: Store\nstatus: {phase: Broken}", want: "Failed"},
+		"failed goes first":       {object: "kind: Store\nstatus: {phase: Both}", want: "Failed"},
+		"current":                 {object: "kind: Store\nstatus: {phase: Done}", want: "Current"},
+		"none of them":            {object: "kind: Store\nstatus: {phase: Odd}", want: "InProgress"},
+		"an older generation":     {object: "kind: Store\nmetadata: {generation: 2}\nstatus: {phase: Done, observedGeneration: 1}", want: "InProgress"},
+		"the newest generation":   {object: "kind: Store\nmetadata: {generation: 2}\nstatus: {phase: Done, observedGeneration: 2}", want: "Current"},
+		"no status yet":           {object: "kind: Store", want: "Unknown", err: "no such attribute"},
+		"another kind, the group": {object: "kind: Other\nspec: {done: yes}", want: "Current"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			rules, err := compiler(t).Rules(checks)
+			g.Expect(err).NotTo(HaveOccurred())
+			raw, err := yaml.YAMLToJSON([]byte("apiVersion: example.com/v1\n" + c.object))
+			g.Expect(err).NotTo(HaveOccurred())
+			obj := &unstructured.Unstructured{}
+			g.Expect(obj.UnmarshalJSON(raw)).To(Succeed())
+			got, err := rules.For(obj.GroupVersionKind().GroupKind()).Status(t.Context(), obj)
+			g.Expect(got.String()).To(Equal(c.want))
+			if c.err == "" {
+				g.Expect(err).NotTo(HaveOccurred())
+			} else {
+				g.Expect(err).To(MatchError(ContainSubstring(c.err)))
+			}
+		})
+	}
+	g := NewWithT(t)
+	rules, err := compiler(t).Rules(checks)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(rules.For(schema.GroupKind{Group: "apps", Kind: "Deployment"})).To(BeNil())
+}
+
+func TestHealthChecksThatAreNotValid(t *testing.T) {
+	done := meta.HealthCheckExpressions{Current: "true"}
+	for name, c := range map[string]struct {
+		checks []meta.CustomHealthCheck
+		err    string
+	}{
+		"no current":       {[]meta.CustomHealthCheck{{APIVersion: "a.b/v1", Kind: "C"}}, "[0].current: parse the CEL expression"},
+		"a syntax error":   {[]meta.CustomHealthCheck{{APIVersion: "a.b/v1", Kind: "C", HealthCheckExpressions: meta.HealthCheckExpressions{Current: "true", Failed: "("}}}, "[0].failed: parse"},
+		"twice":            {[]meta.CustomHealthCheck{{APIVersion: "a.b/v1", Kind: "C", HealthCheckExpressions: done}, {APIVersion: "a.b/v2", Kind: "C", HealthCheckExpressions: done}}, `[1]: there is an entry for the group "a.b" and kind "C" already`},
+		"a bad apiVersion": {[]meta.CustomHealthCheck{{APIVersion: "a/b/c", HealthCheckExpressions: done}}, "[0].apiVersion: unexpected GroupVersion string"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := compiler(t).Rules(c.checks)
+			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.err)))
+		})
+	}
+}
+
+func FuzzCompile(f *testing.F) {
+	for _, seed := range []string{"true", "dep.status.conditions.all(e, e.status == 'True')", "self.x[", "[[[[", "'\\u0000'", "dep.?a.?b.orValue(1) == 1"} {
+		f.Add(seed)
+	}
+	made := compiler(f)
+	f.Fuzz(func(t *testing.T, text string) {
+		condition, err := made.Compile(text, "self", "dep")
+		if err != nil {
+			return
+		}
+		_, _ = condition.Holds(t.Context(), map[string]any{"self": map[string]any{}, "dep": map[string]any{}})
+	})
+}
