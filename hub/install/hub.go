@@ -97,7 +97,9 @@ func (o *options) rules() ([]rbacv1.PolicyRule, error) {
 	var rules []rbacv1.PolicyRule
 	for _, rule := range role.Rules {
 		switch {
-		case slices.Contains(rule.Resources, "namespaces"), slices.Contains(rule.Verbs, "impersonate"):
+		case slices.Contains(rule.Resources, "namespaces"), slices.Contains(rule.Verbs, "impersonate"),
+			slices.Contains(rule.Resources, "serviceaccounts/token"):
+			// A token of any account of the namespace is more than this cluster's.
 			continue
 		case slices.Contains(rule.APIGroups, fleetv1.GroupVersion.Group):
 			rule.ResourceNames = []string{o.cluster}
