@@ -50,9 +50,9 @@ func (o Owner) Fingerprint(obj metav1.Object) (Print, bool) {
 	if o.hasForeign(obj) {
 		write(sum, "foreign")
 	}
-	var print Print
-	copy(print[:], sum.Sum(nil))
-	return print, owned
+	var reduced Print
+	copy(reduced[:], sum.Sum(nil))
+	return reduced, owned
 }
 
 // write adds texts to a sum so that no two lists of them are the same.

@@ -138,8 +138,8 @@ func (m *Memory) remember(o Owner, ref Ref, live *unstructured.Unstructured, now
 	if m == nil || live == nil {
 		return
 	}
-	print, owned := o.Fingerprint(live)
-	now.uid, now.version, now.print = live.GetUID(), live.GetResourceVersion(), print
+	reduced, owned := o.Fingerprint(live)
+	now.uid, now.version, now.print = live.GetUID(), live.GetResourceVersion(), reduced
 	now.blind = !owned && !now.skipped
 	m.mu.Lock()
 	defer m.mu.Unlock()

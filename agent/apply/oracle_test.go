@@ -153,10 +153,10 @@ func (c *cluster) drifted(obj *unstructured.Unstructured) bool {
 	if err := c.admin.Get(c.t.Context(), client.ObjectKeyFromObject(obj), meta); client.IgnoreNotFound(err) != nil || err != nil {
 		return true
 	}
-	print, _ := c.Owner.Fingerprint(meta)
+	reduced, _ := c.Owner.Fingerprint(meta)
 	before, ok := c.Memory.recall(RefTo(obj))
 	c.g.Expect(ok).To(BeTrue())
-	return print != before.print
+	return reduced != before.print
 }
 
 func (c *cluster) patch(live *unstructured.Unstructured, kind types.PatchType, body, manager string, options ...client.PatchOption) error {

@@ -40,27 +40,7 @@ const (
 // AddToManager starts the controller. It runs on changes of Kustomizations,
 // of the artifacts of their sources, and when a target is connected again.
 func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
-	if r.Client == nil {
-		r.Client = mgr.GetClient()
-	}
-	if r.Sources == nil {
-		r.Sources = r.Client
-	}
-	if r.Live == nil {
-		r.Live = mgr.GetAPIReader()
-	}
-	if r.Clock == nil {
-		r.Clock = clock.RealClock{}
-	}
-	if err := r.addRenderer(); err != nil {
-		return err
-	}
-	r.Options.setDefaults()
-	var err error
-	if r.expressions, err = expr.NewCompiler(); err != nil {
-		return err
-	}
-	if r.early, err = r.Drift.kinds(); err != nil {
+	if err := r.setDefaults(mgr); err != nil {
 		return err
 	}
 	r.status = &reconcile.Status{
@@ -105,6 +85,31 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 				Revision: readyMetadata,
 			},
 		})
+}
+
+// setDefaults fills in what is nil, and makes what the options say.
+func (r *Reconciler) setDefaults(mgr ctrl.Manager) (err error) {
+	if r.Client == nil {
+		r.Client = mgr.GetClient()
+	}
+	if r.Sources == nil {
+		r.Sources = r.Client
+	}
+	if r.Live == nil {
+		r.Live = mgr.GetAPIReader()
+	}
+	if r.Clock == nil {
+		r.Clock = clock.RealClock{}
+	}
+	r.Options.setDefaults()
+	if err := r.addRenderer(); err != nil {
+		return err
+	}
+	if r.expressions, err = expr.NewCompiler(); err != nil {
+		return err
+	}
+	r.early, err = r.Drift.kinds()
+	return err
 }
 
 // keyOfRequest is the key of the object that is asked for; no target's when it

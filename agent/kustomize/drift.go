@@ -145,8 +145,8 @@ func (r *Reconciler) viewOf(to *target) seen {
 	return seen{to.View(viewName, view.Options{
 		Selector: selectorOf(owner, to.key),
 		Print: func(obj metav1.Object) view.Print {
-			print, _ := owner.Fingerprint(obj)
-			return view.Print(print)
+			reduced, _ := owner.Fingerprint(obj)
+			return view.Print(reduced)
 		},
 		Owner: func(obj metav1.Object) (types.NamespacedName, bool) {
 			name, ok := owner.Of(obj)

@@ -46,7 +46,7 @@ func TestTimesOf(t *testing.T) {
 func TestTokenGoesToTheHubAlone(t *testing.T) {
 	g := NewWithT(t)
 	var seen []string
-	record := func(w http.ResponseWriter, r *http.Request) { seen = append(seen, r.Header.Get("Authorization")) }
+	record := func(_ http.ResponseWriter, r *http.Request) { seen = append(seen, r.Header.Get("Authorization")) }
 	elsewhere := httptest.NewServer(http.HandlerFunc(record))
 	defer elsewhere.Close()
 	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -98,9 +98,7 @@ func (w *world) tally(targets map[shard.Key]*target, owners map[shard.Key]string
 				tallies[other].lost[t.pool.name] = append(tallies[other].lost[t.pool.name], "RemoteCluster "+t.cluster.Namespace+"/"+t.cluster.Name)
 			}
 		}
-		crew, owned := crews[owners[key]]
-		served := t.cluster.Status.ServedBy
-		if owned && crew != t.crew() || key.Partition == 0 && served != "" && t.record.Agent != "" && served != t.record.Agent {
+		if crew, owned := crews[owners[key]]; owned && crew != t.crew() || t.handingOver(key) {
 			of.moving[t.cluster] = true
 		}
 	}
@@ -110,6 +108,13 @@ func (w *world) tally(targets map[shard.Key]*target, owners map[shard.Key]string
 		}
 	}
 	return tallies
+}
+
+// handingOver says whether another agent than the one in the record serves the
+// key still, as far as the cluster's report says.
+func (t *target) handingOver(key shard.Key) bool {
+	served := t.cluster.Status.ServedBy
+	return key.Partition == 0 && served != "" && t.record.Agent != "" && served != t.record.Agent
 }
 
 // agentStatuses says how the agents of each crew are doing. Those that are gone

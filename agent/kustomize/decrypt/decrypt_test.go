@@ -25,21 +25,28 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
+// file is what is encrypted, and the values to encrypt; all of them when empty.
+type file struct {
+	content string
+	format  formats.Format
+	only    string
+}
+
 // seal encrypts a file as the sops tool does, for one master key that holds the
 // data key already.
-func seal(t *testing.T, content string, format formats.Format, master keys.MasterKey, dataKey []byte, only string) []byte {
+func seal(t *testing.T, f file, master keys.MasterKey, dataKey []byte) []byte {
 	t.Helper()
 	g := NewWithT(t)
-	branches, err := store(format).LoadPlainFile([]byte(content))
+	branches, err := store(f.format).LoadPlainFile([]byte(f.content))
 	g.Expect(err).NotTo(HaveOccurred())
 	tree := sops.Tree{Branches: branches, Metadata: sops.Metadata{
-		KeyGroups: []sops.KeyGroup{{master}}, Version: "3.9.0", LastModified: time.Unix(1, 0).UTC(), EncryptedRegex: only,
+		KeyGroups: []sops.KeyGroup{{master}}, Version: "3.9.0", LastModified: time.Unix(1, 0).UTC(), EncryptedRegex: f.only,
 	}}
 	mac, err := tree.Encrypt(dataKey, aes.NewCipher())
 	g.Expect(err).NotTo(HaveOccurred())
 	tree.Metadata.MessageAuthenticationCode, err = aes.NewCipher().Encrypt(mac, dataKey, tree.Metadata.LastModified.Format(time.RFC3339))
 	g.Expect(err).NotTo(HaveOccurred())
-	sealed, err := store(format).EmitEncryptedFile(tree)
+	sealed, err := store(f.format).EmitEncryptedFile(tree)
 	g.Expect(err).NotTo(HaveOccurred())
 	return sealed
 }
@@ -115,7 +122,7 @@ func TestObject(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			obj := object(t, seal(t, manifest, formats.Yaml, c.master, dataKey, "^(data|stringData)$"))
+			obj := object(t, seal(t, file{content: manifest, format: formats.Yaml, only: "^(data|stringData)$"}, c.master, dataKey))
 			g.Expect(obj.Object).To(HaveKey("sops"))
 			g.Expect(New("a", Secret{Data: c.data}).Object(t.Context(), obj)).To(Succeed())
 			g.Expect(obj.Object["stringData"]).To(Equal(map[string]any{"password": "hunter2", "port": "5432"}))
@@ -141,7 +148,7 @@ func TestFile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			sealed := seal(t, c.plain, c.format, master, dataKey, "")
+			sealed := seal(t, file{content: c.plain, format: c.format}, master, dataKey)
 			g.Expect(string(sealed)).NotTo(ContainSubstring("hunter2"))
 			opened, err := k.File(t.Context(), name, sealed)
 			g.Expect(err).NotTo(HaveOccurred())
@@ -156,7 +163,7 @@ func TestSecretValues(t *testing.T) {
 	dataKey := newDataKey(t)
 	identity, master := ageKey(t, dataKey)
 	value := func(format formats.Format, plain string) string {
-		return base64.StdEncoding.EncodeToString(seal(t, plain, format, master, dataKey, ""))
+		return base64.StdEncoding.EncodeToString(seal(t, file{content: plain, format: format}, master, dataKey))
 	}
 	obj := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": "db"},
@@ -207,7 +214,7 @@ func TestRefusals(t *testing.T) {
 			g := NewWithT(t)
 			t.Setenv("SOPS_AGE_KEY", identity)
 			t.Setenv("VAULT_TOKEN", "hunter2")
-			obj := object(t, seal(t, manifest, formats.Yaml, c.master, dataKey, "^stringData$"))
+			obj := object(t, seal(t, file{content: manifest, format: formats.Yaml, only: "^stringData$"}, c.master, dataKey))
 			err := New("a", Secret{Name: "a/keys", Data: c.data}).Object(t.Context(), obj)
 			g.Expect(err).To(MatchError(ContainSubstring(c.want)))
 			g.Expect(err.Error()).NotTo(ContainSubstring("hunter2"))
@@ -222,7 +229,7 @@ func TestTheObjectsOwnKeysComeFirst(t *testing.T) {
 	other, _ := ageKey(t, dataKey)
 	own, global := Secret{Data: map[string][]byte{"x.agekey": []byte(other)}}, Secret{Data: map[string][]byte{"x.agekey": []byte(identity)}}
 	for _, k := range []*Keys{New("a", own, global), New("a", global, own), New("a", global)} {
-		g.Expect(k.Object(t.Context(), object(t, seal(t, manifest, formats.Yaml, master, dataKey, "^stringData$")))).To(Succeed())
+		g.Expect(k.Object(t.Context(), object(t, seal(t, file{content: manifest, format: formats.Yaml, only: "^stringData$"}, master, dataKey)))).To(Succeed())
 	}
 }
 

@@ -140,7 +140,7 @@ func (s *site) resolve(reference string) (*url.URL, error) {
 	base.RawPath = ""
 	u := base.ResolveReference(ref)
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("the index names a URL that begins with %s:", u.Scheme)
+		return nil, fmt.Errorf("the index names a URL of scheme %q: http and https are fetched", u.Scheme)
 	}
 	if !ref.IsAbs() && u.RawQuery == "" {
 		u.RawQuery = base.RawQuery
