@@ -306,6 +306,11 @@ func TestTheGate(t *testing.T) {
 	g.Expect(try(http.MethodDelete, pods+"/y")).To(MatchError(errFenceInvalid))
 	g.Expect(passed.requests).To(BeEmpty())
 	g.Expect(try(http.MethodGet, pods)).To(Succeed())
+	_, limited := passed.requests[0].Context().Deadline()
+	g.Expect(limited).To(BeTrue(), "a target that hangs holds nobody for ever")
+	g.Expect(try(http.MethodGet, pods+"?watch=true")).To(Succeed())
+	_, limited = passed.requests[1].Context().Deadline()
+	g.Expect(limited).To(BeFalse(), "a watch lasts")
 	g.Expect(try(http.MethodPatch, pods+"/y?dryRun=All")).To(Succeed())
 	g.Expect(try(http.MethodPost, "https://target/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")).To(Succeed())
 

@@ -16,6 +16,11 @@ import (
 // errFenceInvalid refuses a write that came too late or too early.
 var errFenceInvalid = errors.New("write refused: this agent does not hold the target's fence")
 
+// readLimit is how long an answer to a question may take, in request times: a
+// target that hangs after it has taken the question must not hold its run for
+// ever. Watches last as long as they last.
+const readLimit = 3
+
 // gate is the innermost round tripper of a target's only transport: it lets a
 // write through while the fence is valid, bounds its time at the server and here,
 // and refuses everything once the key has been handed over.
@@ -39,15 +44,19 @@ func (g *gate) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // read passes a request that changes nothing; it ends when the target closes.
 func (g *gate) read(request *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithCancelCause(request.Context())
+	parent, expire := request.Context(), context.CancelFunc(func() {})
+	if watch := request.URL.Query().Get("watch"); watch == "" || watch == "false" {
+		parent, expire = context.WithTimeout(parent, readLimit*g.fence.Request)
+	}
+	ctx, cancel := context.WithCancelCause(parent)
 	stop := context.AfterFunc(g.closed, func() { cancel(reconcile.ErrNotOwner) })
+	end := func() { stop(); cancel(nil); expire() }
 	response, err := g.next.RoundTrip(request.WithContext(ctx))
 	if err != nil {
-		stop()
-		cancel(nil)
+		end()
 		return nil, err
 	}
-	response.Body = &bodyWithEnd{ReadCloser: response.Body, end: func() { stop(); cancel(nil) }}
+	response.Body = &bodyWithEnd{ReadCloser: response.Body, end: end}
 	return response, nil
 }
 
