@@ -23,7 +23,7 @@ var implemented = []string{
 	"sourceRef.apiVersion", "sourceRef.kind=GitRepository", "sourceRef.kind=OCIRepository", "sourceRef.kind=Bucket", "sourceRef.kind=ExternalArtifact", "sourceRef.name", "sourceRef.namespace",
 	"path", "targetNamespace",
 	"interval", "retryInterval", "timeout", "suspend",
-	"kubeConfig.secretRef.name", "kubeConfig.secretRef.key",
+	"kubeConfig.secretRef.name", "kubeConfig.secretRef.key", "kubeConfig.configMapRef.name",
 	"prune", "deletionPolicy=MirrorPrune", "deletionPolicy=Delete", "deletionPolicy=WaitForTermination", "deletionPolicy=Orphan", "dependsOn", "serviceAccountName", "ignore", "healthCheckExprs", "force", "validation=server",
 	"namePrefix", "nameSuffix", "commonMetadata.labels", "commonMetadata.annotations", "patches", "patchesStrategicMerge", "patchesJson6902", "images",
 	"components", "ignoreMissingComponents", "buildMetadata",
