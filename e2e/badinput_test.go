@@ -122,8 +122,8 @@ func TestBadKustomizations(t *testing.T) {
 		},
 		{
 			name:   "a field that is not implemented",
-			change: func(_ *tenant, ks *kustomizev1.Kustomization) { ks.Spec.NamePrefix = "x-" },
-			want:   []string{"False UnsupportedField", "spec.namePrefix"},
+			change: func(_ *tenant, ks *kustomizev1.Kustomization) { ks.Spec.Validation = kustomizev1.ValidationClient },
+			want:   []string{"False UnsupportedField", "spec.validation"},
 		},
 	}
 	for _, c := range cases {

@@ -209,7 +209,11 @@ func (r *Reconciler) unchanged(ctx context.Context, obj *kustomizev1.Kustomizati
 	if remembered.Begin(to.Identity()).IsZero() {
 		return false, nil
 	}
-	return remembered.Settled(done.refs, r.follow(ctx, obj, to, remembered, done.kinds)), nil
+	short := remembered.Settled(done.refs, r.follow(ctx, obj, to, remembered, done.kinds))
+	if short && len(obj.Status.History) > 0 {
+		r.counts.add(obj, obj.Status.History[0].Digest, meta.ReconciliationSucceededReason)
+	}
+	return short, nil
 }
 
 // last is the run after which nothing was left to do, if that was the last.

@@ -70,6 +70,7 @@ func set(in any, path []string, to any) any {
 
 // examples of what the patterns ask for.
 var examples = map[string]string{
+	`^cluster\.x-k8s\.io/`:                            "cluster.x-k8s.io/v1beta2",
 	`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`:                "1m0s",
 	`^([0-9]+(\.[0-9]+)?(ms|s|m))+$`:                  "1m0s",
 	`^(http|https|ssh)://.*$`:                         "https://example.com",

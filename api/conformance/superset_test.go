@@ -27,6 +27,7 @@ var extensions = map[string][]string{
 		"spec.patchesJson6902", "spec.patchesStrategicMerge", "spec.validation",
 		"status.target", "status.waitingSince",
 	},
+	"imageupdateautomations.image.toolkit.fluxcd.io": {"status.skipped"},
 }
 
 func TestOursAreASupersetOfFlux(t *testing.T) {

@@ -239,7 +239,7 @@ func TestWhatIsFetchedIsWhatWasAskedFor(t *testing.T) {
 		"a link":        {packed: hostile(&tar.Header{Name: "app/Chart.yaml", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}), want: "there is no Chart.yaml"},
 		"two charts":    {packed: hostile(&tar.Header{Name: "app/x"}, &tar.Header{Name: "other/x"}), want: "more than one directory"},
 		"no URL":        {packed: func(t *testing.T) []byte { return newChart(t, "app", "1.0.0", nil) }, change: func(e map[string]any) { e["urls"] = []string{} }, want: "no usable URL"},
-		"a file:// URL": {packed: func(t *testing.T) []byte { return newChart(t, "app", "1.0.0", nil) }, change: func(e map[string]any) { e["urls"] = []string{"file:///etc/passwd"} }, want: "begins with file:"},
+		"a file:// URL": {packed: func(t *testing.T) []byte { return newChart(t, "app", "1.0.0", nil) }, change: func(e map[string]any) { e["urls"] = []string{"file:///etc/passwd"} }, want: `of scheme "file"`},
 		"too large":     {packed: func(*testing.T) []byte { return make([]byte, 11<<20) }, want: "larger than 10485760 bytes (--helm-chart-max-size)"},
 	} {
 		t.Run(name, func(t *testing.T) {
