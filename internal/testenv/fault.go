@@ -66,6 +66,7 @@ func (c *faultyConn) Read(b []byte) (int, error) {
 	n, err := c.TCPConn.Read(b)
 	if c.severed.Load() {
 		<-c.closed
+		return 0, net.ErrClosed
 	}
 	if !c.pass() {
 		return 0, net.ErrClosed
