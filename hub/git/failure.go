@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
@@ -21,8 +20,6 @@ const (
 	// OperationFailedReason is for what a remote does not do.
 	OperationFailedReason = "GitOperationFailed"
 	emptyRepositoryReason = "EmptyGitRepository"
-	// maxCause bounds what is quoted of an error.
-	maxCause = 300
 )
 
 // Failed turns what go-git says into one sentence with a reason. Bodies of
@@ -50,7 +47,7 @@ func (s *Session) Failed(ctx context.Context, doing string, err error) error {
 	case notGit(err):
 		err = fmt.Errorf("spec.url %s: %s: the answer is not that of a Git server", remote, doing)
 	default:
-		err = fmt.Errorf("spec.url %s: %s: %s", remote, doing, oneLine(err))
+		err = fmt.Errorf("spec.url %s: %s: %s", remote, doing, reconcile.OneLine(err))
 	}
 	return reconcile.Fail(reason, err)
 }
@@ -80,16 +77,6 @@ func (s *Session) orCredentials() string {
 func notGit(err error) bool {
 	var unexpected *packp.ErrUnexpectedData
 	return errors.Is(err, pktline.ErrInvalidPktLen) || errors.As(err, &unexpected)
-}
-
-// oneLine is the error's text, as short as a sentence: a remote may have written
-// a part of it.
-func oneLine(err error) string {
-	text := strings.Join(strings.Fields(strings.ToValidUTF8(err.Error(), "?")), " ")
-	if len(text) > maxCause {
-		text = strings.ToValidUTF8(text[:maxCause], "") + "..."
-	}
-	return text
 }
 
 // unwrap takes off the layers that hide a cause or repeat a URL, which may hold

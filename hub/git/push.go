@@ -124,5 +124,5 @@ func (s *Session) rejected(ctx context.Context, updates []Update, report *packp.
 		}
 	}
 	cause := report.Error()
-	return reconcile.Fail(OperationFailedReason, fmt.Errorf("%s refuses the push: %s", PlainURL(s.obj.Spec.URL), oneLine(cause)))
+	return reconcile.Fail(OperationFailedReason, fmt.Errorf("%s refuses the push: %s", PlainURL(s.obj.Spec.URL), reconcile.OneLine(cause)))
 }

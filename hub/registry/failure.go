@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -17,8 +16,6 @@ import (
 )
 
 const (
-	// maxCause bounds what is quoted of an error.
-	maxCause = 300
 	// maxRetryAfter bounds what a registry may ask us to wait.
 	maxRetryAfter = time.Hour
 )
@@ -40,7 +37,7 @@ func (s *Session) Failed(ctx context.Context, reason, doing string, err error) e
 	case ended != nil:
 		err = fmt.Errorf("%s: %w", prefix, ended)
 	case !errors.As(err, &answer):
-		err = fmt.Errorf("%s: %s", prefix, oneLine(err))
+		err = fmt.Errorf("%s: %s", prefix, reconcile.OneLine(err))
 	case refused(answer):
 		reason = meta.AuthenticationFailedReason
 		err = fmt.Errorf("%s: the registry answered %d: %s", prefix, answer.StatusCode, s.login.hint())
@@ -75,14 +72,4 @@ func (s *Session) slowDown(reason, prefix string) error {
 		}
 	}
 	return reconcile.Fail(reason, errors.New(message))
-}
-
-// oneLine is the error's text, as short as a sentence: a registry may have
-// written a part of it.
-func oneLine(err error) string {
-	text := strings.Join(strings.Fields(strings.ToValidUTF8(err.Error(), "?")), " ")
-	if len(text) > maxCause {
-		text = strings.ToValidUTF8(text[:maxCause], "") + "..."
-	}
-	return text
 }

@@ -169,3 +169,9 @@ func TestUnsupportedFields(t *testing.T) {
 		})
 	}
 }
+
+func TestOneLineIsShortAndText(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(OneLine(errors.New("a\n  b\tc \xff"))).To(Equal("a b c ?"))
+	g.Expect(OneLine(errors.New(strings.Repeat("x", 299) + "é" + "more"))).To(Equal(strings.Repeat("x", 299) + "..."))
+}

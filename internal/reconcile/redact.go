@@ -3,9 +3,14 @@ package reconcile
 import (
 	"errors"
 	"regexp"
+	"strings"
 )
 
-const redacted = "*****"
+const (
+	redacted = "*****"
+	// maxQuoted bounds in bytes what is quoted of an error.
+	maxQuoted = 300
+)
 
 // secretPatterns find what must never leave the process in a message. Each
 // keeps its first group and hides the rest.
@@ -32,6 +37,16 @@ func Redact(text string) string {
 			replacement += "@"
 		}
 		text = pattern.ReplaceAllString(text, replacement)
+	}
+	return text
+}
+
+// OneLine is the error's text as short as a part of a sentence, for errors that a
+// remote or a file may have written a part of.
+func OneLine(err error) string {
+	text := strings.Join(strings.Fields(strings.ToValidUTF8(err.Error(), "?")), " ")
+	if len(text) > maxQuoted {
+		text = strings.ToValidUTF8(text[:maxQuoted], "") + "..."
 	}
 	return text
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -127,16 +129,28 @@ func (r *Reconciler) allowed(ctx context.Context, namespace string, repository *
 	if namespace == repository.Namespace {
 		return nil
 	}
-	labels, err := image.NamespaceLabels(ctx, r.Live, namespace)
-	if err != nil {
-		return reconcile.Fail(meta.AccessDeniedReason, err)
+	var from corev1.Namespace
+	if err := r.Live.Get(ctx, client.ObjectKey{Name: namespace}, &from); err != nil {
+		return reconcile.Fail(meta.AccessDeniedReason, fmt.Errorf("reading the labels of namespace %s: %w", namespace, err))
 	}
-	if !image.Allows(repository.Spec.AccessFrom, labels) {
+	if !matches(repository.Spec.AccessFrom, from.Labels) {
 		// Not "there is none": whoever may not read it learns no more than that.
 		return reconcile.Fail(meta.AccessDeniedReason, fmt.Errorf("spec.imageRepositoryRef: ImageRepository %s does not allow namespace %s: its spec.accessFrom has to match the namespace's labels",
 			client.ObjectKeyFromObject(repository), namespace))
 	}
 	return nil
+}
+
+// matches says whether one of the selectors matches a namespace with the labels.
+func matches(from *meta.AccessFrom, labels map[string]string) bool {
+	return from != nil && slices.ContainsFunc(from.NamespaceSelectors, func(selector meta.NamespaceSelector) bool {
+		for key, value := range selector.MatchLabels {
+			if got, ok := labels[key]; !ok || got != value {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // digest looks the chosen tag's digest up, as often as the policy asks for.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync/atomic"
 
 	"github.com/minio/minio-go/v7"
@@ -27,7 +26,6 @@ const (
 	// maxSessionBytes bounds all that an endpoint may send in a session: the
 	// objects, and lists of them.
 	maxSessionBytes = maxBytes + 128<<20
-	maxCause        = 300
 )
 
 // session is a conversation with one endpoint.
@@ -134,11 +132,7 @@ func (s *session) failed(ctx context.Context, doing string, err error) error {
 	case known && answer.StatusCode >= http.StatusMultipleChoices:
 		err = fmt.Errorf("%s: the endpoint answered %d", remote, answer.StatusCode)
 	default:
-		text := strings.Join(strings.Fields(strings.ToValidUTF8(err.Error(), "?")), " ")
-		if len(text) > maxCause {
-			text = strings.ToValidUTF8(text[:maxCause], "") + "..."
-		}
-		err = fmt.Errorf("%s: %s", remote, text)
+		err = fmt.Errorf("%s: %s", remote, reconcile.OneLine(err))
 	}
 	return reconcile.Fail(reason, err)
 }

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 // Names of files in a chart.
@@ -79,7 +80,7 @@ func New(files map[string][]byte, maxFile int64) (*Chart, error) {
 	}
 	if requirements, ok := files[requirementsFile]; ok && metadata.APIVersion == helmchart.APIVersionV1 {
 		if err := yaml.Unmarshal(requirements, metadata); err != nil {
-			return nil, fmt.Errorf("%s: %s", requirementsFile, oneLine(err))
+			return nil, fmt.Errorf("%s: %s", requirementsFile, reconcile.OneLine(err))
 		}
 	}
 	return &Chart{Metadata: metadata, Files: files}, nil
@@ -89,13 +90,13 @@ func New(files map[string][]byte, maxFile int64) (*Chart, error) {
 func ParseMetadata(content []byte) (*helmchart.Metadata, error) {
 	metadata := &helmchart.Metadata{}
 	if err := yaml.Unmarshal(content, metadata); err != nil {
-		return nil, fmt.Errorf("%s: %s", metadataFile, oneLine(err))
+		return nil, fmt.Errorf("%s: %s", metadataFile, reconcile.OneLine(err))
 	}
 	if metadata.APIVersion == "" {
 		metadata.APIVersion = helmchart.APIVersionV1 // as Helm 2 wrote it
 	}
 	if err := metadata.Validate(); err != nil {
-		return nil, fmt.Errorf("%s: %s", metadataFile, oneLine(err))
+		return nil, fmt.Errorf("%s: %s", metadataFile, reconcile.OneLine(err))
 	}
 	return metadata, nil
 }
@@ -123,7 +124,7 @@ func (c *Chart) SetVersion(version string) error {
 	}
 	content := map[string]any{}
 	if err := yaml.Unmarshal(c.Files[metadataFile], &content); err != nil {
-		return fmt.Errorf("%s: %s", metadataFile, oneLine(err))
+		return fmt.Errorf("%s: %s", metadataFile, reconcile.OneLine(err))
 	}
 	content["version"] = version
 	text, err := yaml.Marshal(content)
@@ -145,7 +146,7 @@ func (c *Chart) Dependencies() ([]*helmchart.Dependency, error) {
 	if ok {
 		lock := &helmchart.Lock{}
 		if err := yaml.Unmarshal(content, lock); err != nil {
-			return nil, fmt.Errorf("%s: %s", lockFile, oneLine(err))
+			return nil, fmt.Errorf("%s: %s", lockFile, reconcile.OneLine(err))
 		}
 		wanted = lock.Dependencies
 	}
@@ -189,16 +190,6 @@ func (c *Chart) Vendor(sub *Chart) {
 	for name, content := range sub.Files {
 		c.Files[dir+name] = content
 	}
-}
-
-const maxCause = 200
-
-func oneLine(err error) string {
-	text := strings.Join(strings.Fields(strings.ToValidUTF8(err.Error(), "?")), " ")
-	if len(text) > maxCause {
-		text = strings.ToValidUTF8(text[:maxCause], "") + "..."
-	}
-	return text
 }
 
 // ReadBytes is Read of a package in memory.

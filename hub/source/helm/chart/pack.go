@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"helm.sh/helm/v3/pkg/ignore"
+
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 const packedMode = 0o644
@@ -83,7 +85,7 @@ func rulesOf(tree fs.FS, dir string) (*ignore.Rules, error) {
 	if err == nil {
 		defer func() { _ = f.Close() }()
 		if rules, err = ignore.Parse(f); err != nil {
-			return nil, fmt.Errorf("%s: %s", ignore.HelmIgnore, oneLine(err))
+			return nil, fmt.Errorf("%s: %s", ignore.HelmIgnore, reconcile.OneLine(err))
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

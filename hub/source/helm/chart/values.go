@@ -6,6 +6,8 @@ import (
 	"maps"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 // ErrNoValues says that a values file does not exist.
@@ -27,7 +29,7 @@ func (c *Chart) MergeValues(paths []string, ignoreMissing bool, read func(path s
 			err = yaml.Unmarshal(content, &layer)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("spec.valuesFiles: %q: %s", path, oneLine(err))
+			return nil, fmt.Errorf("spec.valuesFiles: %q: %s", path, reconcile.OneLine(err))
 		}
 		values = merge(values, layer)
 		merged = append(merged, path)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 // readJSON reads the index by its tokens: no more than one version is held.
@@ -136,7 +138,7 @@ func broken(err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("the index ends in the middle")
 	case errors.As(err, &syntax):
-		return fmt.Errorf("the index is not JSON: %s, at byte %d", oneLine(err), syntax.Offset)
+		return fmt.Errorf("the index is not JSON: %s, at byte %d", reconcile.OneLine(err), syntax.Offset)
 	}
 	return err
 }

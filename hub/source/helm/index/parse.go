@@ -8,11 +8,12 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"strings"
 	"time"
 
 	"github.com/Masterminds/semver/v3"
 	"sigs.k8s.io/yaml"
+
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 const (
@@ -234,17 +235,7 @@ func (p *parser) readWhole(r io.Reader) error {
 func toJSON(text []byte) ([]byte, error) {
 	converted, err := yaml.YAMLToJSON(text)
 	if err != nil {
-		return nil, fmt.Errorf("the index is not YAML: %s", oneLine(err))
+		return nil, fmt.Errorf("the index is not YAML: %s", reconcile.OneLine(err))
 	}
 	return converted, nil
-}
-
-const maxCause = 200
-
-func oneLine(err error) string {
-	text := strings.Join(strings.Fields(strings.ToValidUTF8(err.Error(), "?")), " ")
-	if len(text) > maxCause {
-		text = strings.ToValidUTF8(text[:maxCause], "") + "..."
-	}
-	return text
 }
