@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -11,11 +12,12 @@ func TestRequestsByVerb(t *testing.T) {
 	metrics := `# TYPE apiserver_request_total counter
 apiserver_request_total{code="200",component="apiserver",dry_run="",group="apps",resource="deployments",scope="resource",subresource="",verb="APPLY",version="v1"} 12
 apiserver_request_total{code="201",component="apiserver",dry_run="All",group="apps",resource="deployments",scope="resource",subresource="",verb="APPLY",version="v1"} 3
+apiserver_request_total{code="200",component="apiserver",dry_run="",group="coordination.k8s.io",resource="leases",scope="resource",subresource="",verb="PUT",version="v1"} 4
 apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="",scope="",subresource="/readyz",verb="GET",version=""} 99
 apiserver_request_total{code="0",component="apiserver",dry_run="",group="",resource="pods",scope="cluster",subresource="",verb="WATCH",version="v1"} 1e+06
 apiserver_request_duration_seconds_count{resource="pods",verb="LIST"} 7
 `
-	NewWithT(t).Expect(requestsByVerb([]byte(metrics))).To(Equal(map[string]float64{"APPLY": 15, "WATCH": 1e6}))
+	NewWithT(t).Expect(requestsByVerb([]byte(metrics))).To(Equal(map[string]float64{"APPLY": 15, "WATCH": 1e6, "PUT of Leases": 4}))
 }
 
 func TestReport(t *testing.T) {
@@ -45,4 +47,13 @@ func TestFilesAreTheObjects(t *testing.T) {
 	g.Expect(all["apps/app-001/app.yaml"]).To(And(
 		ContainSubstring("kind: Ingress"), ContainSubstring("image: app:v1"), ContainSubstring("namespace: bench-product")))
 	g.Expect(objects("x", 0, "v2")).To(HaveLen(4))
+}
+
+func TestCountRuns(t *testing.T) {
+	metrics := `# TYPE headwater_reconcile_total counter
+headwater_reconcile_total{kind="GitRepository",outcome="ready"} 5
+headwater_reconcile_total{kind="Kustomization",outcome="ready"} 12
+headwater_reconcile_total{kind="Kustomization",outcome="failed"} 3
+`
+	NewWithT(t).Expect(countRuns(strings.NewReader(metrics))).To(Equal(15.0))
 }

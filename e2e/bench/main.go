@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -21,8 +22,8 @@ func main() {
 	flag.IntVar(&o.kustomizations, "kustomizations", 100, "Kustomizations, of four objects each")
 	flag.IntVar(&o.pairs, "pairs", 5, "runs of floor and product")
 	flag.StringVar(&o.root, "root", ".", "the repository's root")
-	flag.StringVar(&o.name, "case", "apply", "what to measure: apply, or "+strings.Join(fleet.Names(), ", "))
-	flag.IntVar(&o.fleet.Targets, "targets", 0, "targets of the cases but apply; zero: what the case is meant for")
+	flag.StringVar(&o.name, "case", "apply", "what to measure: "+strings.Join(slices.Concat(shapeNames(), fleet.Names()), ", "))
+	flag.IntVar(&o.fleet.Targets, "targets", 0, "targets of the cases without a floor; zero: what the case is meant for")
 	flag.IntVar(&o.fleet.Agents, "agents", 0, "agents, likewise")
 	flag.IntVar(&o.fleet.Samples, "samples", 0, "times from commit to Ready that each run measures at least, likewise")
 	flag.DurationVar(&o.fleet.For, "for", 0, "how long credentials are replaced, likewise")
@@ -46,8 +47,8 @@ type options struct {
 
 // measure runs one case.
 func measure(ctx context.Context, o options) error {
-	if o.name == "apply" {
-		return run(ctx, o)
+	if s, found := shapes()[o.name]; found {
+		return run(ctx, o, s)
 	}
 	o.fleet.Root, o.fleet.Pairs = o.root, o.pairs
 	return fleet.Run(ctx, o.name, o.fleet, os.Stdout)
@@ -61,14 +62,17 @@ type step struct {
 }
 
 // run measures every step with floor and product in turn, several times.
-func run(ctx context.Context, o options) error {
-	w := &world{options: o}
+func run(ctx context.Context, o options, s shape) error {
+	w := &world{options: o, shape: s}
 	defer w.Close()
 	if err := w.Open(ctx); err != nil {
 		return err
 	}
-	fmt.Printf("%d Kustomizations of 4 objects on one cluster; the floor makes %d calls at a time; %d CPUs\n",
-		o.kustomizations, parallel, runtime.NumCPU())
+	fmt.Printf("%d Kustomizations of 4 objects %s; the floor makes %d calls at a time; %d CPUs\n",
+		o.kustomizations, s.about, parallel, runtime.NumCPU())
+	if err := w.connect(ctx); err != nil {
+		return fmt.Errorf("connecting: %w\n%s", err, w.product.Logs(logLines))
+	}
 	results := &report{}
 	for i := range o.pairs {
 		if err := w.reset(ctx); err != nil {

@@ -95,17 +95,21 @@ func (w *world) peaks() map[string]float64 {
 	return peaks
 }
 
-// requests reads the counters of both API servers.
+// requests reads the counters of all API servers. The targets' are summed.
 func (w *world) requests(ctx context.Context) (map[string]float64, error) {
 	counts := map[string]float64{}
-	for name, control := range map[string]*testenv.ControlPlane{"hub": w.hubPlane, "target": w.targetPlane} {
+	for whose, control := range w.controlPlanes() {
+		name := "target"
+		if control == w.hubPlane {
+			name = "hub"
+		}
 		kube, err := discovery.NewDiscoveryClientForConfig(control.Config())
 		if err != nil {
 			return nil, err
 		}
 		text, err := kube.RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("reading the metrics of the %s: %w", name, err)
+			return nil, fmt.Errorf("reading the %s metrics: %w", whose, err)
 		}
 		for verb, count := range requestsByVerb(text) {
 			counts[name+" "+verb] += count
@@ -114,16 +118,21 @@ func (w *world) requests(ctx context.Context) (map[string]float64, error) {
 	return counts, nil
 }
 
-// requestsByVerb sums the requests for resources in an API server's metrics.
+// requestsByVerb sums the requests for resources in an API server's metrics;
+// those for Leases, which are no objects of anybody's, on their own.
 func requestsByVerb(metrics []byte) map[string]float64 {
-	line := regexp.MustCompile(`^apiserver_request_total\{.*,resource="[^"]+".*verb="([A-Z]+)".*\} (\S+)$`)
+	line := regexp.MustCompile(`^apiserver_request_total\{.*,resource="([^"]+)".*verb="([A-Z]+)".*\} (\S+)$`)
 	counts := map[string]float64{}
 	lines := bufio.NewScanner(bytes.NewReader(metrics))
 	lines.Buffer(nil, len(metrics)+1)
 	for lines.Scan() {
 		if match := line.FindStringSubmatch(lines.Text()); match != nil {
-			count, _ := strconv.ParseFloat(match[2], 64)
-			counts[match[1]] += count
+			count, _ := strconv.ParseFloat(match[3], 64)
+			verb := match[2]
+			if match[1] == "leases" {
+				verb += " of Leases"
+			}
+			counts[verb] += count
 		}
 	}
 	return counts

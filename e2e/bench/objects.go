@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
@@ -10,7 +8,7 @@ import (
 // objects are the four of the i-th application, of a version that shows in
 // each of them. The Deployment has no replicas: what Pods cost is not ours.
 func objects(namespace string, i int, version string) []*unstructured.Unstructured {
-	name := fmt.Sprintf("app-%03d", i)
+	name := appName(i)
 	labels := map[string]any{"app": name}
 	port := map[string]any{"name": "http", "port": int64(80), "protocol": "TCP", "targetPort": "http"}
 	backend := map[string]any{"service": map[string]any{"name": name, "port": map[string]any{"name": "http"}}}
@@ -66,7 +64,7 @@ func files(count int, version string) (map[string]string, error) {
 			}
 			text += "---\n" + string(encoded)
 		}
-		dir := fmt.Sprintf("apps/app-%03d/", i)
+		dir := "apps/" + appName(i) + "/"
 		all[dir+"app.yaml"] = text
 		all[dir+"kustomization.yaml"] = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- app.yaml\n"
 	}

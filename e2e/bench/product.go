@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,6 +26,12 @@ const (
 // install creates the Kustomizations and waits until all are applied.
 func (w *world) install(ctx context.Context) error {
 	return w.until(ctx, w.applied, func(ctx context.Context) error {
+		if w.shape.sources {
+			err := w.eachSource(ctx, func(ctx context.Context, s *sourcev1.GitRepository) error { return w.hub.Create(ctx, s) })
+			if err != nil {
+				return err
+			}
+		}
 		return w.eachKustomization(ctx, func(ctx context.Context, k *kustomizev1.Kustomization) error {
 			return w.hub.Create(ctx, k)
 		})
@@ -50,19 +55,39 @@ func (w *world) upgrade(ctx context.Context) error {
 		if err := w.commit(ctx, "v2"); err != nil {
 			return err
 		}
-		source := &sourcev1.GitRepository{ObjectMeta: named("bench")}
-		return w.request(ctx, source, w.revision)
+		return w.eachSource(ctx, func(ctx context.Context, s *sourcev1.GitRepository) error {
+			return w.request(ctx, s, w.revision)
+		})
+	})
+}
+
+// interval waits until each has been looked at again because its interval was
+// over: all of them, as a whole, so often as there are.
+func (w *world) interval(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stepLimit)
+	defer cancel()
+	before, err := w.runs(ctx)
+	if err != nil {
+		return err
+	}
+	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
+		now, err := w.runs(ctx)
+		return now-before >= float64(w.kustomizations), err
 	})
 }
 
 // remove deletes the Kustomizations and waits until they are gone, and their
 // objects with them.
 func (w *world) remove(ctx context.Context) error {
-	return w.until(ctx, nil, func(ctx context.Context) error {
+	err := w.until(ctx, nil, func(ctx context.Context) error {
 		return w.eachKustomization(ctx, func(ctx context.Context, k *kustomizev1.Kustomization) error {
 			return w.hub.Delete(ctx, k)
 		})
 	})
+	if err != nil || !w.shape.sources {
+		return err
+	}
+	return w.eachSource(ctx, func(ctx context.Context, s *sourcev1.GitRepository) error { return w.hub.Delete(ctx, s) })
 }
 
 func (w *world) applied(k *kustomizev1.Kustomization) bool {
@@ -73,7 +98,7 @@ func (w *world) applied(k *kustomizev1.Kustomization) bool {
 // commit writes a version of all applications. It comes with a new revision
 // even where the content has been there before.
 func (w *world) commit(ctx context.Context, version string) error {
-	all, err := files(w.kustomizations, version)
+	all, err := files(w.apps(), version)
 	if err != nil {
 		return err
 	}
@@ -132,35 +157,32 @@ func (w *world) eachKustomization(ctx context.Context, do func(context.Context, 
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for i := range w.kustomizations {
-		group.Go(func() error { return do(ctx, kustomization(i)) })
+		group.Go(func() error { return do(ctx, w.kustomization(i)) })
 	}
 	return group.Wait()
 }
 
-func kustomizationName(i int) string { return fmt.Sprintf("app-%03d", i) }
-
-func kustomization(i int) *kustomizev1.Kustomization {
-	return &kustomizev1.Kustomization{
-		ObjectMeta: named(kustomizationName(i)),
-		Spec: kustomizev1.KustomizationSpec{
-			Interval:   metav1.Duration{Duration: time.Hour},
-			SourceRef:  kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: "bench"},
-			Path:       "./apps/" + kustomizationName(i),
-			Prune:      true,
-			KubeConfig: &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "target"}},
-		},
+func (w *world) eachSource(ctx context.Context, do func(context.Context, *sourcev1.GitRepository) error) error {
+	if !w.shape.sources {
+		return do(ctx, w.gitRepository("bench"))
 	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for i := range w.kustomizations {
+		group.Go(func() error { return do(ctx, w.gitRepository(w.sourceName(i))) })
+	}
+	return group.Wait()
 }
 
-// reset puts the first version into the repository and waits until the hub has
-// its artifact. It is not measured.
+// reset puts the first version into the repository and, where the source is
+// there already, waits until the hub has its artifact. It is not measured.
 func (w *world) reset(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
-	if err := w.commit(ctx, "v1"); err != nil {
+	if err := w.commit(ctx, "v1"); err != nil || w.shape.sources {
 		return err
 	}
-	source := &sourcev1.GitRepository{ObjectMeta: named("bench")}
+	source := w.gitRepository("bench")
 	if err := w.request(ctx, source, w.revision); err != nil {
 		return err
 	}
@@ -174,11 +196,17 @@ func (w *world) reset(ctx context.Context) error {
 // nothing measures nothing. It is not measured either.
 func (w *world) verify(version string, count int) func(context.Context) error {
 	return func(ctx context.Context) error {
-		var found appsv1.DeploymentList
-		err := w.target.List(ctx, &found, client.InNamespace(productNamespace), client.MatchingLabels{"version": version})
-		if err == nil && len(found.Items) != count {
-			err = fmt.Errorf("the target has %d deployments of version %s, not %d", len(found.Items), version, count)
+		got := 0
+		for _, at := range w.sites {
+			var found appsv1.DeploymentList
+			if err := at.admin.List(ctx, &found, client.InNamespace(at.product), client.MatchingLabels{"version": version}); err != nil {
+				return err
+			}
+			got += len(found.Items)
 		}
-		return err
+		if got != count {
+			return fmt.Errorf("the targets have %d deployments of version %s, not %d", got, version, count)
+		}
+		return nil
 	}
 }

@@ -10,44 +10,47 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
-	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/e2e/stack"
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
 const logLines = 12
 
-// world is what is measured: a hub, a target, and the product between them.
+// world is what is measured: a hub, targets, and the product between them.
 type world struct {
 	options
-	dir                   string
-	hubPlane, targetPlane *testenv.ControlPlane
-	hub                   client.Client // as administrator
-	cache                 cache.Cache   // of the hub's Kustomizations
-	target                client.Client // as administrator, to verify
-	client                client.Client // with the product's credentials, for the floor
-	product               *stack.Stack
-	repository            *testenv.Repository
-	revision              string // the last commit
-	pids                  map[string]int
-	cleanup               []func()
+	shape      shape
+	dir        string
+	hubPlane   *testenv.ControlPlane
+	planes     []*testenv.ControlPlane // of the targets
+	hub        client.Client           // as administrator
+	cache      cache.Cache             // of the hub's Kustomizations
+	sites      []*site
+	product    *stack.Stack
+	metrics    string // address of the agent's
+	repository *testenv.Repository
+	revision   string // the last commit
+	pids       map[string]int
+	cleanup    []func()
 }
 
 // steps are run in this order; each leaves what the next needs.
 func (w *world) steps() []step {
-	return []step{
+	steps := []step{
 		{"install", w.applyAll("v1"), w.install, w.verify("v1", w.kustomizations)},
 		{"nothing changed", w.applyAll("v1"), w.nothing, w.verify("v1", w.kustomizations)},
 		{"upgrade", w.applyAll("v2"), w.upgrade, w.verify("v2", w.kustomizations)},
 		{"delete", w.deleteAll, w.remove, w.verify("v2", 0)},
 	}
+	if w.shape.interval < time.Hour {
+		steps = slices.Insert(steps, 2, step{"by interval", w.nobody, w.interval, w.verify("v1", w.kustomizations)})
+	}
+	return steps
 }
 
 // Open starts everything.
@@ -60,10 +63,17 @@ func (w *world) Open(ctx context.Context) error {
 	if w.hubPlane, err = w.startControlPlane(ctx, "hub"); err != nil {
 		return err
 	}
-	if w.targetPlane, err = w.startControlPlane(ctx, "target"); err != nil {
-		return err
+	for i := range w.shape.planes {
+		plane, err := w.startControlPlane(ctx, fmt.Sprintf("target-%d", i))
+		if err != nil {
+			return err
+		}
+		w.planes = append(w.planes, plane)
 	}
 	if err := w.makeClients(ctx); err != nil {
+		return err
+	}
+	if err := w.makeSites(ctx); err != nil {
 		return err
 	}
 	if err := w.makeRepository(ctx); err != nil {
@@ -87,7 +97,6 @@ func (w *world) startControlPlane(ctx context.Context, name string) (*testenv.Co
 	return control, err
 }
 
-// makeClients makes the namespaces and credentials on the target as well.
 func (w *world) makeClients(ctx context.Context) error {
 	types, err := stack.Scheme()
 	if err != nil {
@@ -99,38 +108,7 @@ func (w *world) makeClients(ctx context.Context) error {
 	if w.cache, err = cache.New(w.hubPlane.Config(), cache.Options{Scheme: types}); err != nil {
 		return err
 	}
-	if w.target, err = w.targetPlane.Client(nil); err != nil {
-		return err
-	}
-	for _, name := range []string{floorNamespace, productNamespace} {
-		if err := w.target.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
-			return err
-		}
-	}
-	kubeconfig, err := w.targetPlane.ServiceAccount(ctx, stack.Namespace, "headwater", rules())
-	if err != nil {
-		return err
-	}
-	config, err := clientcmd.RESTConfigFromKubeConfig(kubeconfig)
-	if err != nil {
-		return err
-	}
-	config.QPS = -1
-	if w.client, err = client.New(config, client.Options{}); err != nil {
-		return err
-	}
 	return w.hub.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: stack.Namespace}})
-}
-
-func rules() []rbacv1.PolicyRule {
-	all := []string{"get", "list", "watch", "create", "update", "patch", "delete"}
-	return []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"serviceaccounts", "services"}, Verbs: all},
-		{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: all[:3]},
-		{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: all},
-		{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"ingresses"}, Verbs: all},
-		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: all},
-	}
 }
 
 func (w *world) makeRepository(ctx context.Context) error {
@@ -158,22 +136,22 @@ func (w *world) startProduct(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	agent, err := w.product.StartAgent(ctx, "agent-0")
+	if w.metrics, err = stack.FreeAddress(ctx); err != nil {
+		return err
+	}
+	agent, err := w.product.StartAgent(ctx, "agent-0", "--metrics-addr="+w.metrics)
 	if err != nil {
 		return err
 	}
 	w.pids = map[string]int{"hub": hub.PID(), "agent": agent.PID(), "bench itself": os.Getpid()}
-	for name, control := range map[string]*testenv.ControlPlane{"hub's": w.hubPlane, "target's": w.targetPlane} {
+	for name, control := range w.controlPlanes() {
 		found, err := controlPlanePIDs(name, control)
 		if err != nil {
 			return err
 		}
 		maps.Copy(w.pids, found)
 	}
-	if err := w.declare(ctx); err != nil {
-		return err
-	}
-	return w.startCache(ctx)
+	return nil
 }
 
 // startCache starts the watch, now that the CRDs are there.
@@ -186,29 +164,15 @@ func (w *world) startCache(ctx context.Context) error {
 	return err
 }
 
-// declare makes the source and the target's credentials on the hub.
-func (w *world) declare(ctx context.Context) error {
-	kubeconfig, err := w.targetPlane.ServiceAccount(ctx, stack.Namespace, "headwater", nil)
-	if err != nil {
-		return err
-	}
-	secret := &corev1.Secret{ObjectMeta: named("target"), Data: map[string][]byte{"value": kubeconfig}}
-	source := &sourcev1.GitRepository{
-		ObjectMeta: named("bench"),
-		Spec: sourcev1.GitRepositorySpec{
-			URL:       w.repository.URL,
-			Interval:  metav1.Duration{Duration: time.Hour},
-			Reference: &sourcev1.GitRepositoryRef{Branch: "main"},
-		},
-	}
-	for _, object := range []client.Object{secret, source} {
-		if err := w.hub.Create(ctx, object); err != nil {
-			return fmt.Errorf("creating %s: %w", object.GetName(), err)
+// controlPlanes are all of them, by name.
+func (w *world) controlPlanes() map[string]*testenv.ControlPlane {
+	all := map[string]*testenv.ControlPlane{"hub's": w.hubPlane}
+	for i, plane := range w.planes {
+		name := "target's"
+		if len(w.planes) > 1 {
+			name = fmt.Sprintf("%c target's", 'A'+i)
 		}
+		all[name] = plane
 	}
-	return nil
-}
-
-func named(name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: stack.Namespace, Name: name}
+	return all
 }

@@ -92,11 +92,11 @@ func (s *Stack) StartHub(ctx context.Context, flags ...string) (*Process, error)
 
 // StartHubAs starts one of several hubs, with artifacts of its own.
 func (s *Stack) StartHubAs(ctx context.Context, i Instance, flags ...string) (*Process, error) {
-	address, err := freeAddress(ctx)
+	address, err := FreeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
-	outside, err := freeAddress(ctx)
+	outside, err := FreeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -215,8 +215,8 @@ func (s *Stack) Logs(lines int) string {
 	return text.String()
 }
 
-// freeAddress is an address on loopback that nobody listens on.
-func freeAddress(ctx context.Context) (string, error) {
+// FreeAddress is an address on loopback that nobody listens on now.
+func FreeAddress(ctx context.Context) (string, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("looking for a free port: %w", err)
