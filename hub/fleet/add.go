@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -25,6 +26,7 @@ import (
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 // AddToManager sets the defaults and starts the controller with the manager. It
@@ -48,6 +50,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 		Watches(&kustomizev1.Kustomization{}, handler.EnqueueRequestsFromMapFunc(namespaceOf), builder.WithPredicates(keyChanged())).
 		Watches(&fleetv1.RemoteCluster{}, handler.EnqueueRequestsFromMapFunc(namespaceOf), builder.WithPredicates(clusterChanged())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(namespaceOf), builder.OnlyMetadata, builder.WithPredicates(secretChanged())).
+		WithOptions(controller.Options{NewQueue: reconcile.NewQueue}).
 		Complete(r)
 }
 
@@ -93,6 +96,7 @@ func (r *Reconciler) followClusterAPI(mgr ctrl.Manager) (chan event.GenericEvent
 		WatchesRawSource(source.Channel(start, &handler.EnqueueRequestForObject{})).
 		WatchesRawSource(source.Kind(crds, &apiextensionsv1.CustomResourceDefinition{},
 			&handler.TypedEnqueueRequestForObject[*apiextensionsv1.CustomResourceDefinition]{})).
+		WithOptions(controller.Options{NewQueue: reconcile.NewQueue}).
 		Complete(r.clusterAPI)
 }
 

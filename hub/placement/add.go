@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -25,6 +26,7 @@ import (
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 	"github.com/headwater-dev/headwater/shard"
 	"github.com/headwater-dev/headwater/shard/member"
 )
@@ -73,6 +75,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 		Watches(&fleetv1.AgentPool{}, all, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(source.Kind(own, &coordinationv1.Lease{}, r.leaseHandler())).
 		WatchesRawSource(source.Kind(own, &appsv1.StatefulSet{}, replicas, predicate.TypedGenerationChangedPredicate[*appsv1.StatefulSet]{})).
+		WithOptions(controller.Options{NewQueue: reconcile.NewQueue}).
 		Complete(r)
 }
 

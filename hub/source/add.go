@@ -43,6 +43,7 @@ func (p Pace) options() controller.Options {
 		p.MaxRetryDelay = defaultMaxRetryDelay
 	}
 	return controller.Options{
+		NewQueue:                reconcile.NewQueue,
 		MaxConcurrentReconciles: p.Concurrent,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](p.MinRetryDelay, p.MaxRetryDelay),
 	}

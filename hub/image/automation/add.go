@@ -53,7 +53,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 			return ref.Name == source.GetName() &&
 				(ref.Namespace == source.GetNamespace() || ref.Namespace == "" && obj.Namespace == source.GetNamespace())
 		}), builder.WithPredicates(changed(revisionOf))).
-		WithOptions(controller.Options{MaxConcurrentReconciles: concurrent}).
+		WithOptions(controller.Options{NewQueue: reconcile.NewQueue, MaxConcurrentReconciles: concurrent}).
 		Complete(&reconcile.Loop[*imagev1.ImageUpdateAutomation]{
 			Client: r.Client,
 			Status: &reconcile.Status{Client: r.Client, Live: mgr.GetAPIReader(), FieldOwner: fieldOwner},

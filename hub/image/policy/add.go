@@ -51,7 +51,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 		Named("imagepolicy").
 		For(&imagev1.ImagePolicy{}, builder.WithPredicates(reconcile.Changed())).
 		Watches(&imagev1.ImageRepository{}, handler.EnqueueRequestsFromMapFunc(r.policiesOf), builder.WithPredicates(scanned())).
-		WithOptions(controller.Options{MaxConcurrentReconciles: concurrent}).
+		WithOptions(controller.Options{NewQueue: reconcile.NewQueue, MaxConcurrentReconciles: concurrent}).
 		Complete(&reconcile.Loop[*imagev1.ImagePolicy]{
 			Client: r.Client,
 			Status: &reconcile.Status{Client: r.Client, Live: mgr.GetAPIReader(), FieldOwner: fieldOwner},

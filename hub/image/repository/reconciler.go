@@ -61,7 +61,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("imagerepository").
 		For(&imagev1.ImageRepository{}, builder.WithPredicates(reconcile.Changed())).
-		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrent}).
+		WithOptions(controller.Options{NewQueue: reconcile.NewQueue, MaxConcurrentReconciles: r.Concurrent}).
 		Complete(&reconcile.Loop[*imagev1.ImageRepository]{
 			Client: mgr.GetClient(),
 			Status: &reconcile.Status{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), FieldOwner: fieldOwner},
