@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/headwater-dev/headwater/hub/fleet"
 	"github.com/headwater-dev/headwater/hub/image"
@@ -17,6 +18,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/source/git"
 	"github.com/headwater-dev/headwater/hub/source/helm"
 	"github.com/headwater-dev/headwater/hub/source/oci"
+	"github.com/headwater-dev/headwater/hub/why"
 	"github.com/headwater-dev/headwater/internal/app"
 	"github.com/headwater-dev/headwater/internal/artifact"
 )
@@ -28,7 +30,7 @@ func main() {
 		About:          "The hub fetches the sources, keeps and serves their artifacts, knows the fleet of\ntarget clusters, and decides which agent acts for which of them.",
 		Scheme:         scheme(),
 		LeaderElection: true,
-		Commands:       install.Commands(),
+		Commands:       slices.Concat(why.Commands(), install.Commands()),
 		Flags:          o.bind,
 		Cache:          o.cache,
 		Setup: func(_ context.Context, a *app.App) error {

@@ -15,6 +15,9 @@ import (
 // Queue is a work queue that is fair between keys. It is safe for concurrent
 // use; New makes one.
 type Queue[T, K comparable] struct {
+	// Name is the one that it was made with.
+	Name string
+
 	keyOf   func(T) K
 	slots   *Slots[K]
 	limiter workqueue.TypedRateLimiter[T]
@@ -61,7 +64,7 @@ var _ priorityqueue.PriorityQueue[string] = &Queue[string, string]{}
 // item and is called without a lock.
 func New[T, K comparable](name string, keyOf func(T) K, slots *Slots[K], limiter workqueue.TypedRateLimiter[T], by clock.WithDelayedExecution) *Queue[T, K] {
 	q := &Queue[T, K]{
-		keyOf: keyOf, slots: slots, limiter: limiter, clock: by, metrics: metricsOf(name),
+		Name: name, keyOf: keyOf, slots: slots, limiter: limiter, clock: by, metrics: metricsOf(name),
 		entries: map[T]*entry[T, K]{}, running: map[T]running[K]{},
 	}
 	q.ready = sync.NewCond(&q.mu)
@@ -213,11 +216,12 @@ func (q *Queue[T, K]) Done(item T) {
 	q.slots.Free(had.key)
 }
 
-// Depth is how many items of the key are ready and wait for their turn.
-func (q *Queue[T, K]) Depth(key K) int {
+// Waiting are the items of the key that are ready and wait for their turn, in the
+// order in which they get it.
+func (q *Queue[T, K]) Waiting(key K) []T {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.ring.depth(key)
+	return q.ring.waiting(key)
 }
 
 // Len is how many items are ready.

@@ -74,7 +74,7 @@ func TestNoKeyHasMoreThanItsShare(t *testing.T) {
 	one.Add("b/0")
 	g.Expect(take(t, one)).To(Equal("b/0"), "a has its share, over both queues")
 	g.Expect(slots.Running("a")).To(Equal(2))
-	g.Expect(one.Depth("a")).To(Equal(2))
+	g.Expect(one.Waiting("a")).To(Equal([]string{"a/1", "a/2"}), "in the order of their turns")
 
 	got := make(chan string, 1)
 	go func() {

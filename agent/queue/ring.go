@@ -97,13 +97,17 @@ func (r *ring[T, K]) freed(key K) bool {
 	return found
 }
 
-// depth is how many entries of the key there are.
-func (r *ring[T, K]) depth(key K) int {
-	n := 0
+// waiting are the items of the key, in the order in which they are served.
+func (r *ring[T, K]) waiting(key K) []T {
+	var items []T
 	for _, l := range r.levels {
-		if of := l.lanes[key]; of != nil {
-			n += of.items.Len()
+		of := l.lanes[key]
+		if of == nil {
+			continue
+		}
+		for place := of.items.Front(); place != nil; place = place.Next() {
+			items = append(items, place.Value.(*entry[T, K]).item)
 		}
 	}
-	return n
+	return items
 }

@@ -33,6 +33,9 @@ type debugTarget struct {
 	// Queued objects wait for their turn, Running ones have a worker.
 	Queued  int `json:"queued"`
 	Running int `json:"running"`
+	// Waiting are the queued objects, as kind and name, those of each kind in
+	// the order in which they get their turn.
+	Waiting []string `json:"waiting,omitempty"`
 }
 
 // ServeHTTP answers with the state of all targets, by key.
@@ -50,8 +53,11 @@ func (c *Clusters) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		target := found[key].debug()
 		target.Running = c.slots.Running(key)
 		for _, q := range queues {
-			target.Queued += q.Depth(key)
+			for _, item := range q.Waiting(key) {
+				target.Waiting = append(target.Waiting, q.Name+" "+item.String())
+			}
 		}
+		target.Queued = len(target.Waiting)
 		answer.Targets = append(answer.Targets, target)
 	}
 	w.Header().Set("Content-Type", "application/json")

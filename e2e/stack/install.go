@@ -17,6 +17,8 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	imagev1 "github.com/headwater-dev/headwater/api/image/v1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 )
@@ -28,7 +30,7 @@ const Namespace = "flux-system"
 func Scheme() (*runtime.Scheme, error) {
 	types := runtime.NewScheme()
 	builder := runtime.NewSchemeBuilder(clientgoscheme.AddToScheme,
-		sourcev1.AddToScheme, kustomizev1.AddToScheme, fleetv1.AddToScheme)
+		sourcev1.AddToScheme, kustomizev1.AddToScheme, helmv2.AddToScheme, imagev1.AddToScheme, fleetv1.AddToScheme)
 	return types, builder.AddToScheme(types)
 }
 

@@ -45,7 +45,8 @@ type Process struct {
 	*testenv.Process
 	// Name is hub, or the agent's.
 	Name string
-	// Address is where a hub serves artifacts: host and port.
+	// Address is where a hub serves artifacts, and an agent its metrics: host and
+	// port.
 	Address string
 	command testenv.Command
 }
@@ -127,11 +128,21 @@ func (s *Stack) StartAgentAs(ctx context.Context, i Instance, flags ...string) (
 	if err := s.bind(ctx, account); err != nil {
 		return nil, err
 	}
+	address, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
 	i.Binary = cmp.Or(i.Binary, s.AgentBinary)
-	return s.start(ctx, i, account, append([]string{
+	p, err := s.start(ctx, i, account, append([]string{
 		"--name=" + cmp.Or(i.Agent, i.Name),
 		"--artifact-cache-dir=" + filepath.Join(s.Dir, "cache"),
+		"--metrics-addr=" + address,
+		"--debug-targets",
 	}, flags...))
+	if p != nil {
+		p.Address = address
+	}
+	return p, err
 }
 
 func (s *Stack) start(ctx context.Context, i Instance, account string, flags []string) (*Process, error) {

@@ -55,6 +55,7 @@ var allowed = map[string][]string{
 	"hub/fleet":             {"api/...", "shard/...", "internal/..."},
 	"hub/install":           {"api/...", "shard", "internal/...", "config"},
 	"hub/placement":         {"api/...", "shard/...", "internal/..."},
+	"hub/why":               {"api/...", "shard", "shard/member", "internal/app", "hub/placement"},
 
 	"agent":                   {"api/...", "shard/...", "internal/...", "agent/..."},
 	"agent/kustomize":         {"api/...", "shard/...", "internal/...", "agent/kustomize/...", "agent/apply", "agent/expr", "agent/remote/..."},
