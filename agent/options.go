@@ -48,6 +48,7 @@ type options struct {
 	debug            bool
 	kustomizations   kustomize.Options
 	defaultAccount   string
+	ownIdentity      bool
 	buildCache       int64
 	ageSecret        string
 	lenient          bool
@@ -81,6 +82,7 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	o.drift.Bind(flags)
 	flags.StringVar(&o.pull.Secret, "pull-secret", "", "namespace/name of the Secret, in the cluster that this agent runs in, with its credentials for the hub, as hub agent install has written it: the agent acts for this cluster and no other")
 	flags.StringVar(&o.pull.Kubeconfig, "target-kubeconfig", "", "with --pull-secret, the kubeconfig of the cluster that this agent acts for; by default the Pod's ServiceAccount")
+	flags.BoolVar(&o.ownIdentity, "kubeconfig-own-identity", false, "let a kubeConfig.configMapRef that names no ServiceAccount use the agent's own identity at the cloud, which every tenant can then have used")
 	flags.BoolVar(&o.allowExec, "insecure-kubeconfig-exec", false, "accept kubeconfigs with exec plugins")
 	flags.BoolVar(&o.allowInsecureTLS, "insecure-kubeconfig-tls", false, "accept kubeconfigs with insecure-skip-tls-verify")
 	flags.Int64Var(&o.buildCache, "build-cache-size", 64<<20, "bound in bytes of the rendered manifests that are kept in memory")
@@ -175,6 +177,7 @@ func (o *options) clusters(a *app.App) *remote.Clusters {
 		PerCluster:       o.perCluster,
 		Debug:            o.debug,
 		DefaultAccount:   o.defaultAccount,
+		AllowOwnIdentity: o.ownIdentity,
 		AllowExec:        o.allowExec,
 		AllowInsecureTLS: o.allowInsecureTLS,
 		Clock:            systemClock(),

@@ -57,6 +57,9 @@ func (c *Clusters) AddToManager(mgr ctrl.Manager) error {
 	if c.PerCluster == 0 {
 		c.PerCluster = perCluster
 	}
+	if c.providers == nil {
+		c.providers = clouds()
+	}
 	c.slots = &queue.Slots[shard.Key]{Cap: c.PerCluster}
 	if err := c.Fence.check(); err != nil {
 		return err

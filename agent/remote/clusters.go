@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fluxcd/pkg/auth"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
@@ -63,6 +64,9 @@ type Clusters struct {
 	// DefaultAccount is the ServiceAccount whose tokens are used for a
 	// spec.kubeConfig.configMapRef that names none; may be empty.
 	DefaultAccount string
+	// AllowOwnIdentity lets such a reference use this agent's own identity at a
+	// cloud, where it names no ServiceAccount and there is no default.
+	AllowOwnIdentity bool
 	// Workers is how many objects a controller works on at once, and PerCluster
 	// how many of them for one key, over all controllers.
 	Workers, PerCluster int
@@ -75,6 +79,8 @@ type Clusters struct {
 	slots  *queue.Slots[shard.Key]
 	queues []*queue.Queue[ctrl.Request, shard.Key]
 
+	// providers are the clouds, by name.
+	providers map[string]auth.RESTConfigProvider
 	// hubLeases reaches the fences in the hub.
 	hubLeases client.Client
 

@@ -17,6 +17,16 @@ import (
 	"github.com/headwater-dev/headwater/shard"
 )
 
+// The data keys of the ConfigMap are Flux's.
+const (
+	providerKey  = "provider"
+	clusterKey   = "cluster"
+	addressKey   = "address"
+	authorityKey = "ca.crt"
+	audiencesKey = "audiences"
+	accountKey   = "serviceAccountName"
+)
+
 const (
 	// genericProvider authenticates with a token of a ServiceAccount of the hub,
 	// which the target trusts as an OpenID Connect issuer.
@@ -26,8 +36,7 @@ const (
 	tokenSeconds = 3600
 )
 
-// loadWorkload makes a configuration of what the ConfigMap of a key says, with
-// the data keys that Flux has.
+// loadWorkload makes a configuration of what the ConfigMap of a key says.
 func (c *Clusters) loadWorkload(ctx context.Context, key shard.Key) (*rest.Config, error) {
 	name := types.NamespacedName{Namespace: key.Namespace, Name: key.Name}
 	var settings corev1.ConfigMap
@@ -37,11 +46,26 @@ func (c *Clusters) loadWorkload(ctx context.Context, key shard.Key) (*rest.Confi
 		}
 		return nil, fmt.Errorf("read config map %s: %w", name, err)
 	}
-	identity, err := c.parseWorkload(settings.Data)
+	config, err := c.workloadConfig(ctx, key.Namespace, settings.Data)
 	if err != nil {
-		return nil, &configError{fmt.Errorf("config map %s: %w", name, err)}
+		return nil, fmt.Errorf("config map %s: %w", name, err)
 	}
-	token, err := c.workloadToken(ctx, key.Namespace, identity)
+	return config, nil
+}
+
+func (c *Clusters) workloadConfig(ctx context.Context, namespace string, data map[string]string) (*rest.Config, error) {
+	provider := data[providerKey]
+	if cloud, found := c.providers[provider]; found {
+		return c.loadCloud(ctx, namespace, cloud, data)
+	}
+	if provider != genericProvider {
+		return nil, &configError{c.errNoProvider(provider)}
+	}
+	identity, err := c.parseWorkload(data)
+	if err != nil {
+		return nil, &configError{err}
+	}
+	token, err := c.workloadToken(ctx, namespace, identity)
 	if err != nil {
 		return nil, err
 	}
@@ -61,10 +85,7 @@ type workload struct {
 }
 
 func (c *Clusters) parseWorkload(data map[string]string) (workload, error) {
-	w := workload{address: data["address"], account: data["serviceAccountName"]}
-	if provider := data["provider"]; provider != genericProvider {
-		return w, fmt.Errorf("data key provider is %q, but this version implements generic alone: use spec.kubeConfig.secretRef", provider)
-	}
+	w := workload{address: data[addressKey], account: data[accountKey]}
 	if !strings.HasPrefix(w.address, "https://") {
 		return w, fmt.Errorf("data key address is %q: want the https:// URL of the target's API server", w.address)
 	}
@@ -74,16 +95,31 @@ func (c *Clusters) parseWorkload(data map[string]string) (workload, error) {
 	if w.account == "" {
 		return w, fmt.Errorf("data key serviceAccountName is missing: name a ServiceAccount of the namespace, or start the agent with --default-kubeconfig-service-account")
 	}
-	if authority := data["ca.crt"]; authority != "" {
+	if authority := data[authorityKey]; authority != "" {
 		w.authority = []byte(authority)
 	}
-	if err := yaml.UnmarshalStrict([]byte(data["audiences"]), &w.audiences); err != nil {
-		return w, fmt.Errorf("data key audiences: want a YAML list of strings")
-	}
-	if len(w.audiences) == 0 {
+	var err error
+	if w.audiences, err = audiencesOf(data); len(w.audiences) == 0 {
 		w.audiences = []string{w.address}
 	}
-	return w, nil
+	return w, err
+}
+
+// audiencesOf reads one audience a line, or a YAML list of them.
+func audiencesOf(data map[string]string) ([]string, error) {
+	var audiences []string
+	if strings.HasPrefix(strings.TrimSpace(data[audiencesKey]), "-") {
+		if err := yaml.UnmarshalStrict([]byte(data[audiencesKey]), &audiences); err != nil {
+			return nil, fmt.Errorf("data key %s: want one audience a line, or a YAML list of strings", audiencesKey)
+		}
+		return audiences, nil
+	}
+	for line := range strings.Lines(data[audiencesKey]) {
+		if line = strings.TrimSpace(line); line != "" {
+			audiences = append(audiences, line)
+		}
+	}
+	return audiences, nil
 }
 
 // workloadToken asks the hub for a token of the ServiceAccount.

@@ -64,12 +64,13 @@ func TestSettingsOfWorkloadIdentity(t *testing.T) {
 		want       string
 	}{
 		"good":                {},
-		"a cloud":             {key: "provider", value: "aws", want: `data key provider is "aws", but this version implements generic alone`},
 		"no address":          {key: "address", want: "data key address is"},
 		"plain HTTP":          {key: "address", value: "http://prod", want: "data key address is"},
 		"no account":          {key: "serviceAccountName", want: "data key serviceAccountName is missing"},
 		"the default account": {key: "serviceAccountName", account: "x"},
-		"bad audiences":       {key: "audiences", value: "{a: b}", want: "data key audiences"},
+		"audiences by line":   {key: "audiences", value: "https://prod:6443\n"},
+		"audiences as YAML":   {key: "audiences", value: "- https://prod:6443"},
+		"bad audiences":       {key: "audiences", value: "- {a: b}", want: "data key audiences"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
