@@ -2,8 +2,8 @@ package git
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/url"
 	"path/filepath"
 	"strings"
 
@@ -90,14 +90,13 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.GitRepository, rev so
 // supported stalls an object that asks for what is not implemented.
 func supported(obj *sourcev1.GitRepository) error {
 	if err := reconcile.UnsupportedFields(obj,
-		"url", "interval", "timeout", "suspend", "ignore", "provider=generic", "secretRef",
+		"url", "interval", "timeout", "suspend", "ignore", "provider=generic", "secretRef", "proxySecretRef",
 		"ref.branch", "ref.tag", "ref.name", "ref.commit",
 		"gitImplementation", "accessFrom"); err != nil {
 		return err
 	}
-	if u, err := url.Parse(obj.Spec.URL); err == nil && u.Scheme == "ssh" {
-		return reconcile.Stall(meta.UnsupportedFieldReason,
-			fmt.Errorf("spec.url %s: this version does not implement ssh: use an https URL", git.PlainURL(obj.Spec.URL)))
+	if obj.Spec.ProxySecretRef != nil && strings.HasPrefix(obj.Spec.URL, "ssh://") {
+		return reconcile.Stall(meta.UnsupportedFieldReason, errors.New("spec.proxySecretRef is for http and https: remove it, or use an https URL"))
 	}
 	return nil
 }
