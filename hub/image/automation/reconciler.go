@@ -43,6 +43,8 @@ type Reconciler struct {
 	Events *reconcile.Recorder
 	// NoCrossNamespaceRefs refuses sources of other namespaces.
 	NoCrossNamespaceRefs bool
+	// SSH limits what ssh may use.
+	SSH git.Algorithms
 	// Remotes opens sessions with repositories; one that reads Secrets live when
 	// nil.
 	Remotes *git.Opener
