@@ -56,8 +56,27 @@ func (s *Session) Failed(ctx context.Context, doing string, err error) error {
 	return reconcile.Fail(reason, err)
 }
 
+// Locate finds the target in the remote's list of references, and pins it down.
+func (s *Session) Locate(t Target, refs *packp.AdvRefs) (pinned Target, commit plumbing.Hash, err error) {
+	t, found, err := t.Pin(refs)
+	if err != nil {
+		return t, plumbing.ZeroHash, err
+	}
+	if found {
+		_, commit, found = t.Find(refs)
+	}
+	if !found {
+		return t, plumbing.ZeroHash, s.NotFound(t)
+	}
+	return t, commit, nil
+}
+
 // NotFound says that the remote has no such reference.
 func (s *Session) NotFound(t Target) error {
+	if t.ranged {
+		return reconcile.Fail(OperationFailedReason,
+			fmt.Errorf("%s %q: no tag of %s is a version in this range", t.Field, t.Value, PlainURL(s.obj.Spec.URL)))
+	}
 	return reconcile.Fail(OperationFailedReason,
 		fmt.Errorf("%s %q does not exist in %s", t.Field, t.Value, PlainURL(s.obj.Spec.URL)))
 }

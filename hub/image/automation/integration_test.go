@@ -408,6 +408,24 @@ func TestAReadOnlyTokenIsRefused(t *testing.T) {
 	w.Expect(w.head("main")).To(Equal(before))
 }
 
+func TestARangeOfVersionsIsCheckedOut(t *testing.T) {
+	w := newWorld(t)
+	w.git("tag", "v1.2.0", "main")
+	tagged := w.head("main")
+	w.commit(map[string]string{"other.txt": "x"})
+	obj := w.automate(func(spec *imagev1.ImageUpdateAutomationSpec) {
+		spec.GitSpec.Checkout = &imagev1.GitCheckoutSpec{Reference: sourcev1.GitRepositoryRef{SemVer: "1.x"}}
+		spec.GitSpec.Push = &imagev1.PushSpec{Branch: "images"}
+	})
+	w.ready(obj, "True", "Succeeded", "repository up-to-date")
+	w.Expect(w.git("rev-parse", "images^")).To(Equal(tagged + "\n"))
+	w.Expect(obj.Status.ObservedSourceRevision).To(Equal("v1.2.0@sha1:" + tagged))
+	w.ready(w.automate(func(spec *imagev1.ImageUpdateAutomationSpec) {
+		spec.GitSpec.Checkout = &imagev1.GitCheckoutSpec{Reference: sourcev1.GitRepositoryRef{SemVer: "9.x"}}
+		spec.GitSpec.Push = &imagev1.PushSpec{Branch: "images"}
+	}), "False", "GitOperationFailed", `spec.git.checkout.ref.semver "9.x": no tag of`)
+}
+
 func TestPushesGoOverSSH(t *testing.T) {
 	w := newWorld(t)
 	public, private, err := ed25519.GenerateKey(rand.Reader)
