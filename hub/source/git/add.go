@@ -31,6 +31,12 @@ func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	if fetcher.Remotes == nil {
 		fetcher.Remotes = &git.Opener{Secrets: mgr.GetAPIReader(), Transport: access.NewTransport(), SSH: c.SSH}
 	}
+	if fetcher.Client == nil {
+		fetcher.Client = mgr.GetClient()
+	}
+	if fetcher.Store == nil {
+		fetcher.Store = c.Store
+	}
 	reconciler := &source.Reconciler[*sourcev1.GitRepository]{
 		Fetcher: &fetcher,
 		Store:   c.Store,
