@@ -30,7 +30,7 @@ help: ## Show this list
 		/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: prerequisites build controlplane ## Show a commit arriving on three clusters, and agents failing over (ONCE=1: exit afterwards)
+demo: prerequisites build controlplane ## Show six scenes: commits and new images arriving on three clusters, agents failing over (ONCE=1: exit afterwards)
 	@go build -buildvcs=false -o bin/demo ./e2e/demo
 	@bin/demo $(if $(ONCE),--once)
 

@@ -137,7 +137,7 @@ func TestWhySaysWhatItCannotTell(t *testing.T) {
 	n.cluster("prod")
 	n.create(n.source(), n.kustomization("apps", "prod"))
 	n.becomes(&kustomizev1.Kustomization{ObjectMeta: n.meta("apps")}, HavePrefix("True "))
-	other := map[string]string{"agent-0": "agent-1", "agent-1": "agent-0"}[n.agentOf("prod")]
+	stranger := other(n.agentOf("prod"))
 
 	limited, err := shared.hub.ServiceAccount(t.Context(), n.namespace, "reader", nil)
 	n.Expect(err).NotTo(HaveOccurred())
@@ -157,7 +157,7 @@ func TestWhySaysWhatItCannotTell(t *testing.T) {
 		{administrator(t, shared.target), []string{"ks/apps"}, "so it is not the hub: name the hub's kubeconfig with --kubeconfig", 1},
 		{reader, []string{"ks/apps"}, "forbidden", 1},
 		{file, []string{"ks/apps", "--live"}, "there is no Pod flux-system/" + n.agentOf("prod") + ": name the agent's address with --debug-addr", 1},
-		{file, []string{"ks/apps", "--debug-addr=http://" + shared.agents[other].Address}, "agent " + other + " has answered", 1},
+		{file, []string{"ks/apps", "--debug-addr=http://" + shared.agents[stranger].Address}, "agent " + stranger + " has answered", 1},
 		{file, []string{"ks/apps", "--debug-addr=" + empty.URL}, "start the agents with --debug-targets", 1},
 	} {
 		_, failure, code := n.why(tc.file, tc.args...)

@@ -30,7 +30,7 @@ func TestScenes(t *testing.T) {
 
 // The scenes do not believe the status: here it says that all is well, and
 // there is no agent that does anything.
-func TestScenesFailWithABrokenAgent(t *testing.T) {
+func TestScenesFailWithABrokenAgentOrHub(t *testing.T) {
 	g := NewWithT(t)
 	o := built()
 	o.agentBinary, o.patience = "testdata/idle-agent", 0.2
@@ -42,6 +42,11 @@ func TestScenesFailWithABrokenAgent(t *testing.T) {
 	err := w.Play(t.Context())
 
 	g.Expect(err).To(MatchError(And(ContainSubstring("deploying"), ContainSubstring("prod-us"), ContainSubstring("not found"))))
+
+	// Without a hub there is nobody who follows the image.
+	w.hubProcess.Kill()
+	err = w.perform(t.Context(), scenes()[5])
+	g.Expect(err).To(MatchError(And(ContainSubstring("a new image"), ContainSubstring("imagepolicy shop has not chosen 1.3.0"))))
 }
 
 func (w *world) pretendReady(ctx context.Context) error {

@@ -1,10 +1,10 @@
 // Command demo shows Headwater at work on one machine: a hub and two agents as
-// separate processes, a hub API server and three remote ones, and a Git
-// server, all real and on loopback.
+// separate processes, a hub API server and three remote ones, a Git server and
+// a registry, all real and on loopback.
 //
-// It deploys a small repository to the three clusters and then plays five
+// It deploys a small repository to the three clusters and then plays six
 // scenes, each timed: a commit, a hand edit, a removal, an agent that is
-// killed, and its return. A scene is judged by what an administrator reads from
+// killed, its return, and a new image that becomes a commit. A scene is judged by what an administrator reads from
 // the target clusters themselves, their objects and the fence Leases in them,
 // never by the status that Headwater writes.
 //

@@ -43,7 +43,7 @@ func (w *world) explore() (string, error) {
 It all stays up until Ctrl-C. To explore:
 
   export KUBECONFIG=%s
-  kubectl get gitrepositories,kustomizations,remoteclusters
+  kubectl get gitrepositories,kustomizations,remoteclusters,imagepolicies
   kubectl get leases -L fleet.headwater.dev/member      # the agents that are alive
   kubectl get events --sort-by=.lastTimestamp
   kubectl --context prod-eu get deploy,pods,cm,storefronts,leases -A

@@ -8,10 +8,16 @@ import (
 	"io/fs"
 	"maps"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
+
+// imageMarker behind the tag of the shop's image has the hub put newer ones in
+// its place.
+const imageMarker = ` # {"$imagepolicy": "flux-system:shop:tag"}`
 
 //go:embed all:repository
 var embedded embed.FS
@@ -59,8 +65,8 @@ func (r *repository) push(ctx context.Context, message string, files map[string]
 // release commits a new image and a new greeting.
 func (r *repository) release(ctx context.Context, version, greeting string) error {
 	return r.push(ctx, "Release "+version, map[string]string{
-		"base/deployment.yaml": setLine(r.files["base/deployment.yaml"], "image: shop:", version),
-		"base/settings.yaml":   setLine(r.files["base/settings.yaml"], "GREETING: ", greeting),
+		"base/kustomization.yaml": setLine(r.files["base/kustomization.yaml"], "newTag: ", strconv.Quote(version)+imageMarker),
+		"base/settings.yaml":      setLine(r.files["base/settings.yaml"], "GREETING: ", greeting),
 	})
 }
 
@@ -72,6 +78,16 @@ func (r *repository) endSale(ctx context.Context) error {
 		return err
 	}
 	_, err := r.Remove(ctx, "Remove the banner", "base/banner.yaml")
+	return err
+}
+
+// endsWith holds when one commit of that message, and nothing else, follows the
+// one before.
+func (r *repository) endsWith(ctx context.Context, before, message string) error {
+	said, err := r.Messages(ctx, before)
+	if err == nil && !slices.Equal(said, []string{message}) {
+		err = fmt.Errorf("the commits of the repository since are %q, and not %q", said, message)
+	}
 	return err
 }
 

@@ -40,6 +40,7 @@ func scenes() []scene {
 		{"a file removed from Git is pruned", 60, removalIsPruned},
 		{"an agent is killed with -9 and its clusters are taken over", 90, killedIsReplaced},
 		{"it returns and they are balanced again", 120, returnedIsBalanced},
+		{"a new image becomes a commit and reaches every cluster", 60, imageReaches},
 	}
 }
 
@@ -107,6 +108,25 @@ func returnedIsBalanced(ctx context.Context, w *world) (check, error) {
 	return both(runs("1.3.0", "hallo"), func(ctx context.Context, c *cluster) error {
 		return heldBy(ctx, c, func(holder string) bool { return holder == owners[c.name] })
 	}), w.repository.release(ctx, "1.3.0", "hallo")
+}
+
+// imageReaches has the hub follow the image, and pushes a new tag of it once the
+// hub has chosen the one that runs. Nobody else commits.
+func imageReaches(ctx context.Context, w *world) (check, error) {
+	before, err := w.repository.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.followImage(ctx, "1.3.0"); err != nil {
+		return nil, err
+	}
+	if _, err := w.registry.Push("shop", "1.4.0", nil); err != nil {
+		return nil, err
+	}
+	w.screen.Say("pushed %s/shop:1.4.0", w.registry.Host)
+	return both(runs("1.4.0", "hallo"), func(ctx context.Context, _ *cluster) error {
+		return w.repository.endsWith(ctx, before, "Roll out 1.4.0")
+	}), nil
 }
 
 func bannerIsGone(ctx context.Context, c *cluster) error {

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	imagev1 "github.com/headwater-dev/headwater/api/image/v1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
@@ -60,10 +61,11 @@ func (w *watching) Stop() {
 func (w *world) table(ctx context.Context) ([]string, error) {
 	var (
 		sources        sourcev1.GitRepositoryList
+		images         imagev1.ImageUpdateAutomationList
 		kustomizations kustomizev1.KustomizationList
 		clusters       fleetv1.RemoteClusterList
 	)
-	for _, list := range []client.ObjectList{&sources, &kustomizations, &clusters} {
+	for _, list := range []client.ObjectList{&sources, &images, &kustomizations, &clusters} {
 		if err := w.hub.List(ctx, list, client.InNamespace(stack.Namespace)); err != nil {
 			return nil, err
 		}
@@ -78,6 +80,10 @@ func (w *world) table(ctx context.Context) ([]string, error) {
 			revision = o.Status.Artifact.Revision
 		}
 		row("source "+o.Name, "(hub)", ready(o.Status.Conditions, meta.ReadyCondition), short(revision),
+			message(o.Status.Conditions, meta.ReadyCondition))
+	}
+	for _, o := range images.Items {
+		row("images "+o.Name, "(hub)", ready(o.Status.Conditions, meta.ReadyCondition), short(o.Status.ObservedSourceRevision),
 			message(o.Status.Conditions, meta.ReadyCondition))
 	}
 	for _, o := range kustomizations.Items {

@@ -25,7 +25,7 @@ const (
 // agentNames are what the Pods of a StatefulSet would be called.
 func agentNames() []string { return []string{"agent-0", "agent-1"} }
 
-// world is everything that runs: five servers and three processes of ours.
+// world is everything that runs: six servers and three processes of ours.
 type world struct {
 	options
 	screen *screen
@@ -34,7 +34,9 @@ type world struct {
 	hub        *cluster
 	targets    []*cluster
 	repository *repository
+	registry   *testenv.Registry
 	product    *stack.Stack
+	hubProcess *stack.Process
 	agents     map[string]*stack.Process
 	killed     string // the agent that the scenes killed
 
@@ -81,13 +83,15 @@ func (w *world) after(clean func()) {
 	w.cleanup = append(w.cleanup, clean)
 }
 
-// startServers starts the Git server and the four control planes.
+// startServers starts the Git server, the registry and the four control planes.
 func (w *world) startServers(ctx context.Context) error {
 	var err error
 	if w.repository, err = newRepository(ctx, w.after); err != nil {
 		return err
 	}
-	w.screen.Say("git server up: %s", w.repository.URL)
+	w.registry = testenv.StartRegistry()
+	w.after(w.registry.Stop)
+	w.screen.Say("git server up: %s, and a registry: %s", w.repository.URL, w.registry.Host)
 	names := []string{"hub", "staging", "prod-eu", "prod-us"}
 	w.screen.Say("starting four Kubernetes control planes: %v", names)
 	clusters := make([]*cluster, len(names))
@@ -135,11 +139,10 @@ func (w *world) startProduct(ctx context.Context) error {
 	}
 	w.after(w.product.Stop)
 	w.screen.Say("the CRDs and the RBAC of config/ are installed on the hub")
-	hub, err := w.product.StartHub(ctx, reassignAfter, memberLease)
-	if err != nil {
+	if w.hubProcess, err = w.product.StartHub(ctx, reassignAfter, memberLease); err != nil {
 		return err
 	}
-	w.screen.Say("hub runs under a ServiceAccount of its own, process %d", hub.PID())
+	w.screen.Say("hub runs under a ServiceAccount of its own, process %d", w.hubProcess.PID())
 	w.agents = map[string]*stack.Process{}
 	for _, name := range agentNames() {
 		agent, err := w.product.StartAgent(ctx, name, memberLease, fenceDuration, requestTimeout)

@@ -77,6 +77,15 @@ func (r *Repository) Head(ctx context.Context) (string, error) {
 	return r.head(ctx, r.branch)
 }
 
+// Messages are the subjects of the branch's commits after one, the newest first.
+func (r *Repository) Messages(ctx context.Context, after string) ([]string, error) {
+	said, err := r.git(ctx, nil, "-C", r.Dir, "log", "--format=%s", after+".."+r.branch)
+	if err != nil || said == "" {
+		return nil, err
+	}
+	return strings.Split(said, "\n"), nil
+}
+
 // commit gives git one commit as a fast-import stream: no working tree, no
 // index, one process.
 func (r *Repository) commit(ctx context.Context, message, changes string) (string, error) {
