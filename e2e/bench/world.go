@@ -136,13 +136,11 @@ func (w *world) startProduct(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if w.metrics, err = stack.FreeAddress(ctx); err != nil {
-		return err
-	}
-	agent, err := w.product.StartAgent(ctx, "agent-0", "--metrics-addr="+w.metrics)
+	agent, err := w.product.StartAgent(ctx, "agent-0")
 	if err != nil {
 		return err
 	}
+	w.metrics = agent.Address
 	w.pids = map[string]int{"hub": hub.PID(), "agent": agent.PID(), "bench itself": os.Getpid()}
 	for name, control := range w.controlPlanes() {
 		found, err := controlPlanePIDs(name, control)

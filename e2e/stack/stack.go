@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -93,11 +94,11 @@ func (s *Stack) StartHub(ctx context.Context, flags ...string) (*Process, error)
 
 // StartHubAs starts one of several hubs, with artifacts of its own.
 func (s *Stack) StartHubAs(ctx context.Context, i Instance, flags ...string) (*Process, error) {
-	address, err := FreeAddress(ctx)
+	address, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
-	outside, err := FreeAddress(ctx)
+	outside, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -226,11 +227,18 @@ func (s *Stack) Logs(lines int) string {
 	return text.String()
 }
 
-// FreeAddress is an address on loopback that nobody listens on now.
-func FreeAddress(ctx context.Context) (string, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("looking for a free port: %w", err)
+// freeAddress is an address on loopback that nobody listens on now. Its port is
+// below those that Linux gives to connections that go out, so that none of them
+// has taken it when the process listens, or listens again after a restart.
+func freeAddress(ctx context.Context) (string, error) {
+	const first, ports, tries = 20000, 10000, 100
+	var err error
+	for range tries {
+		var listener net.Listener
+		address := fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(ports)) //nolint:gosec // G404: chance, not secrecy
+		if listener, err = new(net.ListenConfig).Listen(ctx, "tcp", address); err == nil {
+			return address, listener.Close()
+		}
 	}
-	return listener.Addr().String(), listener.Close()
+	return "", fmt.Errorf("looking for a free port: %w", err)
 }
