@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,6 +35,8 @@ const (
 const (
 	dialTimeout = 15 * time.Second
 	idleTimeout = 90 * time.Second
+	// maxRetryAfter bounds what a server may ask us to wait.
+	maxRetryAfter = time.Hour
 )
 
 // NewTransport is the HTTP transport for remotes that need no settings of their
@@ -147,4 +150,21 @@ func proxyOf(data map[string][]byte) (*url.URL, error) {
 		u.User = url.UserPassword(username, password)
 	}
 	return u, nil
+}
+
+// RetryAfter is when a server asks us to come back, in seconds or as a date by
+// the server's own clock; zero where it does not say.
+func RetryAfter(header http.Header) time.Duration {
+	text := header.Get("Retry-After")
+	seconds, err := strconv.Atoi(text)
+	after := time.Duration(seconds) * time.Second
+	if err != nil {
+		then, thenErr := http.ParseTime(text)
+		now, nowErr := http.ParseTime(header.Get("Date"))
+		if thenErr != nil || nowErr != nil {
+			return 0
+		}
+		after = then.Sub(now)
+	}
+	return max(0, min(after, maxRetryAfter))
 }

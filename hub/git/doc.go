@@ -6,11 +6,13 @@
 // when that host redirects, that they appear in no error, and that what a remote
 // sends is bounded or goes to disk.
 //
-// It never runs git, and never forces a branch: a push names the commit that it
-// replaces, and fails when another is there by then.
+// It never runs git or ssh, never reads the machine's configuration of them, and
+// never forces a branch: a push names the commit that it replaces, and fails
+// when another is there by then.
 //
 // It uses go-git's transports and object store directly rather than its Clone
 // and Push: those take their HTTP client from a variable of the whole process,
 // follow a branch that may have moved since it was resolved, and read a history
-// that a shallow clone does not have.
+// that a shallow clone does not have. Over ssh the transport is our own: go-git's
+// knows no context before the conversation has begun.
 package git

@@ -14,6 +14,7 @@ import (
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 
 	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -46,6 +47,9 @@ func (s *Session) Failed(ctx context.Context, doing string, err error) error {
 	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed), refusedBySSH(err):
 		reason = meta.AuthenticationFailedReason
 		err = fmt.Errorf("spec.url %s: authentication failed: %s", remote, s.credentialsHint())
+	case errors.As(err, &status) && access.RetryAfter(status.Response.Header) > 0:
+		after := access.RetryAfter(status.Response.Header)
+		return reconcile.Wait(reason, fmt.Sprintf("spec.url %s: %s: the server answered %d: trying again in %s", remote, doing, status.StatusCode(), after), after)
 	case errors.As(err, &status):
 		err = fmt.Errorf("spec.url %s: %s: the server answered %d", remote, doing, status.StatusCode())
 	case notGit(err):

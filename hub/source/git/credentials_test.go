@@ -23,6 +23,22 @@ type front struct {
 	mu    sync.Mutex
 	seen  []string
 	guard func(w http.ResponseWriter, r *http.Request) bool
+	bytes func(r *http.Request) int
+}
+
+// turn lets the guard see each request from now on; one that it answers goes no
+// further.
+func (f *front) turn(guard func(w http.ResponseWriter, r *http.Request) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.guard = guard
+}
+
+// limit cuts the connection after so many bytes of an answer.
+func (f *front) limit(bytes func(r *http.Request) int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bytes = bytes
 }
 
 func newFront(t *testing.T, repository *testenv.Repository, start func(http.Handler) *httptest.Server) *front {
@@ -34,8 +50,12 @@ func newFront(t *testing.T, repository *testenv.Repository, start func(http.Hand
 	f.Server = start(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		f.seen = append(f.seen, r.Header.Get("Authorization"))
+		guard, bytes := f.guard, f.bytes
 		f.mu.Unlock()
-		if f.guard == nil || f.guard(w, r) {
+		if bytes != nil {
+			w = &cut{w, bytes(r)}
+		}
+		if guard == nil || guard(w, r) {
 			proxy.ServeHTTP(w, r)
 		}
 	}))
@@ -84,10 +104,10 @@ func TestCredentialsStayWithTheHost(t *testing.T) {
 	commit(t, repository, map[string]string{"a": "1"})
 	other := newFront(t, repository, httptest.NewServer)
 	moved := newFront(t, repository, httptest.NewServer)
-	moved.guard = func(w http.ResponseWriter, r *http.Request) bool {
+	moved.turn(func(w http.ResponseWriter, r *http.Request) bool {
 		http.Redirect(w, r, other.URL+r.URL.RequestURI(), http.StatusMovedPermanently)
 		return false
-	}
+	})
 	for name, secret := range map[string]map[string]string{
 		"basic": {"username": "flux", "password": "hunter2"}, "bearer": {"bearerToken": "t0ken"},
 	} {

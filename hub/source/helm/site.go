@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,7 +23,6 @@ import (
 
 const (
 	maxRedirects  = 10
-	maxRetryAfter = time.Hour
 	indexFile     = "index.yaml"
 	dialTimeout   = 15 * time.Second
 	ifNoneMatch   = "If-None-Match"
@@ -178,7 +176,7 @@ func (s *site) get(ctx context.Context, from *url.URL, header http.Header) (*htt
 		_ = response.Body.Close()
 		next := response.Header.Get("Location")
 		if next == "" || response.StatusCode < 300 || response.StatusCode > 399 {
-			return nil, &status{response.StatusCode, retryAfter(response.Header)}
+			return nil, &status{response.StatusCode, access.RetryAfter(response.Header)}
 		}
 		if u, err = redirected(u, next); err != nil {
 			return nil, err
@@ -220,23 +218,6 @@ func (s *site) once(ctx context.Context, u *url.URL, trusted bool, header http.H
 // sameHost says whether credentials for one of the URLs may go to the other.
 func sameHost(a, b *url.URL) bool {
 	return a.Scheme == b.Scheme && strings.EqualFold(a.Host, b.Host)
-}
-
-// retryAfter is when the server asks us to come back, in seconds or as a date by
-// the server's own clock.
-func retryAfter(header http.Header) time.Duration {
-	text := header.Get("Retry-After")
-	seconds, err := strconv.Atoi(text)
-	after := time.Duration(seconds) * time.Second
-	if err != nil {
-		then, thenErr := http.ParseTime(text)
-		now, nowErr := http.ParseTime(header.Get("Date"))
-		if thenErr != nil || nowErr != nil {
-			return 0
-		}
-		after = then.Sub(now)
-	}
-	return max(0, min(after, maxRetryAfter))
 }
 
 // copyBounded copies what a server sends; more than limit bytes are an error

@@ -1,0 +1,139 @@
+package git_test
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/headwater-dev/headwater/api/meta"
+)
+
+// cut ends an answer after some bytes, as a broken connection does.
+type cut struct {
+	http.ResponseWriter
+	left int
+}
+
+// random is text that does not compress.
+func random(size int) string {
+	content := make([]byte, size/2)
+	_, _ = rand.Read(content) // never fails
+	return hex.EncodeToString(content)
+}
+
+func (c *cut) Write(p []byte) (int, error) {
+	if c.left -= len(p); c.left < 0 {
+		panic(http.ErrAbortHandler)
+	}
+	return c.ResponseWriter.Write(p)
+}
+
+// drip answers a byte now and then, of what could be a long packet, until the
+// client has gone.
+func drip(w http.ResponseWriter, r *http.Request) {
+	rest := "fff0"
+	ticks := time.NewTicker(10 * time.Millisecond)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-r.Context().Done():
+			return
+		case <-ticks.C:
+			_, _ = io.WriteString(w, rest[:1])
+			if rest = rest[1:]; rest == "" {
+				rest = "x"
+			}
+			w.(http.Flusher).Flush()
+		}
+	}
+}
+
+// TestServersThatMisbehave has a server turn bad once there is an artifact.
+func TestServersThatMisbehave(t *testing.T) {
+	var elsewhere *front
+	answer := func(code int, header ...string) func(http.ResponseWriter, *http.Request) bool {
+		return func(w http.ResponseWriter, _ *http.Request) bool {
+			for i := 0; i+1 < len(header); i += 2 {
+				w.Header().Set(header[i], header[i+1])
+			}
+			http.Error(w, "leak", code)
+			return false
+		}
+	}
+	fetches := func(then func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
+		return func(w http.ResponseWriter, r *http.Request) bool { return r.Method != http.MethodPost || then(w, r) }
+	}
+	for name, c := range map[string]struct {
+		guard  func(http.ResponseWriter, *http.Request) bool
+		reason string
+		want   string
+	}{
+		"401":                 {answer(http.StatusUnauthorized), "AuthenticationFailed", "does not accept the credentials of Secret team/login"},
+		"403":                 {answer(http.StatusForbidden), "AuthenticationFailed", "does not accept the credentials of Secret team/login"},
+		"404":                 {answer(http.StatusNotFound), "GitOperationFailed", "there is no repository, or the credentials of Secret team/login"},
+		"429":                 {answer(http.StatusTooManyRequests), "GitOperationFailed", "the server answered 429"},
+		"429 and when":        {answer(http.StatusTooManyRequests, "Retry-After", "17"), "GitOperationFailed", "the server answered 429: trying again in 17s"},
+		"503 and when":        {answer(http.StatusServiceUnavailable, "Retry-After", "100000000"), "GitOperationFailed", "the server answered 503: trying again in 1h0m0s"},
+		"401 for the objects": {fetches(answer(http.StatusUnauthorized)), "AuthenticationFailed", "does not accept the credentials"},
+		"429 for the objects": {fetches(answer(http.StatusTooManyRequests, "Retry-After", "17")), "GitOperationFailed", "trying again in 17s"},
+		"a list by drops":     {func(w http.ResponseWriter, r *http.Request) bool { drip(w, r); return false }, "GitOperationFailed", "listing the references took longer than 500ms (spec.timeout)"},
+		"objects by drops":    {fetches(func(w http.ResponseWriter, r *http.Request) bool { drip(w, r); return false }), "GitOperationFailed", "took longer than 500ms (spec.timeout)"},
+		"a truncated list":    {nil, "GitOperationFailed", "listing the references"},
+		"a truncated pack":    {nil, "GitOperationFailed", "fetching commit"},
+		"a redirect of a fetch": {fetches(func(w http.ResponseWriter, r *http.Request) bool {
+			http.Redirect(w, r, elsewhere.URL+r.URL.Path, http.StatusTemporaryRedirect)
+			return false
+		}), "GitOperationFailed", "redirect on non-initial request"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			repository := newRepository(t)
+			commit(t, repository, map[string]string{"a": "1"})
+			elsewhere = newFront(t, repository, httptest.NewServer)
+			server := newFront(t, repository, httptest.NewServer)
+			obj := newObject(server.URL + "/fleet.git")
+			obj.Spec.SecretRef = &meta.LocalObjectReference{Name: "login"}
+			r := reconciler(t, newFetcher(newSecret("login", map[string]string{"username": "flux", "password": "hunter2"})))
+			g.Expect(r.Reconcile(t.Context(), obj)).To(Succeed())
+
+			commit(t, repository, map[string]string{"a": "2", "big": random(100_000)})
+			obj.Spec.Timeout = &metav1.Duration{Duration: 30 * time.Second}
+			if strings.Contains(name, "drops") {
+				obj.Spec.Timeout.Duration = 500 * time.Millisecond
+			}
+			switch name {
+			case "a truncated list":
+				server.limit(func(*http.Request) int { return 100 })
+			case "a truncated pack":
+				server.limit(func(r *http.Request) int {
+					if r.Method == http.MethodPost {
+						return 50_000
+					}
+					return 1 << 20
+				})
+			default:
+				server.turn(c.guard)
+			}
+			err := r.Reconcile(t.Context(), obj)
+			g.Expect(err).To(MatchError(And(ContainSubstring(c.want), HavePrefix("spec.url "+server.URL))))
+			g.Expect(condition(obj, "FetchFailed")).To(HavePrefix("True " + c.reason))
+			g.Expect(err.Error()).NotTo(Or(ContainSubstring("leak"), ContainSubstring("hunter2"), ContainSubstring("\n")))
+			g.Expect(stored(t, r, obj)).To(Equal(map[string]string{"a": "1"}), "the last good artifact stays")
+			g.Expect(elsewhere.authorizations()).To(BeEmpty())
+
+			server.turn(nil)
+			server.limit(nil)
+			obj.Spec.Timeout = nil
+			g.Expect(r.Reconcile(t.Context(), obj)).To(Succeed())
+			g.Expect(stored(t, r, obj)).To(HaveKeyWithValue("a", "2"))
+		})
+	}
+}
