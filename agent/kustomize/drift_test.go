@@ -91,9 +91,9 @@ func TestDriftIsPutBackAtOnce(t *testing.T) {
 	e.request("web", "first")
 
 	e.change("somebody", setValue("by hand"))
-	e.Eventually(e.value, "5s", "10ms").Should(Equal("a"))
+	e.Eventually(e.value, "20s", "10ms").Should(Equal("a"))
 	e.Expect(e.hub.Delete(t.Context(), e.object("v1", "ConfigMap", "one"))).To(Succeed())
-	e.Eventually(e.value, "5s", "10ms").Should(Equal("a"))
+	e.Eventually(e.value, "20s", "10ms").Should(Equal("a"))
 }
 
 func TestPolledDriftIsPutBackOnRequest(t *testing.T) {
@@ -104,7 +104,7 @@ func TestPolledDriftIsPutBackOnRequest(t *testing.T) {
 	e.start()
 	e.becomes("web", "True")
 	e.change("somebody", setValue("by hand"))
-	e.Eventually(e.value, "10s", "50ms").Should(Equal("a"))
+	e.Eventually(e.value, "20s", "50ms").Should(Equal("a"))
 }
 
 func TestAFightIsSlowedDown(t *testing.T) {
@@ -119,7 +119,7 @@ func TestAFightIsSlowedDown(t *testing.T) {
 	e.request("web", "first")
 	for _, value := range []string{"x", "y"} {
 		e.change("autoscaler", setValue(value))
-		e.Eventually(e.value, "5s", "10ms").Should(Equal("a"))
+		e.Eventually(e.value, "20s", "10ms").Should(Equal("a"))
 	}
 	before := applies.Load()
 	e.change("autoscaler", setValue("z"))

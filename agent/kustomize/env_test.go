@@ -307,7 +307,7 @@ func (e *env) published(part string) string {
 		default:
 		}
 		return found
-	}, "10s", "10ms").Should(ContainSubstring(part))
+	}, "20s", "10ms").Should(ContainSubstring(part))
 	return strings.ReplaceAll(found, e.namespace, "NS")
 }
 

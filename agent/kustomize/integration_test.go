@@ -292,7 +292,7 @@ func TestTwoKustomizationsClaimOneObject(t *testing.T) {
 		}
 		e.request("b", time.Now().String())
 		return nil
-	}, "10s").Should(Equal(map[string]any{"value": "b"}))
+	}, "20s").Should(Equal(map[string]any{"value": "b"}))
 }
 
 func TestDeletion(t *testing.T) {
