@@ -50,6 +50,7 @@ func TestTheDocument(t *testing.T) {
 		{"the sources are ready", (*document).sources},
 		{"a Kustomization applies, and checks Deployment and Service", (*document).kustomization},
 		{"the same on two remote clusters", (*document).elsewhere},
+		{"charts from a repository and from Git are released", (*document).releases},
 		{"a new tag becomes a commit, and the new image everywhere", (*document).images},
 		{"what the document asks with kubectl", (*document).commands},
 		{"the conditions", (*document).conditions},
@@ -117,6 +118,14 @@ spec:
         image: ` + d.image("1.0.0") + ` # {"$imagepolicy": "flux-system:web-app"}
 `,
 	})
+	charts, err := shared.git.Repository(d.t.Context(), "my-repo")
+	d.Expect(err).NotTo(HaveOccurred())
+	files := map[string]string{}
+	for path, content := range chart("my-app", "0.3.0", "my-app") {
+		files["charts/my-app/"+path] = content
+	}
+	_, err = charts.Commit(d.t.Context(), "Add my-app", files)
+	d.Expect(err).NotTo(HaveOccurred())
 	d.Expect(shared.outside.publishChart("nginx", "13.2.20", chart("nginx", "13.2.20", "nginx"))).To(Succeed())
 	d.Expect(shared.outside.bucket.CreateBucket("my-manifests-bucket")).To(Succeed())
 	body := configMap("from-a-bucket", "1")
@@ -284,6 +293,46 @@ func (d *document) remote(cluster string) *unstructured.Unstructured {
 	return web
 }
 
+// releases are of a packaged chart and of one in a Git repository, to which the
+// document refers without a manifest.
+func (d *document) releases() {
+	repo := d.manifest(1)
+	repo.SetName("my-repo")
+	d.Expect(unstructured.SetNestedField(repo.Object, shared.outside.URL+"/your-org/my-repo", "spec", "url")).To(Succeed())
+	d.apply(repo)
+	d.apply(d.manifest(6))
+	d.apply(d.manifest(7))
+
+	d.Eventually(func() error { return d.balance("nginx") }).Should(Succeed(), "there is no cloud that would give the Service an address")
+	d.ready(d.manifest(6), MatchRegexp(`^True InstallSucceeded: .*nginx@13\.2\.20`))
+	d.ready(d.manifest(7), MatchRegexp(`^True InstallSucceeded: .*my-app@0\.3\.0`))
+	for name, want := range map[string]struct {
+		replicas int32
+		image    string
+	}{"nginx": {3, "nginx:latest"}, "my-app": {1, "my-app:v1.0.0"}} {
+		var found appsv1.Deployment
+		d.Expect(shared.onHub.Get(d.t.Context(), client.ObjectKey{Namespace: stack.Namespace, Name: name}, &found)).To(Succeed())
+		d.Expect(*found.Spec.Replicas).To(Equal(want.replicas))
+		d.Expect(found.Status.AvailableReplicas).To(Equal(want.replicas))
+		d.Expect(found.Spec.Template.Spec.Containers[0].Image).To(Equal(want.image))
+		// What helm list -A reads.
+		var stored corev1.SecretList
+		d.Expect(shared.onHub.List(d.t.Context(), &stored, client.MatchingLabels{"owner": "helm", "name": name, "status": "deployed"})).To(Succeed())
+		d.Expect(stored.Items).To(HaveLen(1))
+	}
+}
+
+// balance gives a Service of the type LoadBalancer an address, as a cloud does.
+func (d *document) balance(name string) error {
+	service := &corev1.Service{ObjectMeta: inSystem(name)}
+	if err := shared.onHub.Get(d.t.Context(), client.ObjectKeyFromObject(service), service); err != nil {
+		return err
+	}
+	d.Expect(service.Spec.Type).To(Equal(corev1.ServiceTypeLoadBalancer))
+	service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}
+	return shared.onHub.Status().Update(d.t.Context(), service)
+}
+
 func (d *document) images() {
 	before, err := d.repo.Head(d.t.Context())
 	d.Expect(err).NotTo(HaveOccurred())
@@ -316,6 +365,7 @@ func (d *document) commands() {
 	for resource, columns := range map[string][]string{
 		"source.toolkit.fluxcd.io/v1beta2/gitrepositories": {"Name", "URL", "Age", "Ready", "Status"},
 		"kustomize.toolkit.fluxcd.io/v1/kustomizations":    {"Name", "Age", "Ready", "Status"},
+		"helm.toolkit.fluxcd.io/v2beta1/helmreleases":      {"Name", "Age", "Ready", "Status"},
 		"source.toolkit.fluxcd.io/v1beta2/buckets":         {"Name", "Endpoint", "Age", "Ready", "Status"},
 	} {
 		table := d.table(resource)
@@ -333,7 +383,7 @@ func (d *document) commands() {
 			d.Expect(row.Cells[ready]).To(Equal("True"), fmt.Sprint(row.Cells...))
 		}
 	}
-	for _, number := range []int{1, 5} {
+	for _, number := range []int{1, 5, 6, 7} {
 		object := d.manifest(number)
 		var events corev1.EventList
 		d.Expect(shared.onHub.List(d.t.Context(), &events, client.InNamespace(stack.Namespace), client.MatchingFields{
