@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/headwater-dev/headwater/agent/kustomize"
 )
 
 // cancelGate is always on: a wait holds nothing up, and follows a new revision
@@ -14,14 +12,17 @@ import (
 const cancelGate = "CancelHealthCheckOnNewRevision"
 
 // gates are the feature gates that mean something here, by Flux's names.
-var gates = map[string]func(*kustomize.Options, bool){
-	"ExternalArtifact":           func(o *kustomize.Options, on bool) { o.ExternalArtifacts = on },
-	"AdditiveCELDependencyCheck": func(o *kustomize.Options, on bool) { o.AdditiveReadyExpr = on },
-	cancelGate:                   func(*kustomize.Options, bool) {},
+var gates = map[string]func(*options, bool){
+	"ExternalArtifact":           func(o *options, on bool) { o.kustomizations.ExternalArtifacts = on },
+	"AdditiveCELDependencyCheck": func(o *options, on bool) { o.kustomizations.AdditiveReadyExpr = on },
+	"AllowDNSLookups":            func(o *options, on bool) { o.helm.AllowDNSLookups = on },
+	"DefaultToRetryOnFailure":    func(o *options, on bool) { o.helm.RetryByDefault = on },
+	"DisableChartDigestTracking": func(o *options, on bool) { o.helm.IgnoreChartDigest = on },
+	cancelGate:                   func(*options, bool) {},
 }
 
 // featureGates is the flag --feature-gates: Name=true,Other=false.
-type featureGates struct{ options *kustomize.Options }
+type featureGates struct{ options *options }
 
 func (f featureGates) Type() string   { return "mapStringBool" }
 func (f featureGates) String() string { return "" }

@@ -1,9 +1,10 @@
-// Command agent applies Kustomizations to the target clusters that it owns.
+// Command agent applies Kustomizations and HelmReleases to the target clusters that it owns.
 package main
 
 import (
 	"context"
 
+	"github.com/headwater-dev/headwater/agent/helm"
 	"github.com/headwater-dev/headwater/agent/kustomize"
 	"github.com/headwater-dev/headwater/internal/app"
 	"github.com/headwater-dev/headwater/internal/artifact"
@@ -14,7 +15,7 @@ func main() {
 	var o options
 	app.Run(app.Program{
 		Name:    "agent",
-		About:   "The agent applies Kustomizations to the target clusters that placement has given it.\nRun as many as the fleet needs, each under a name of its own.",
+		About:   "The agent applies Kustomizations and HelmReleases to the target clusters that placement has given it.\nRun as many as the fleet needs, each under a name of its own.",
 		Scheme:  scheme(),
 		Connect: o.connect,
 		Flags:   o.bind,
@@ -35,6 +36,10 @@ func main() {
 				&kustomize.Reconciler{
 					Targets: targets, Artifacts: artifacts, Events: a.Events, Sources: o.sources(a), Meter: meter.Begin,
 					Options: o.kustomizations, Builds: o.builds(o.namespace(a)), Drift: o.drift,
+				},
+				&helm.Reconciler{
+					Targets: targets, Artifacts: artifacts, Events: a.Events, Sources: o.sources(a), Meter: meter.Begin,
+					Options: o.releases(),
 				},
 			)...)
 		},

@@ -21,10 +21,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/headwater-dev/headwater/agent/helm"
 	"github.com/headwater-dev/headwater/agent/kustomize"
 	"github.com/headwater-dev/headwater/agent/pull"
 	"github.com/headwater-dev/headwater/agent/remote"
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
@@ -47,6 +49,7 @@ type options struct {
 	perCluster       int
 	debug            bool
 	kustomizations   kustomize.Options
+	helm             helm.Options
 	defaultAccount   string
 	ownIdentity      bool
 	buildCache       int64
@@ -91,8 +94,8 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	o.bindKustomizations(flags)
 }
 
-// bindKustomizations are the flags that say what Kustomizations may do, by Flux's
-// names.
+// bindKustomizations are the flags that say what Kustomizations and HelmReleases
+// may do, by Flux's names.
 func (o *options) bindKustomizations(flags *pflag.FlagSet) {
 	to := &o.kustomizations
 	flags.DurationVar(&to.RequeueDependency, "requeue-dependency", 30*time.Second, "time after which an unmet dependency is looked at again")
@@ -103,7 +106,21 @@ func (o *options) bindKustomizations(flags *pflag.FlagSet) {
 		to.WatchConfigs = selector
 		return err
 	})
-	flags.Var(featureGates{to}, "feature-gates", "features to turn on or off, as Name=true,...: "+strings.Join(gateNames(), ", "))
+	flags.Var(featureGates{o}, "feature-gates", "features to turn on or off, as Name=true,...: "+strings.Join(gateNames(), ", "))
+}
+
+// releases are how HelmReleases are worked on: where an option is for both kinds,
+// as Kustomizations are.
+func (o *options) releases() helm.Options {
+	both, options := o.kustomizations, o.helm
+	options.RequeueDependency = both.RequeueDependency
+	options.NoCrossNamespaceRefs = both.NoCrossNamespaceRefs
+	options.DefaultServiceAccount = both.DefaultServiceAccount
+	options.ExternalArtifacts = both.ExternalArtifacts
+	options.AdditiveReadyExpr = both.AdditiveReadyExpr
+	options.WatchConfigs = both.WatchConfigs
+	options.PerCluster = o.perCluster
+	return options
 }
 
 // watchedConfigs selects the ConfigMaps that are held, without their data.
@@ -117,7 +134,7 @@ func (o *options) watchedConfigs() labels.Selector {
 func scheme() *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, sourcev1.AddToScheme, kustomizev1.AddToScheme, fleetv1.AddToScheme,
+		clientgoscheme.AddToScheme, sourcev1.AddToScheme, kustomizev1.AddToScheme, helmv2.AddToScheme, fleetv1.AddToScheme,
 	} {
 		utilruntime.Must(add(s))
 	}
@@ -131,6 +148,7 @@ func (o *options) cache(app.Options) cache.Options {
 	return o.narrow(cache.Options{
 		ByObject: map[client.Object]cache.ByObject{
 			&kustomizev1.Kustomization{}: {Label: own},
+			&helmv2.HelmRelease{}:        {Label: own},
 			&corev1.ConfigMap{}:          {Label: o.watchedConfigs()},
 			&corev1.Secret{}:             {Field: fields.OneTermNotEqualSelector("type", "helm.sh/release.v1")},
 		},

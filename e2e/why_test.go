@@ -13,6 +13,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
@@ -93,7 +94,7 @@ func TestWhyExplainsWhatOneSees(t *testing.T) {
 	})
 	t.Run("suspended", func(t *testing.T) {
 		g := NewWithT(t)
-		patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec": {"suspend": true}}`))
+		patch := client.RawPatch(types.MergePatchType, []byte(`{"spec": {"suspend": true}}`))
 		g.Expect(shared.onHub.Patch(t.Context(), apps, patch)).To(Succeed())
 		answer, _, code := n.why(file, "ks/apps")
 		g.Expect(answer).To(ContainSubstring("Somebody to end the suspension"))

@@ -29,10 +29,12 @@ import (
 const patience = 90 * time.Second
 
 // world is shared by all tests: a hub with two agents, one API server that
-// stands for all targets, and a Git server. Tests keep apart by namespaces.
+// stands for all targets, a Git server, and what stands for the Internet. Tests
+// keep apart by namespaces.
 type world struct {
 	hub, target *testenv.ControlPlane
 	git         *testenv.GitServer
+	outside     *outside
 	product     *stack.Stack
 	agents      map[string]*stack.Process
 	// admins of the hub and of the target
@@ -72,7 +74,10 @@ func (w *world) open(ctx context.Context, dir string) error {
 	if w.git, err = testenv.StartGit(ctx); err != nil {
 		return err
 	}
-	if w.hub, err = testenv.Start(ctx, testenv.Options{Name: "hub"}); err != nil {
+	if w.outside, err = openOutside(ctx, w.git); err != nil {
+		return err
+	}
+	if w.hub, err = testenv.Start(ctx, testenv.Options{Name: "hub", ControllerManager: true, Kubelet: true}); err != nil {
 		return err
 	}
 	if w.target, err = testenv.Start(ctx, testenv.Options{Name: "target", ControllerManager: true, Kubelet: true}); err != nil {
@@ -105,7 +110,12 @@ func (w *world) startProduct(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.product.StartHub(ctx, "--reassign-after=3s", "--member-lease-duration=6s"); err != nil {
+	trusted := filepath.Join(dir, "outside.pem")
+	if err := os.WriteFile(trusted, w.outside.CA, 0o600); err != nil {
+		return err
+	}
+	hub := stack.Instance{Name: "hub", Env: []string{"SSL_CERT_FILE=" + trusted}}
+	if _, err := w.product.StartHubAs(ctx, hub, "--reassign-after=3s", "--member-lease-duration=6s"); err != nil {
 		return err
 	}
 	w.agents = map[string]*stack.Process{}
@@ -128,6 +138,9 @@ func (w *world) close() {
 		if plane != nil {
 			plane.Stop()
 		}
+	}
+	if w.outside != nil {
+		w.outside.close()
 	}
 	if w.git != nil {
 		w.git.Stop()

@@ -96,8 +96,13 @@ type Applier struct {
 	Missed func(Ref)
 	// Force replaces objects with changes to fields that cannot be changed.
 	Force bool
-	// Unchecked leaves out the dry-runs of what is known to have changed.
+	// Unchecked leaves out the dry-runs: what is not known to be as it was
+	// applied is read, and applied at once. Only what may be replaced is dry-run,
+	// for that is how the server says that it has to be.
 	Unchecked bool
+	// Check, if set, judges each object that is not known to be as it was applied
+	// before anything of its stage is. Its errors stop the stage.
+	Check func(*unstructured.Unstructured) error
 	// Now is the time, for the limit of corrections; Interval bounds how long
 	// one is put off. Without Now corrections are not limited.
 	Now      func() time.Time

@@ -69,6 +69,10 @@ func (a *Applier) applyOne(ctx context.Context, change *Change) error {
 	if err := a.apply(ctx, obj); err != nil {
 		return &objectError{ref: change.Ref, verb: "apply", err: err}
 	}
+	if change.Action == Configured && live.GetResourceVersion() == obj.GetResourceVersion() {
+		// The server keeps no write that changes nothing.
+		change.Action = Unchanged
+	}
 	change.Live = obj
 	a.note(change, obj)
 	return nil

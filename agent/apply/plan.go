@@ -118,6 +118,9 @@ func (a *Applier) Plan(ctx context.Context, stage []*unstructured.Unstructured) 
 			open = append(open, change)
 		}
 	}
+	if errs := a.check(open); len(errs) > 0 {
+		return nil, joined(errs)
+	}
 	errs := a.parallel(ctx, len(open), func(i int) error {
 		if open[i].direct {
 			// One object alone is its own dry-run.
@@ -139,6 +142,20 @@ func (a *Applier) Plan(ctx context.Context, stage []*unstructured.Unstructured) 
 		}
 	}
 	return plan, nil
+}
+
+// check lets the caller's Check judge what is about to be changed.
+func (a *Applier) check(open []*Change) []error {
+	var errs []error
+	for _, change := range open {
+		if a.Check == nil {
+			break
+		}
+		if err := a.Check(change.desired); err != nil {
+			errs = append(errs, &objectError{ref: change.Ref, verb: "validation", err: err})
+		}
+	}
+	return errs
 }
 
 // recognise fills in a change as far as that goes without asking the server, and
@@ -205,6 +222,9 @@ func (a *Applier) rehearse(ctx context.Context, change *Change) bool {
 // comes first: its answer tells by itself when the object is new.
 func (a *Applier) ask(ctx context.Context, change *Change) error {
 	change.direct = false
+	if a.Unchecked {
+		return a.glance(ctx, change)
+	}
 	if a.onlyCreates(change.desired) {
 		if live, err := a.get(ctx, change.Ref); live != nil || err != nil {
 			return a.skip(change, live, err)
@@ -233,6 +253,27 @@ func (a *Applier) ask(ctx context.Context, change *Change) error {
 		return nil
 	}
 	return a.judge(change, applied)
+}
+
+// glance looks at an object that is to be applied without having been checked.
+// Whether that changes it shows in the answer.
+func (a *Applier) glance(ctx context.Context, change *Change) error {
+	live, err := a.get(ctx, change.Ref)
+	if err != nil || live != nil && (a.Owner.excluded(live) || a.onlyCreates(change.desired)) {
+		return a.skip(change, live, err)
+	}
+	change.Live, change.Action = live, Created
+	if live == nil {
+		return nil
+	}
+	if a.forces(change.desired) {
+		if err := a.apply(ctx, change.desired.DeepCopy(), client.DryRunAll); err != nil && isImmutable(err) {
+			change.replace = true
+			return nil
+		}
+	}
+	change.Action, change.rival = Configured, a.Owner.otherManager(live)
+	return nil
 }
 
 // judge compares an object that is there with what the dry-run made of it.

@@ -23,6 +23,9 @@ func (r *Reconciler) apply(ctx context.Context, obj *kustomizev1.Kustomization, 
 	to.applier.Owner.Label(want)
 	refs := refsTo(want)
 	r.recall(ctx, obj, to, kindsOf(refs))
+	if err := to.validate(obj.Spec.Validation); err != nil {
+		return nil, reconcile.Fail(meta.ReconciliationFailedReason, err)
+	}
 	changes, err := r.applyStages(ctx, obj, to, want)
 	r.announce(ctx, obj, to, changes)
 	r.contested(ctx, obj, changes)
@@ -59,6 +62,20 @@ func (r *Reconciler) applyStages(ctx context.Context, obj *kustomizev1.Kustomiza
 		}
 	}
 	return changes, nil
+}
+
+// validate says what is checked of objects before any of their stage is applied:
+// nothing, their fields, or all that the server has to say of them.
+func (t *target) validate(how string) error {
+	t.applier.Unchecked = how == kustomizev1.ValidationNone || how == kustomizev1.ValidationClient
+	if how != kustomizev1.ValidationClient {
+		return nil
+	}
+	schemas, err := apply.NewSchemas(t.Config)
+	if err == nil {
+		t.applier.Check = schemas.Check
+	}
+	return err
 }
 
 // writeAhead takes the fence, and puts what is about to be created into the

@@ -26,7 +26,7 @@ var supportedFields = []string{
 	"dependsOn",
 	"serviceAccountName",
 	"force",
-	"validation=" + kustomizev1.ValidationServer,
+	"validation",
 	"wait",
 	"healthChecks",
 	"healthCheckExprs",

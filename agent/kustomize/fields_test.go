@@ -24,7 +24,7 @@ var implemented = []string{
 	"path", "targetNamespace",
 	"interval", "retryInterval", "timeout", "suspend",
 	"kubeConfig.secretRef.name", "kubeConfig.secretRef.key", "kubeConfig.configMapRef.name",
-	"prune", "deletionPolicy=MirrorPrune", "deletionPolicy=Delete", "deletionPolicy=WaitForTermination", "deletionPolicy=Orphan", "dependsOn", "serviceAccountName", "ignore", "healthCheckExprs", "force", "validation=server",
+	"prune", "deletionPolicy=MirrorPrune", "deletionPolicy=Delete", "deletionPolicy=WaitForTermination", "deletionPolicy=Orphan", "dependsOn", "serviceAccountName", "ignore", "healthCheckExprs", "force", "validation=none", "validation=client", "validation=server",
 	"namePrefix", "nameSuffix", "commonMetadata.labels", "commonMetadata.annotations", "patches", "patchesStrategicMerge", "patchesJson6902", "images",
 	"components", "ignoreMissingComponents", "buildMetadata",
 	"postBuild.substitute", "postBuild.substituteFrom", "postBuild.substituteStrategy",

@@ -3,6 +3,8 @@ package remote
 import (
 	"net/http"
 
+	"k8s.io/client-go/rest"
+
 	"github.com/headwater-dev/headwater/agent/remote/view"
 )
 
@@ -20,3 +22,8 @@ func (t *Target) View(name string, options view.Options) *view.View {
 func (t *Target) Identity() string {
 	return t.session.config.Host + " " + t.session.uid + " " + t.session.version
 }
+
+// Shared is the configuration of the connection itself, for what all work for the
+// key shares: it acts with the kubeconfig's own rights, whoever this unit of work
+// impersonates.
+func (t *Target) Shared() *rest.Config { return rest.CopyConfig(t.session.config) }

@@ -5,6 +5,12 @@ const (
 	// ReconcileRequestAnnotation asks for one reconcile at once: any new value
 	// does.
 	ReconcileRequestAnnotation = "reconcile.fluxcd.io/requestedAt"
+	// ForceRequestAnnotation, with the value of ReconcileRequestAnnotation, asks
+	// for one install or upgrade of a HelmRelease whatever its state is.
+	ForceRequestAnnotation = "reconcile.fluxcd.io/forceAt"
+	// ResetRequestAnnotation, with the value of ReconcileRequestAnnotation, asks
+	// to forget the failures of a HelmRelease.
+	ResetRequestAnnotation = "reconcile.fluxcd.io/resetAt"
 	// Finalizer is Flux's, so that a fleet can move between the two.
 	Finalizer = "finalizers.fluxcd.io"
 	// EventAnnotationPrefix marks annotations that are copied into the

@@ -51,15 +51,15 @@ func newAuthority(name string) (*authority, error) {
 	return &authority{certificate: certificate, key: key, pem: encodeCertificate(der)}, nil
 }
 
-// server issues a certificate for servers on loopback.
-func (a *authority) server() (keyPair, error) {
+// server issues a certificate for servers on loopback, and on the addresses.
+func (a *authority) server(more ...net.IP) (keyPair, error) {
 	template, err := newTemplate(pkix.Name{CommonName: "localhost"})
 	if err != nil {
 		return keyPair{}, err
 	}
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	template.DNSNames = []string{"localhost", "kubernetes.default.svc"}
-	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	template.IPAddresses = append([]net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, more...)
 	return a.issue(template)
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -14,20 +13,13 @@ import (
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/api/types"
-	"sigs.k8s.io/kustomize/kyaml/openapi"
+
+	"github.com/headwater-dev/headwater/agent/openapi"
 )
 
 // buildTimeout is how long one build may keep the others waiting. It takes
 // effect when the next file is read.
 const buildTimeout = time.Minute
-
-// schema guards the OpenAPI schema that kustomize keeps in variables of the
-// process, so it is one of the process as well. Builds only read the schema,
-// except those whose kustomization brings its own.
-var schema sync.RWMutex
-
-// loadSchema parses kustomize's own schema, the first time.
-var loadSchema sync.Once
 
 // errOwnSchema says that a build found a kustomization that sets openapi.
 var errOwnSchema = errors.New("openapi: the build has to be alone")
@@ -57,23 +49,15 @@ func (r *Renderer) objects(t *tree, dir string, k *types.Kustomization) ([]*unst
 }
 
 // beside builds beside others.
-func beside(t *tree, dir string) (resmap.ResMap, error) {
-	schema.RLock()
-	defer schema.RUnlock()
-	loadSchema.Do(func() { openapi.Schema() })
-	return run(t, dir)
+func beside(t *tree, dir string) (resources resmap.ResMap, err error) {
+	openapi.Shared(func() { resources, err = run(t, dir) })
+	return resources, err
 }
 
-// alone builds while nobody else does, and leaves no trace of a schema: the next
-// build, maybe somebody else's, must not see it.
-func alone(t *tree, dir string) (resmap.ResMap, error) {
-	schema.Lock()
-	defer schema.Unlock()
-	defer func() {
-		openapi.ResetOpenAPI()
-		openapi.Schema()
-	}()
-	return run(t, dir)
+// alone builds while nobody else does.
+func alone(t *tree, dir string) (resources resmap.ResMap, err error) {
+	openapi.Alone(func() { resources, err = run(t, dir) })
+	return resources, err
 }
 
 // run runs kustomize and survives its panics.

@@ -11,7 +11,8 @@ import (
 	"sigs.k8s.io/kustomize/api/hasher"
 	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/api/types"
-	"sigs.k8s.io/kustomize/kyaml/openapi"
+
+	"github.com/headwater-dev/headwater/agent/openapi"
 )
 
 // errLongWay says that a directory takes kustomize.
@@ -22,9 +23,12 @@ var errLongWay = errors.New("this takes kustomize")
 // its own, for its own notion of YAML. Whatever is unusual, and every error, is
 // left to kustomize: ok is then false.
 func (t *tree) direct(dir string, k *types.Kustomization) (found []*unstructured.Unstructured, ok bool) {
-	schema.RLock()
-	defer schema.RUnlock()
-	loadSchema.Do(func() { openapi.Schema() })
+	openapi.Shared(func() { found, ok = t.listed(dir, k) })
+	return found, ok
+}
+
+// listed collects what the directory lists, and gives up where that crashes.
+func (t *tree) listed(dir string, k *types.Kustomization) (found []*unstructured.Unstructured, ok bool) {
 	defer func() {
 		if crash := recover(); crash != nil {
 			found, ok = nil, false

@@ -1,0 +1,69 @@
+package action
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// bind returns the configuration with every request bound to the context, and
+// those that may write to what hold says: where it refuses one, all is ended.
+func bind(ctx context.Context, config *rest.Config, end context.CancelCauseFunc, hold func(context.Context) error) *rest.Config {
+	bound := rest.CopyConfig(config)
+	bound.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return &boundTransport{ctx: ctx, next: next, end: end, hold: hold}
+	})
+	return bound
+}
+
+// boundTransport ends requests with an action: most of Helm's calls have no
+// context of their own.
+type boundTransport struct {
+	ctx  context.Context
+	next http.RoundTripper
+	end  context.CancelCauseFunc
+	hold func(context.Context) error
+}
+
+// RoundTrip sends the request while the action goes on.
+func (b *boundTransport) RoundTrip(request *http.Request) (*http.Response, error) {
+	if b.ctx.Err() != nil {
+		return nil, context.Cause(b.ctx)
+	}
+	if request.Method != http.MethodGet && request.Method != http.MethodHead {
+		if err := b.hold(b.ctx); err != nil {
+			b.end(err)
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithCancel(request.Context())
+	stop := context.AfterFunc(b.ctx, cancel)
+	end := func() { stop(); cancel() }
+	response, err := b.next.RoundTrip(request.WithContext(ctx))
+	if err != nil {
+		end()
+		if errors.Is(err, reconcile.ErrNotOwner) {
+			b.end(err)
+		}
+		return nil, err
+	}
+	response.Body = &endingBody{ReadCloser: response.Body, end: end}
+	return response, nil
+}
+
+// endingBody runs end when the body is closed.
+type endingBody struct {
+	io.ReadCloser
+	end func()
+}
+
+// Close implements io.Closer.
+func (b *endingBody) Close() error {
+	defer b.end()
+	return b.ReadCloser.Close()
+}

@@ -1,0 +1,48 @@
+package action
+
+import (
+	helmaction "helm.sh/helm/v3/pkg/action"
+	helmrelease "helm.sh/helm/v3/pkg/release"
+
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+)
+
+// Install releases for the first time. A release whose records say that it was
+// uninstalled is in nobody's way.
+func (s *Session) Install() error {
+	loaded, err := s.Chart()
+	if err != nil {
+		return err
+	}
+	var options helmv2.Install
+	if s.Object.Spec.Install != nil {
+		options = *s.Object.Spec.Install
+	}
+	if err := s.applyCRDs(loaded, options.CRDs); err != nil {
+		return err
+	}
+	replace := options.Replace
+	if last, err := s.config.Releases.Last(s.Target.Name); err == nil {
+		replace = replace || last.Info.Status == helmrelease.StatusUninstalled
+	}
+	install := helmaction.NewInstall(s.config)
+	install.ReleaseName = s.Target.Name
+	install.Namespace = s.Target.Namespace
+	install.Timeout = timeoutOf(s.Object, options.Timeout)
+	install.Wait = !options.DisableWait
+	install.WaitForJobs = !options.DisableWaitForJobs
+	install.DisableHooks = options.DisableHooks
+	install.DisableOpenAPIValidation = options.DisableOpenAPIValidation
+	install.SkipSchemaValidation = options.DisableSchemaValidation
+	install.TakeOwnership = !options.DisableTakeOwnership
+	install.Replace = replace
+	install.CreateNamespace = options.CreateNamespace
+	install.SkipCRDs = true // they were applied above
+	install.Devel = true
+	install.EnableDNS = s.EnableDNS
+	if s.Render != nil {
+		install.PostRenderer = postRender{s.Render}
+	}
+	_, err = install.Run(loaded, s.Values)
+	return s.ended(err)
+}

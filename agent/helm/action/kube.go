@@ -1,0 +1,88 @@
+package action
+
+import (
+	"time"
+
+	"helm.sh/helm/v3/pkg/kube"
+	"k8s.io/kubectl/pkg/validation"
+
+	"github.com/headwater-dev/headwater/agent/apply"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+)
+
+// kubeClient is Helm's client with waits that end with the action.
+type kubeClient struct {
+	*kube.Client
+	session *Session
+	applier *apply.Applier
+	// legacy waits for readiness as Helm does itself.
+	legacy bool
+}
+
+func newKubeClient(s *Session, by *getter) *kubeClient {
+	helm := kube.New(by)
+	helm.Factory = factory{helm.Factory}
+	helm.Namespace = s.Target.Namespace
+	helm.Log = s.log.printf
+	strategy := s.Object.Spec.WaitStrategy
+	return &kubeClient{
+		Client:  helm,
+		session: s,
+		applier: &apply.Applier{Client: s.client, Mapper: by.mapper, Owner: OwnerOf(s.Object)},
+		legacy:  strategy != nil && strategy.Name == helmv2.WaitStrategyLegacy,
+	}
+}
+
+// OwnerOf is the HelmRelease as its objects know it.
+func OwnerOf(obj *helmv2.HelmRelease) apply.Owner {
+	return apply.Owner{
+		FieldManager: FieldManager,
+		Group:        helmv2.GroupVersion.Group,
+		Namespace:    obj.Namespace,
+		Name:         obj.Name,
+	}
+}
+
+// factory makes Helm's clients, without its check of manifests by the server's
+// OpenAPI document: where the server checks fields itself, as all that are
+// supported do, Helm reads the whole document and then checks nothing.
+type factory struct{ kube.Factory }
+
+// Validator implements kube.Factory.
+func (factory) Validator(string) (validation.Schema, error) { return validation.NullSchema{}, nil }
+
+// IsReachable is not asked: the target's connection is watched by its owner.
+func (k *kubeClient) IsReachable() error { return k.session.ctx.Err() }
+
+// Wait waits until the objects other than Jobs are ready.
+func (k *kubeClient) Wait(resources kube.ResourceList, timeout time.Duration) error {
+	return k.ready(resources, timeout, false)
+}
+
+// WaitWithJobs waits until the objects are ready and Jobs are complete.
+func (k *kubeClient) WaitWithJobs(resources kube.ResourceList, timeout time.Duration) error {
+	return k.ready(resources, timeout, true)
+}
+
+func (k *kubeClient) ready(resources kube.ResourceList, timeout time.Duration, jobs bool) error {
+	defer k.session.access.Yield()()
+	switch {
+	case !k.legacy:
+		return k.poll(timeout, k.healthOf(resources, jobs))
+	case jobs:
+		return k.Client.WaitWithJobs(resources, timeout)
+	}
+	return k.Client.Wait(resources, timeout)
+}
+
+// WatchUntilReady waits until the Jobs and Pods of a hook have run.
+func (k *kubeClient) WatchUntilReady(resources kube.ResourceList, timeout time.Duration) error {
+	defer k.session.access.Yield()()
+	return k.poll(timeout, k.runsOf(resources))
+}
+
+// WaitForDelete waits until the objects are gone.
+func (k *kubeClient) WaitForDelete(resources kube.ResourceList, timeout time.Duration) error {
+	defer k.session.access.Yield()()
+	return k.poll(timeout, k.goneOf(resources))
+}

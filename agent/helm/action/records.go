@@ -1,0 +1,61 @@
+package action
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	helmrelease "helm.sh/helm/v3/pkg/release"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/agent/helm/release"
+)
+
+// Labels of the Secrets in Helm's storage.
+const (
+	ownerLabel, ownerHelm = "owner", "helm"
+	nameLabel             = "name"
+)
+
+// Records reads what Helm's storage has of a release, the newest first. A record
+// that cannot be read is an error that names its Secret: taken for absent, the
+// release would be made a second time.
+func Records(ctx context.Context, from client.Reader, target release.Target) ([]release.Record, error) {
+	var secrets corev1.SecretList
+	err := from.List(ctx, &secrets, client.InNamespace(target.StorageNamespace),
+		client.MatchingLabels{ownerLabel: ownerHelm, nameLabel: target.Name})
+	if err != nil {
+		return nil, fmt.Errorf("records of the release %s in namespace %s: %w", target.Name, target.StorageNamespace, err)
+	}
+	records := make([]release.Record, 0, len(secrets.Items))
+	for i := range secrets.Items {
+		secret := &secrets.Items[i]
+		rel, err := release.Decode(secret)
+		var record release.Record
+		if err == nil {
+			record, err = release.RecordOf(rel, target.StorageNamespace)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("the record of the release %s in Secret %s/%s cannot be read: restore the Secret, or delete it: %w",
+				target.Name, secret.Namespace, secret.Name, err)
+		}
+		records = append(records, record)
+	}
+	slices.SortFunc(records, func(a, b release.Record) int { return b.Version - a.Version })
+	return records, nil
+}
+
+// Unlock marks a record failed that an action has left pending when its agent
+// ended.
+func (s *Session) Unlock(version int) error {
+	rel, err := s.config.Releases.Get(s.Target.Name, version)
+	if err != nil {
+		return fmt.Errorf("unlock: %w", err)
+	}
+	if !rel.Info.Status.IsPending() {
+		return nil
+	}
+	rel.SetStatus(helmrelease.StatusFailed, release.Unlocked(rel.Info.Status))
+	return s.config.Releases.Update(rel)
+}

@@ -1,0 +1,212 @@
+package action
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	helmaction "helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/kube"
+	helmrelease "helm.sh/helm/v3/pkg/release"
+	"helm.sh/helm/v3/pkg/storage"
+	"helm.sh/helm/v3/pkg/storage/driver"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/agent/apply"
+	"github.com/headwater-dev/headwater/agent/helm/release"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+)
+
+const (
+	// FieldManager owns what is released; it is Flux's, so that a fleet can
+	// move between the two.
+	FieldManager = "helm-controller"
+	// keptLines of Helm's log are told with a failure.
+	keptLines = 10
+)
+
+// The manager's name is a variable of the library, and the same for all.
+func init() { kube.ManagedFieldsManager = FieldManager }
+
+// ErrInterrupted says that an action was ended before it was done: it has not
+// failed, and nobody knows what came of it.
+var ErrInterrupted = errors.New("the action was interrupted")
+
+// Access is the way to a cluster.
+type Access struct {
+	// Config and Mapper are the target's.
+	Config *rest.Config
+	Mapper apimeta.RESTMapper
+	// Discovery is shared by the actions on one server.
+	Discovery *Discovery
+	// Hold says, by an error, that no write may be sent any more.
+	Hold func(context.Context) error
+	// Yield gives the action's place among those at work up while it waits, and
+	// the function that it returns takes one again.
+	Yield func() (resume func())
+}
+
+// Order is what is to be released. It is read only.
+type Order struct {
+	// Object is the HelmRelease, whose spec has the options of the actions.
+	Object *helmv2.HelmRelease
+	Target release.Target
+	// Chart reads the chart: each action has one of its own, since Helm changes
+	// it.
+	Chart  func() (*chart.Chart, error)
+	Values map[string]any
+	// Render changes what the chart has rendered: the objects, and hooks where
+	// the spec has them changed as well.
+	Render Renderer
+	// Rules tell the health of kinds that have rules of their own.
+	Rules func(schema.GroupKind) apply.Rule
+	// EnableDNS lets templates look names up.
+	EnableDNS bool
+}
+
+// Renderer changes a stream of rendered manifests.
+type Renderer interface {
+	// Objects is run on all manifests but hooks.
+	Objects(*bytes.Buffer) (*bytes.Buffer, error)
+	// Hook is run on the manifest of one hook.
+	Hook(string) (string, error)
+	// Label puts the marks of the HelmRelease on an object that is made past the
+	// chart's templates.
+	Label(client.Object)
+}
+
+// Session is one action's way to the release. It is used once.
+type Session struct {
+	Order
+	access Access
+	ctx    context.Context
+	config *helmaction.Configuration
+	client client.Client
+	kube   *kubeClient
+	log    tail
+}
+
+// Open prepares an action. It asks the cluster nothing.
+func Open(ctx context.Context, access Access, order Order) (*Session, error) {
+	ctx, end := context.WithCancelCause(ctx)
+	s := &Session{Order: order, access: access, ctx: ctx}
+	access.Config = bind(ctx, access.Config, end, access.Hold)
+	by := &getter{config: access.Config, discovery: access.Discovery, mapper: access.Mapper, namespace: order.Target.Namespace}
+	http, err := rest.HTTPClientFor(access.Config)
+	if err != nil {
+		return nil, fmt.Errorf("client of the target: %w", err)
+	}
+	if s.client, err = client.New(access.Config, client.Options{HTTPClient: http, Mapper: access.Mapper}); err != nil {
+		return nil, fmt.Errorf("client of the target: %w", err)
+	}
+	plain, err := kubernetes.NewForConfigAndClient(access.Config, http)
+	if err != nil {
+		return nil, fmt.Errorf("client of the target: %w", err)
+	}
+	s.kube = newKubeClient(s, by)
+	records := driver.NewSecrets(plain.CoreV1().Secrets(order.Target.StorageNamespace))
+	records.Log = s.log.printf
+	s.config = &helmaction.Configuration{
+		RESTClientGetter: by,
+		KubeClient:       s.kube,
+		Releases:         storage.Init(&renderedRecords{Driver: records, hooks: s.renderHooks}),
+		Log:              s.log.printf,
+		HookOutputFunc:   func(string, string, string) io.Writer { return io.Discard },
+	}
+	s.config.Releases.Log = s.log.printf
+	s.config.Releases.MaxHistory = maxHistory(order.Object)
+	return s, nil
+}
+
+// ended prefers the reason why an action was ended over what Helm made of that.
+// Helm is never given the context: it would return while its work goes on.
+func (s *Session) ended(err error) error {
+	if err != nil && s.ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ErrInterrupted, context.Cause(s.ctx))
+	}
+	return err
+}
+
+// Log is the end of what Helm has said.
+func (s *Session) Log() []string { return s.log.lines() }
+
+// maxHistory is how many records are kept; 0 means all.
+func maxHistory(obj *helmv2.HelmRelease) int {
+	if obj.Spec.MaxHistory == nil {
+		return defaultMaxHistory
+	}
+	return *obj.Spec.MaxHistory
+}
+
+const defaultMaxHistory = 5
+
+// renderHooks changes the hooks of a release that is about to be recorded for
+// the first time: Helm hands a post-renderer the other objects alone.
+func (s *Session) renderHooks(rel *helmrelease.Release) error {
+	if s.Render == nil {
+		return nil
+	}
+	for _, hook := range rel.Hooks {
+		rendered, err := s.Render.Hook(hook.Manifest)
+		if err != nil {
+			return fmt.Errorf("hook %s: %w", hook.Path, err)
+		}
+		hook.Manifest = rendered
+	}
+	return nil
+}
+
+// renderedRecords is Helm's storage, with hooks rendered before a revision is
+// stored, and thereby before any of them runs.
+type renderedRecords struct {
+	driver.Driver
+	hooks func(*helmrelease.Release) error
+}
+
+// Create implements driver.Driver.
+func (r *renderedRecords) Create(key string, rel *helmrelease.Release) error {
+	if rel.Info.Status == helmrelease.StatusPendingInstall || rel.Info.Status == helmrelease.StatusPendingUpgrade {
+		if err := r.hooks(rel); err != nil {
+			return err
+		}
+	}
+	return r.Driver.Create(key, rel)
+}
+
+// postRender adapts a Renderer to Helm's interface.
+type postRender struct{ Renderer }
+
+// Run implements postrender.PostRenderer.
+func (p postRender) Run(rendered *bytes.Buffer) (*bytes.Buffer, error) { return p.Objects(rendered) }
+
+// tail keeps the last lines of a log. It is safe for concurrent use.
+type tail struct {
+	mu   sync.Mutex
+	kept []string
+}
+
+func (t *tail) printf(format string, args ...any) {
+	line := strings.TrimSpace(fmt.Sprintf(format, args...))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.kept) == keptLines {
+		t.kept = t.kept[1:]
+	}
+	t.kept = append(t.kept, line)
+}
+
+func (t *tail) lines() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.kept)
+}

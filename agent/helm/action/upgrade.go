@@ -1,0 +1,44 @@
+package action
+
+import (
+	helmaction "helm.sh/helm/v3/pkg/action"
+
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+)
+
+// Upgrade releases once more.
+func (s *Session) Upgrade() error {
+	loaded, err := s.Chart()
+	if err != nil {
+		return err
+	}
+	var options helmv2.Upgrade
+	if s.Object.Spec.Upgrade != nil {
+		options = *s.Object.Spec.Upgrade
+	}
+	if err := s.applyCRDs(loaded, options.CRDs); err != nil {
+		return err
+	}
+	upgrade := helmaction.NewUpgrade(s.config)
+	upgrade.Namespace = s.Target.Namespace
+	upgrade.Timeout = timeoutOf(s.Object, options.Timeout)
+	upgrade.Wait = !options.DisableWait
+	upgrade.WaitForJobs = !options.DisableWaitForJobs
+	upgrade.DisableHooks = options.DisableHooks
+	upgrade.DisableOpenAPIValidation = options.DisableOpenAPIValidation
+	upgrade.SkipSchemaValidation = options.DisableSchemaValidation
+	upgrade.TakeOwnership = !options.DisableTakeOwnership
+	upgrade.Force = options.Force
+	upgrade.ResetValues = !options.PreserveValues
+	upgrade.ReuseValues = options.PreserveValues
+	upgrade.CleanupOnFail = options.CleanupOnFail
+	upgrade.MaxHistory = maxHistory(s.Object)
+	upgrade.SkipCRDs = true // they were applied above
+	upgrade.Devel = true
+	upgrade.EnableDNS = s.EnableDNS
+	if s.Render != nil {
+		upgrade.PostRenderer = postRender{s.Render}
+	}
+	_, err = upgrade.Run(s.Target.Name, loaded, s.Values)
+	return s.ended(err)
+}

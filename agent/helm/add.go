@@ -1,0 +1,125 @@
+package helm
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/headwater-dev/headwater/agent/expr"
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+	"github.com/headwater-dev/headwater/shard"
+	"github.com/headwater-dev/headwater/shard/guard"
+)
+
+const (
+	// statusManager owns the status and the finalizer.
+	statusManager = "gotk-helm-controller"
+	// routedRetry is how soon an object is looked at again that is routed here
+	// while its key is not ours: the label may be ahead of the record.
+	routedRetry = 2 * time.Second
+)
+
+// AddToManager starts the controller. It runs on changes of HelmReleases, of
+// their charts, when an action has ended, and when a target is connected again.
+func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
+	if err := r.setDefaults(mgr); err != nil {
+		return err
+	}
+	r.status = &reconcile.Status{
+		Client:     r.Client,
+		Live:       r.Live,
+		FieldOwner: statusManager,
+		Owns: func(obj client.Object) bool {
+			own, ok := obj.(*helmv2.HelmRelease)
+			return ok && r.Targets.MayWrite(keyOf(own))
+		},
+	}
+	if err := index(mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	controllers := ctrl.NewControllerManagedBy(mgr)
+	if r.Options.ExternalArtifacts {
+		controllers = controllers.Watches(&sourcev1.ExternalArtifact{}, r.usersOf(sourcev1.ExternalArtifactKind), builder.WithPredicates(newChart()))
+	}
+	return controllers.
+		Named("helmrelease").
+		For(&helmv2.HelmRelease{}, builder.WithPredicates(reconcile.Changed())).
+		Watches(&sourcev1.HelmChart{}, r.usersOf(sourcev1.HelmChartKind), builder.WithPredicates(newChart())).
+		Watches(&sourcev1.OCIRepository{}, r.usersOf(sourcev1.OCIRepositoryKind), builder.WithPredicates(newChart())).
+		Watches(&helmv2.HelmRelease{}, r.dependents(), builder.WithPredicates(becameReady())).
+		Watches(&corev1.ConfigMap{}, r.readers(kindConfigMap), builder.OnlyMetadata, builder.WithPredicates(watched(r.Options.WatchConfigs))).
+		Watches(&corev1.Secret{}, r.readers(kindSecret), builder.OnlyMetadata, builder.WithPredicates(watched(r.Options.WatchConfigs))).
+		Watches(&fleetv1.RemoteCluster{}, handler.EnqueueRequestsFromMapFunc(r.usersOfTarget), builder.WithPredicates(connectionChanged())).
+		WatchesRawSource(source.Channel(r.runs.wake, &handler.EnqueueRequestForObject{})).
+		WithOptions(r.Targets.Options(r.keyOfRequest)).
+		Complete(&guard.Reconciler[*helmv2.HelmRelease]{
+			Reader: r.Client,
+			Keeper: routed{r.Targets},
+			New:    func() *helmv2.HelmRelease { return &helmv2.HelmRelease{} },
+			Key:    keyOf,
+			Meter:  r.Meter,
+			Next: &reconcile.Loop[*helmv2.HelmRelease]{
+				Client:   r.Client,
+				Status:   r.status,
+				Kind:     r,
+				Events:   r.Events,
+				Revision: eventMetadata,
+			},
+		})
+}
+
+// setDefaults fills in what is nil, and makes what the options say.
+func (r *Reconciler) setDefaults(mgr ctrl.Manager) (err error) {
+	if r.Client == nil {
+		r.Client = mgr.GetClient()
+	}
+	if r.Sources == nil {
+		r.Sources = r.Client
+	}
+	if r.Live == nil {
+		r.Live = mgr.GetAPIReader()
+	}
+	if r.Clock == nil {
+		r.Clock = clock.RealClock{}
+	}
+	r.Options.setDefaults()
+	r.runs, r.places, r.discoveries = newRuns(), newPlaces(r.Options.PerCluster), &discoveries{}
+	if r.charts, err = newCharts(r.Artifacts, r.Options.IgnoreChartDigest); err != nil {
+		return err
+	}
+	r.expressions, err = expr.NewCompiler()
+	return err
+}
+
+// keyOfRequest is the key of the object that is asked for; no target's when it
+// is gone.
+func (r *Reconciler) keyOfRequest(request ctrl.Request) shard.Key {
+	var obj helmv2.HelmRelease
+	if err := r.Client.Get(context.Background(), request.NamespacedName, &obj); err != nil {
+		return shard.Key{}
+	}
+	return keyOf(&obj)
+}
+
+// routed is the keeper for objects that placement has labelled for this agent:
+// those whose key it does not own yet are asked for again.
+type routed struct{ Targets }
+
+// Admit is that of the targets, and never says not at all.
+func (r routed) Admit(key shard.Key) (end func(), after time.Duration) {
+	end, after = r.Targets.Admit(key)
+	if end == nil && after == 0 {
+		after = routedRetry
+	}
+	return end, after
+}

@@ -1,0 +1,200 @@
+package helm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	helmrelease "helm.sh/helm/v3/pkg/release"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/agent/helm/action"
+	"github.com/headwater-dev/headwater/agent/helm/release"
+	"github.com/headwater-dev/headwater/agent/helm/state"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// advance looks at the release and begins the one thing that is to be done next.
+func (r *Reconciler) advance(ctx context.Context, obj *helmv2.HelmRelease, to *target, in *inputs) error {
+	if obj.Status.LastAttemptedGeneration == 0 {
+		// The status of a HelmRelease that was never attempted is nobody's
+		// past, except where another agent was faster.
+		if err := r.fence(ctx, obj, to); err != nil {
+			return err
+		}
+	}
+	seen := state.Seen{Now: r.Clock.Now(), RetryByDefault: r.Options.RetryByDefault}
+	var err error
+	if seen.Records, err = action.Records(ctx, to.Client, in.want.Target); err != nil {
+		return reconcile.Fail(stateReason, err)
+	}
+	before := obj.Status.DeepCopy()
+	absorb(obj, seen.Records)
+	state.Begin(obj, in.want)
+	next := state.Decide(obj, seen, in.want)
+	if next.Action == state.CheckDrift {
+		if seen.Drift, err = r.checkDrift(ctx, obj, to, seen.Records[0]); err != nil {
+			return err
+		}
+		next = state.Decide(obj, seen, in.want)
+	}
+	if next.Action == state.None {
+		return r.settled(ctx, obj, to, in, seen, before)
+	}
+	return r.act(ctx, obj, to, in, seen, next)
+}
+
+// act begins the action, or says why there is none.
+func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, to *target, in *inputs, seen state.Seen, next state.Decision) error {
+	if err := r.fence(ctx, obj, to); err != nil {
+		return err
+	}
+	name := client.ObjectKeyFromObject(obj)
+	series := r.runs.seriesFor(name, obj.Generation, in.want)
+	switch next.Action {
+	case state.Later:
+		return reconcile.Park(failureReason(obj), lastFailure(obj, series, next.Why), next.After)
+	case state.Exhausted:
+		return reconcile.Stall(retriesExceededReason, lastFailure(obj, series, next.Why))
+	case state.NoTarget:
+		return reconcile.Stall(noRollbackTargetReason, lastFailure(obj, series, next.Why))
+	}
+	if series.done[next.Action] {
+		return r.repeated(obj, series, next)
+	}
+	series.done[next.Action] = true
+	if next.Forget {
+		obj.Status.History = nil
+	}
+	r.announceFailure(ctx, obj, series, next)
+	return r.start(ctx, obj, to, in, seen, next)
+}
+
+// repeated ends a series of actions that does not lead to the wanted state: the
+// next one begins later.
+func (r *Reconciler) repeated(obj *helmv2.HelmRelease, series *series, next state.Decision) error {
+	err := lastFailure(obj, series, next.Why)
+	if after := state.RetryAfter(obj, r.Options.RetryByDefault); after > 0 && series.err != nil {
+		return reconcile.Park(failureReason(obj), err, after)
+	}
+	return reconcile.Fail(failureReason(obj), err)
+}
+
+// settled notes that the release is as it is wanted.
+func (r *Reconciler) settled(ctx context.Context, obj *helmv2.HelmRelease, to *target, in *inputs, seen state.Seen, before *helmv2.HelmReleaseStatus) error {
+	state.ClearFailures(obj)
+	obj.Status.StorageNamespace = in.want.StorageNamespace
+	obj.Status.ObservedPostRenderersDigest = in.want.PostRenderersDigest
+	obj.Status.ObservedCommonMetadataDigest = in.want.CommonMetadataDigest
+	if obj.Status.Inventory == nil {
+		r.takeStock(ctx, obj, to, in, seen.Records[0])
+	}
+	if unchanged(before, &obj.Status) {
+		return nil
+	}
+	return r.fence(ctx, obj, to)
+}
+
+// unchanged says whether nothing but conditions, which anybody may write whom the
+// record of ownership names, differs.
+func unchanged(before, after *helmv2.HelmReleaseStatus) bool {
+	a, b := before.DeepCopy(), after.DeepCopy()
+	a.Conditions, b.Conditions = nil, nil
+	same, err := digestOf(a)
+	if err != nil {
+		return false
+	}
+	now, err := digestOf(b)
+	return err == nil && same == now
+}
+
+// absorb brings the history in line with what the storage says of the action that
+// it was written ahead of.
+func absorb(obj *helmv2.HelmRelease, records []release.Record) {
+	if len(obj.Status.History) == 0 || !release.IsPending(obj.Status.History[0]) {
+		return
+	}
+	ahead := obj.Status.History[0]
+	for _, record := range records {
+		if record.Version != ahead.Version || record.Status.IsPending() {
+			continue
+		}
+		if release.Finishes(ahead, record) {
+			snapshot := release.SnapshotOf(record, ahead.OCIDigest, ahead.Action)
+			obj.Status.History = release.With(obj.Status.History, snapshot, state.IgnoresTests(obj))
+		}
+		return
+	}
+	if len(records) == 0 || records[0].Version < ahead.Version {
+		// It was never begun.
+		obj.Status.History = obj.Status.History[1:]
+	}
+}
+
+// lastFailure is what is said where nothing is done: how the last action failed,
+// and what follows from it.
+func lastFailure(obj *helmv2.HelmRelease, series *series, why string) error {
+	if series.err != nil {
+		return series.err
+	}
+	for _, kind := range []string{releasedCondition, testSuccessCondition} {
+		if message := falseMessage(obj, kind); message != "" {
+			return fmt.Errorf("%s: %s", why, message)
+		}
+	}
+	return errors.New(why)
+}
+
+// ahead is the snapshot of a release that is about to be made.
+func ahead(in *inputs, seen state.Seen, next state.Decision) *helmv2.Snapshot {
+	version := 1
+	if len(seen.Records) > 0 {
+		version = seen.Records[0].Version + 1
+	}
+	snapshot := &helmv2.Snapshot{
+		APIVersion: release.SnapshotVersion,
+		Name:       in.want.Name, Namespace: in.want.Namespace, Version: version,
+		ChartName: in.want.ChartName, ChartVersion: in.want.ChartVersion, AppVersion: in.identity.appVersion,
+		ConfigDigest: in.want.ConfigDigest, OCIDigest: in.want.OCIDigest,
+		FirstDeployed: metav1.NewTime(seen.Now), LastDeployed: metav1.NewTime(seen.Now),
+		Action: string(next.Action),
+	}
+	switch next.Action {
+	case state.Install:
+		snapshot.Version, snapshot.Status = installVersion(seen), helmrelease.StatusPendingInstall.String()
+	case state.Upgrade:
+		snapshot.Status = helmrelease.StatusPendingUpgrade.String()
+	case state.Rollback:
+		snapshot.Status = helmrelease.StatusPendingRollback.String()
+		for _, record := range seen.Records {
+			if record.Version == next.Version {
+				snapshot.ChartName, snapshot.ChartVersion, snapshot.AppVersion = record.ChartName, record.ChartVersion, record.AppVersion
+				snapshot.ConfigDigest, snapshot.OCIDigest = record.ConfigDigest, ""
+			}
+		}
+	}
+	snapshot.Digest = release.Digest([]byte(fmt.Sprintf("%s.v%d %s", in.want.Target, snapshot.Version, snapshot.ConfigDigest)))
+	return snapshot
+}
+
+// installVersion is the revision of a release that is installed: the first, or
+// the one after records of one that was uninstalled.
+func installVersion(seen state.Seen) int {
+	if len(seen.Records) == 0 {
+		return 1
+	}
+	return seen.Records[0].Version + 1
+}
+
+// failureReason is the reason of the last failure.
+func failureReason(obj *helmv2.HelmRelease) string {
+	for _, kind := range []string{remediatedCondition, testSuccessCondition, releasedCondition} {
+		if reason := conditionReason(obj, kind); reason != "" {
+			return reason
+		}
+	}
+	return meta.FailedReason
+}

@@ -1,0 +1,201 @@
+package helm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	helmrelease "helm.sh/helm/v3/pkg/release"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/agent/helm/action"
+	"github.com/headwater-dev/headwater/agent/helm/release"
+	"github.com/headwater-dev/headwater/agent/helm/state"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// collect writes into the status what came of an action that has ended.
+func (r *Reconciler) collect(ctx context.Context, obj *helmv2.HelmRelease) error {
+	name := client.ObjectKeyFromObject(obj)
+	of, under := r.runs.current(name)
+	if of == nil || under {
+		return nil
+	}
+	if of.uid != obj.UID {
+		r.runs.drop(name)
+		return nil
+	}
+	to, err := r.open(ctx, obj)
+	if err != nil {
+		return err
+	}
+	defer to.release()
+	if err := r.fence(ctx, obj, to); err != nil {
+		return err
+	}
+	records, err := action.Records(ctx, to.Client, of.target)
+	if err != nil {
+		return reconcile.Fail(stateReason, err)
+	}
+	interrupted := left(of, records)
+	r.note(obj, of, records, interrupted)
+	if of.ended.err == nil && takesStock(of.action) && len(records) > 0 {
+		obj.Status.Inventory = r.stock(ctx, obj, to, records[0])
+	}
+	if series := r.seriesOf(name); series != nil && !interrupted {
+		series.err = of.ended.err
+		if series.err != nil {
+			series.err = failure(of, records)
+		}
+	}
+	if err := r.status.Patch(ctx, obj); err != nil {
+		return err
+	}
+	r.runs.drop(name)
+	if interrupted {
+		// What was begun is begun again.
+		r.runs.rest(name)
+	}
+	return nil
+}
+
+func (r *Reconciler) seriesOf(name types.NamespacedName) *series {
+	r.runs.mu.Lock()
+	defer r.runs.mu.Unlock()
+	return r.runs.series[name]
+}
+
+func takesStock(of state.Action) bool {
+	return of == state.Install || of == state.Upgrade || of == state.Rollback
+}
+
+// left says whether the action was left in the middle: it has not failed, since
+// nobody could write down that it has.
+func left(of *run, records []release.Record) bool {
+	if errors.Is(of.ended.err, action.ErrInterrupted) {
+		return true
+	}
+	return of.ended.err != nil && len(records) > 0 && records[0].Status.IsPending()
+}
+
+// note brings history, counters and conditions in line with what came of the
+// action.
+func (r *Reconciler) note(obj *helmv2.HelmRelease, of *run, records []release.Record, interrupted bool) {
+	absorb(obj, records)
+	if interrupted {
+		return
+	}
+	obj.Status.LastAttemptedReleaseActionDuration = durationOf(of)
+	failed := of.ended.err != nil
+	switch of.action {
+	case state.Install, state.Upgrade:
+		setCondition(obj, releasedCondition, !failed, reasonOf(of), messageOf(of, records))
+		apimeta.RemoveStatusCondition(&obj.Status.Conditions, testSuccessCondition)
+		if failed {
+			state.CountFailure(obj)
+			break
+		}
+		apimeta.RemoveStatusCondition(&obj.Status.Conditions, remediatedCondition)
+		apimeta.RemoveStatusCondition(&obj.Status.Conditions, driftedCondition)
+		obj.Status.ObservedPostRenderersDigest = of.ended.want.PostRenderersDigest
+		obj.Status.ObservedCommonMetadataDigest = of.ended.want.CommonMetadataDigest
+	case state.Test:
+		r.noteTests(obj, of, records)
+	case state.Rollback, state.Remove:
+		setCondition(obj, remediatedCondition, !failed, reasonOf(of), messageOf(of, records))
+		if of.action == state.Remove {
+			uninstalled(obj, of, records)
+		}
+	case state.Leave:
+		if !failed {
+			obj.Status.History, obj.Status.StorageNamespace, obj.Status.Inventory = nil, "", nil
+			state.ClearFailures(obj)
+		}
+		setCondition(obj, releasedCondition, false, reasonOf(of), messageOf(of, records))
+	case state.CorrectDrift:
+		r.noteCorrection(obj, of, records)
+	}
+}
+
+// noteTests puts how tests have gone into the snapshot of the release.
+func (r *Reconciler) noteTests(obj *helmv2.HelmRelease, of *run, records []release.Record) {
+	setCondition(obj, testSuccessCondition, of.ended.err == nil, reasonOf(of), messageOf(of, records))
+	if len(records) > 0 && len(obj.Status.History) > 0 && obj.Status.History[0].Version == records[0].Version {
+		snapshot := obj.Status.History[0]
+		snapshot.TestHooks = &map[string]*helmv2.TestHookStatus{}
+		release.SetTests(snapshot, records[0])
+	}
+	if of.ended.err != nil && !state.IgnoresTests(obj) {
+		state.CountFailure(obj)
+	}
+}
+
+// uninstalled notes that the release is gone, or is kept as a record alone.
+func uninstalled(obj *helmv2.HelmRelease, of *run, records []release.Record) {
+	if len(obj.Status.History) == 0 {
+		return
+	}
+	latest := obj.Status.History[0]
+	switch {
+	case len(records) == 0:
+		latest.Status = helmrelease.StatusUninstalled.String()
+		latest.Deleted = metav1.Now()
+	case of.ended.err == nil:
+		tests := latest.TestHooks
+		latest = release.SnapshotOf(records[0], latest.OCIDigest, latest.Action)
+		latest.TestHooks = tests
+		obj.Status.History[0] = latest
+	}
+	if of.ended.err == nil {
+		obj.Status.Inventory = nil
+	}
+}
+
+// failure is what an action that failed makes the HelmRelease say.
+func failure(of *run, records []release.Record) error {
+	return errors.New(messageOf(of, records))
+}
+
+// messageOf says what came of the action, in Flux's words.
+func messageOf(of *run, records []release.Record) string {
+	title, what := of.target.String(), verb(of.action)
+	switch of.action {
+	case state.Rollback, state.Remove:
+		what += " remediation"
+	}
+	if of.ended.err != nil {
+		return fmt.Sprintf("Helm %s failed for release %s with chart %s: %s", what, title, of.ended.chart, reconcile.Redact(of.ended.err.Error()))
+	}
+	if len(records) == 0 {
+		return fmt.Sprintf("Helm %s succeeded for release %s with chart %s", what, title, of.ended.chart)
+	}
+	newest := records[0]
+	return fmt.Sprintf("Helm %s succeeded for release %s.v%d with chart %s@%s", what, title, newest.Version, newest.ChartName, newest.ChartVersion)
+}
+
+// chartTitle is the chart for people.
+func chartTitle(want state.Want) string { return want.ChartName + "@" + want.ChartVersion }
+
+// reasonOf is the reason of the condition that an action sets.
+func reasonOf(of *run) string {
+	reasons := map[state.Action][2]string{
+		state.Install:      {installSucceededReason, installFailedReason},
+		state.Upgrade:      {upgradeSucceededReason, upgradeFailedReason},
+		state.Test:         {testSucceededReason, testFailedReason},
+		state.Rollback:     {rollbackSucceededReason, rollbackFailedReason},
+		state.Remove:       {uninstallSucceededReason, uninstallFailedReason},
+		state.Leave:        {uninstallSucceededReason, uninstallFailedReason},
+		state.Unlock:       {pendingReason, stateReason},
+		state.CorrectDrift: {noDriftReason, driftDetectedReason},
+	}
+	if of.ended.err != nil {
+		return reasons[of.action][1]
+	}
+	return reasons[of.action][0]
+}
+
+func durationOf(of *run) *metav1.Duration { return &metav1.Duration{Duration: of.ended.took} }

@@ -1,0 +1,101 @@
+package helm
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	helmchart "helm.sh/helm/v3/pkg/chart"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/headwater-dev/headwater/agent/apply"
+	"github.com/headwater-dev/headwater/agent/helm/action"
+	"github.com/headwater-dev/headwater/agent/helm/postrender"
+	"github.com/headwater-dev/headwater/agent/helm/release"
+	"github.com/headwater-dev/headwater/agent/helm/state"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// inputs are all that a release is made of.
+type inputs struct {
+	want     state.Want
+	identity identity
+	artifact *meta.Artifact
+	values   map[string]any
+	render   action.Renderer
+	rules    func(schema.GroupKind) apply.Rule
+}
+
+// inputs gathers what the spec names. It asks the target nothing.
+func (r *Reconciler) inputs(ctx context.Context, obj *helmv2.HelmRelease) (*inputs, error) {
+	src, err := r.source(ctx, obj)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.dependencies(ctx, obj); err != nil {
+		return nil, err
+	}
+	in := &inputs{artifact: src}
+	if in.values, err = r.values(ctx, obj); err != nil {
+		return nil, err
+	}
+	if in.identity, err = r.charts.identify(ctx, src); err != nil {
+		return nil, err
+	}
+	if in.rules, err = r.rules(obj); err != nil {
+		return nil, err
+	}
+	in.render = postrender.New(obj)
+	in.want = state.Want{
+		Target:    release.TargetOf(obj),
+		ChartName: in.identity.name, ChartVersion: in.identity.version, OCIDigest: in.identity.digest,
+	}
+	if in.want.ConfigDigest, err = release.ConfigDigest(in.values); err != nil {
+		return nil, reconcile.Fail(valuesReason, err)
+	}
+	if len(obj.Spec.PostRenderers) > 0 {
+		in.want.PostRenderersDigest, err = digestOf(obj.Spec.PostRenderers)
+	}
+	if err == nil && obj.Spec.CommonMetadata != nil {
+		in.want.CommonMetadataDigest, err = digestOf(obj.Spec.CommonMetadata)
+	}
+	return in, err
+}
+
+// rules tell the health of kinds that the spec has rules for.
+func (r *Reconciler) rules(obj *helmv2.HelmRelease) (func(schema.GroupKind) apply.Rule, error) {
+	rules, err := r.expressions.Rules(obj.Spec.HealthCheckExprs)
+	if err != nil {
+		return nil, reconcile.Stall(meta.InvalidCELExpressionReason, fmt.Errorf("spec.healthCheckExprs%w", err))
+	}
+	return func(kind schema.GroupKind) apply.Rule {
+		if rule := rules.For(kind); rule != nil {
+			return rule
+		}
+		return nil
+	}, nil
+}
+
+func digestOf(part any) (string, error) {
+	text, err := json.Marshal(part)
+	if err != nil {
+		return "", err
+	}
+	return release.Digest(text), nil
+}
+
+// order is what an action gets of the inputs.
+func (r *Reconciler) order(ctx context.Context, obj *helmv2.HelmRelease, in *inputs) action.Order {
+	ctx = context.WithoutCancel(ctx)
+	return action.Order{
+		Object:    obj.DeepCopy(),
+		Target:    in.want.Target,
+		Chart:     func() (*helmchart.Chart, error) { return r.charts.load(ctx, in.artifact) },
+		Values:    in.values,
+		Render:    in.render,
+		Rules:     in.rules,
+		EnableDNS: r.Options.AllowDNSLookups,
+	}
+}

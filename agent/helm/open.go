@@ -1,0 +1,128 @@
+package helm
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/headwater-dev/headwater/agent/helm/action"
+	"github.com/headwater-dev/headwater/agent/remote"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+	"github.com/headwater-dev/headwater/shard"
+)
+
+// errAccountMissing says that nobody is there on whose behalf to uninstall.
+var errAccountMissing = errors.New("the ServiceAccount to impersonate does not exist at the target")
+
+// errTenure says that the fence was taken anew in the middle of an action:
+// another agent may have acted in between.
+var errTenure = errors.New("the target's fence was lost in the middle of the action")
+
+// target is an open cluster. It is closed by whoever has it last: the run, or the
+// goroutine of an action that the run has begun.
+type target struct {
+	*remote.Target
+	key    shard.Key
+	tenure int64
+	// kept says that an action has it now.
+	kept bool
+}
+
+// release closes the target unless an action has it.
+func (t *target) release() {
+	if !t.kept {
+		t.Close()
+	}
+}
+
+// open connects to the cluster that the spec names.
+func (r *Reconciler) open(ctx context.Context, obj *helmv2.HelmRelease) (*target, error) {
+	key := keyOf(obj)
+	opened, err := r.Targets.Open(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.impersonate(ctx, obj, opened); err != nil {
+		opened.Close()
+		return nil, err
+	}
+	return &target{Target: opened, key: key}, nil
+}
+
+// impersonate makes the target act as the ServiceAccount that the spec names, or
+// as the agents' default. When the HelmRelease is deleted the target is asked
+// first whether it has the account: without it, nothing can be uninstalled.
+func (r *Reconciler) impersonate(ctx context.Context, obj *helmv2.HelmRelease, to *remote.Target) error {
+	account := cmp.Or(obj.Spec.ServiceAccountName, r.Options.DefaultServiceAccount)
+	if account == "" {
+		return nil
+	}
+	if !obj.DeletionTimestamp.IsZero() {
+		missing, err := to.AccountMissing(ctx, obj.Namespace, account)
+		if err != nil {
+			return err
+		}
+		if missing {
+			return fmt.Errorf("spec.serviceAccountName %q: %w", account, errAccountMissing)
+		}
+	}
+	return to.Impersonate(obj.Namespace, account)
+}
+
+// fence makes sure that this process may write to the target, and that what it
+// knows of the HelmRelease is not the past of an agent that held the fence
+// before.
+func (r *Reconciler) fence(ctx context.Context, obj *helmv2.HelmRelease, to *target) error {
+	tenure, err := to.Fence(ctx)
+	if err != nil {
+		return err
+	}
+	to.tenure = tenure
+	return r.status.Confirm(ctx, obj, tenure)
+}
+
+// hold keeps the fence in use for an action, and says whether it is still that
+// of the tenure that the action has begun in.
+func (t *target) hold(ctx context.Context) error {
+	tenure, err := t.Fence(ctx)
+	switch {
+	case err != nil:
+		return err
+	case tenure != t.tenure:
+		return errTenure
+	}
+	return nil
+}
+
+// discoveries hold what is known of the kinds of servers, by the identity of the
+// connection. It is safe for concurrent use.
+type discoveries struct {
+	mu sync.Mutex
+	of map[shard.Key]known
+}
+
+type known struct {
+	identity  string
+	discovery *action.Discovery
+}
+
+func (d *discoveries) at(to *target) (*action.Discovery, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	found, identity := d.of[to.key], to.Identity()
+	if found.discovery != nil && found.identity == identity {
+		return found.discovery, nil
+	}
+	made, err := action.NewDiscovery(to.Shared())
+	if err != nil {
+		return nil, reconcile.Fail(clientReason, fmt.Errorf("client of the target: %w", err))
+	}
+	if d.of == nil {
+		d.of = map[shard.Key]known{}
+	}
+	d.of[to.key] = known{identity: identity, discovery: made}
+	return made, nil
+}

@@ -1,0 +1,61 @@
+package helm
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/headwater-dev/headwater/api/meta"
+)
+
+const (
+	// defaultRequeueDependency is Flux's.
+	defaultRequeueDependency = 30 * time.Second
+	// defaultPerCluster actions are at work on one target at once.
+	defaultPerCluster = 4
+)
+
+// Options are what an administrator decides for all HelmReleases. Zero means the
+// defaults of Flux.
+type Options struct {
+	// RequeueDependency is how soon an unmet dependency is looked at again; 30
+	// s when zero.
+	RequeueDependency time.Duration
+	// NoCrossNamespaceRefs keeps chart sources and spec.dependsOn to the
+	// HelmRelease's own namespace.
+	NoCrossNamespaceRefs bool
+	// DefaultServiceAccount is impersonated at the target where
+	// spec.serviceAccountName is empty; when it is empty too, nobody is.
+	DefaultServiceAccount string
+	// ExternalArtifacts allows charts that other programs make.
+	ExternalArtifacts bool
+	// AdditiveReadyExpr asks dependencies with a readyExpr for the usual
+	// readiness as well.
+	AdditiveReadyExpr bool
+	// AllowDNSLookups lets templates look names up.
+	AllowDNSLookups bool
+	// RetryByDefault makes RetryOnFailure the strategy of installs and upgrades
+	// that name none.
+	RetryByDefault bool
+	// IgnoreChartDigest leaves the digest of an OCI artifact out of the version
+	// of its chart.
+	IgnoreChartDigest bool
+	// WatchConfigs selects the ConfigMaps and Secrets whose changes wake those
+	// who read them; label reconcile.fluxcd.io/watch=Enabled when nil.
+	WatchConfigs labels.Selector
+	// PerCluster is how many actions are at work on one target at once, those
+	// that wait not counted; 4 when zero.
+	PerCluster int
+}
+
+func (o *Options) setDefaults() {
+	if o.RequeueDependency <= 0 {
+		o.RequeueDependency = defaultRequeueDependency
+	}
+	if o.WatchConfigs == nil {
+		o.WatchConfigs = labels.SelectorFromSet(labels.Set{meta.WatchLabel: "Enabled"})
+	}
+	if o.PerCluster <= 0 {
+		o.PerCluster = defaultPerCluster
+	}
+}

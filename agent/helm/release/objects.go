@@ -1,0 +1,45 @@
+package release
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+)
+
+// yamlBuffer is the size of the first read of a stream.
+const yamlBuffer = 4096
+
+// Objects reads the objects of a stream of manifests; lists stand for what is in
+// them.
+func Objects(manifests string) ([]*unstructured.Unstructured, error) {
+	var objects []*unstructured.Unstructured
+	documents := utilyaml.NewYAMLOrJSONDecoder(strings.NewReader(manifests), yamlBuffer)
+	for {
+		obj := &unstructured.Unstructured{}
+		err := documents.Decode(&obj.Object)
+		switch {
+		case errors.Is(err, io.EOF):
+			return objects, nil
+		case err != nil:
+			return nil, fmt.Errorf("the chart has rendered something that is no YAML: %w", err)
+		case len(obj.Object) == 0:
+		case obj.IsList():
+			err := obj.EachListItem(func(item runtime.Object) error {
+				if one, ok := item.(*unstructured.Unstructured); ok {
+					objects = append(objects, one)
+				}
+				return nil
+			})
+			if err != nil {
+				return nil, fmt.Errorf("a list that the chart has rendered: %w", err)
+			}
+		default:
+			objects = append(objects, obj)
+		}
+	}
+}

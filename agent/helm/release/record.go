@@ -1,0 +1,163 @@
+package release
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	helmrelease "helm.sh/helm/v3/pkg/release"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	// unlockedPrefix begins the description of a record that was left pending.
+	unlockedPrefix = "Release unlocked from stale '"
+	// maxRecord bounds what a record may unpack to.
+	maxRecord = 64 << 20
+	// dataKey of a Secret holds the record.
+	dataKey = "release"
+)
+
+// Record is what is known of one revision of a release.
+type Record struct {
+	Target
+	Version int
+	Status  helmrelease.Status
+	// ChartName, ChartVersion and AppVersion are the chart's.
+	ChartName, ChartVersion, AppVersion string
+	// ConfigDigest is that of the values, Digest that of all that was released.
+	ConfigDigest, Digest string
+	FirstDeployed        time.Time
+	LastDeployed         time.Time
+	Deleted              time.Time
+	// Interrupted is the pending status that the record was left in by an agent
+	// that ended in the middle of an action; empty for all others.
+	Interrupted helmrelease.Status
+	// Tests are the hooks that are tests.
+	Tests []Test
+	// Manifest of the objects, without hooks.
+	Manifest string
+}
+
+// Test is a test of a release and how it went last.
+type Test struct {
+	Name               string
+	Started, Completed time.Time
+	Phase              helmrelease.HookPhase
+}
+
+// RecordOf reads a record in its storage namespace.
+func RecordOf(rel *helmrelease.Release, storageNamespace string) (Record, error) {
+	if rel.Info == nil || rel.Chart == nil || rel.Chart.Metadata == nil {
+		return Record{}, errors.New("the record has no info or no chart")
+	}
+	config, err := ConfigDigest(rel.Config)
+	if err != nil {
+		return Record{}, err
+	}
+	digest, err := digestOf(rel)
+	if err != nil {
+		return Record{}, err
+	}
+	record := Record{
+		Target:  Target{Name: rel.Name, Namespace: rel.Namespace, StorageNamespace: storageNamespace},
+		Version: rel.Version, Status: rel.Info.Status,
+		ChartName: rel.Chart.Metadata.Name, ChartVersion: rel.Chart.Metadata.Version, AppVersion: rel.Chart.Metadata.AppVersion,
+		ConfigDigest: config, Digest: digest,
+		FirstDeployed: rel.Info.FirstDeployed.Time, LastDeployed: rel.Info.LastDeployed.Time, Deleted: rel.Info.Deleted.Time,
+		Manifest: rel.Manifest,
+	}
+	if rest, ok := strings.CutPrefix(rel.Info.Description, unlockedPrefix); ok {
+		status, _, _ := strings.Cut(rest, "'")
+		record.Interrupted = helmrelease.Status(status)
+	}
+	for _, hook := range rel.Hooks {
+		for _, event := range hook.Events {
+			if event == helmrelease.HookTest {
+				record.Tests = append(record.Tests, Test{
+					Name: hook.Name, Started: hook.LastRun.StartedAt.Time, Completed: hook.LastRun.CompletedAt.Time, Phase: hook.LastRun.Phase,
+				})
+			}
+		}
+	}
+	return record, nil
+}
+
+// Unlocked is the description of a record that was left in the pending status.
+func Unlocked(status helmrelease.Status) string {
+	return unlockedPrefix + status.String() + "' state"
+}
+
+// ConfigDigest is the digest of values, the same for the same values in any
+// order.
+func ConfigDigest(values map[string]any) (string, error) {
+	if values == nil {
+		values = map[string]any{}
+	}
+	text, err := yaml.Marshal(values)
+	if err != nil {
+		return "", fmt.Errorf("digest of the values: %w", err)
+	}
+	return Digest(text), nil
+}
+
+// Digest of a text as algorithm:hex.
+func Digest(text []byte) string {
+	sum := sha256.Sum256(text)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// digestOf covers what was released. How its hooks ran is no part of it: tests
+// run later, and the helm CLI may run them again.
+func digestOf(rel *helmrelease.Release) (string, error) {
+	type hook struct{ Name, Manifest string }
+	hooks := make([]hook, 0, len(rel.Hooks))
+	for _, h := range rel.Hooks {
+		hooks = append(hooks, hook{h.Name, h.Manifest})
+	}
+	text, err := json.Marshal(map[string]any{
+		"name": rel.Name, "namespace": rel.Namespace, "version": rel.Version,
+		"status": rel.Info.Status, "firstDeployed": rel.Info.FirstDeployed.Unix(), "lastDeployed": rel.Info.LastDeployed.Unix(),
+		"chart": rel.Chart.Metadata, "config": rel.Config, "manifest": rel.Manifest, "hooks": hooks,
+	})
+	if err != nil {
+		return "", fmt.Errorf("digest of the release %s/%s: %w", rel.Namespace, rel.Name, err)
+	}
+	return Digest(text), nil
+}
+
+// Decode reads the release in a Secret of Helm's storage. The bytes are somebody
+// else's: what they unpack to is bounded.
+func Decode(secret *corev1.Secret) (*helmrelease.Release, error) {
+	packed, err := base64.StdEncoding.DecodeString(string(secret.Data[dataKey]))
+	if err != nil {
+		return nil, fmt.Errorf("data key %s: it is not in base64", dataKey)
+	}
+	text := packed
+	if len(packed) > 3 && packed[0] == 0x1f && packed[1] == 0x8b {
+		unpacker, err := gzip.NewReader(bytes.NewReader(packed))
+		if err != nil {
+			return nil, fmt.Errorf("data key %s: %w", dataKey, err)
+		}
+		if text, err = io.ReadAll(io.LimitReader(unpacker, maxRecord+1)); err != nil {
+			return nil, fmt.Errorf("data key %s: %w", dataKey, err)
+		}
+		if len(text) > maxRecord {
+			return nil, fmt.Errorf("data key %s: it unpacks to more than %d bytes", dataKey, maxRecord)
+		}
+	}
+	var rel helmrelease.Release
+	if err := json.Unmarshal(text, &rel); err != nil {
+		return nil, fmt.Errorf("data key %s: it is no release", dataKey)
+	}
+	return &rel, nil
+}

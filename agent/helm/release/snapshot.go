@@ -1,0 +1,142 @@
+package release
+
+import (
+	"time"
+
+	helmrelease "helm.sh/helm/v3/pkg/release"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+)
+
+const (
+	// SnapshotVersion says how the digests of snapshots are made here.
+	SnapshotVersion = "headwater/v1"
+	// maxSnapshots is how many the status has.
+	maxSnapshots = 5
+)
+
+// SnapshotOf is the record as the status shows it.
+func SnapshotOf(record Record, ociDigest, action string) *helmv2.Snapshot {
+	snapshot := &helmv2.Snapshot{
+		APIVersion: SnapshotVersion,
+		Digest:     record.Digest,
+		Name:       record.Name, Namespace: record.Namespace, Version: record.Version,
+		Status:    record.Status.String(),
+		ChartName: record.ChartName, ChartVersion: record.ChartVersion, AppVersion: record.AppVersion,
+		ConfigDigest:  record.ConfigDigest,
+		FirstDeployed: metav1.NewTime(record.FirstDeployed),
+		LastDeployed:  metav1.NewTime(record.LastDeployed),
+		Deleted:       metav1.NewTime(record.Deleted),
+		OCIDigest:     ociDigest,
+		Action:        action,
+	}
+	SetTests(snapshot, record)
+	return snapshot
+}
+
+// SetTests puts into the snapshot how the tests of the record have gone, if any
+// was run.
+func SetTests(snapshot *helmv2.Snapshot, record Record) {
+	tests := map[string]*helmv2.TestHookStatus{}
+	ran := false
+	for _, test := range record.Tests {
+		ran = ran || !test.Started.IsZero()
+		tests[test.Name] = &helmv2.TestHookStatus{
+			LastStarted: metav1.NewTime(test.Started), LastCompleted: metav1.NewTime(test.Completed), Phase: test.Phase.String(),
+		}
+	}
+	if ran {
+		snapshot.TestHooks = &tests
+	}
+}
+
+// Matches says whether the record is the one that the snapshot was made of.
+func Matches(snapshot *helmv2.Snapshot, record Record) bool {
+	if snapshot.APIVersion == SnapshotVersion {
+		return snapshot.Digest == record.Digest
+	}
+	return snapshot.Name == record.Name && snapshot.Namespace == record.Namespace && snapshot.Version == record.Version &&
+		snapshot.Status == record.Status.String() &&
+		snapshot.ChartName == record.ChartName && snapshot.ChartVersion == record.ChartVersion &&
+		snapshot.ConfigDigest == record.ConfigDigest &&
+		sameSecond(snapshot.FirstDeployed.Time, record.FirstDeployed) && sameSecond(snapshot.LastDeployed.Time, record.LastDeployed)
+}
+
+// sameSecond compares times as a status stores them.
+func sameSecond(a, b time.Time) bool { return a.Unix() == b.Unix() }
+
+// Finishes says whether the record is what the action that the snapshot was
+// written ahead of has come to.
+func Finishes(snapshot *helmv2.Snapshot, record Record) bool {
+	return IsPending(snapshot) && snapshot.Name == record.Name && snapshot.Namespace == record.Namespace &&
+		snapshot.Version == record.Version && snapshot.ChartName == record.ChartName &&
+		snapshot.ChartVersion == record.ChartVersion && snapshot.ConfigDigest == record.ConfigDigest
+}
+
+// IsPending says whether the snapshot was written ahead of an action.
+func IsPending(snapshot *helmv2.Snapshot) bool {
+	return snapshot != nil && helmrelease.Status(snapshot.Status).IsPending()
+}
+
+// With puts a snapshot at the head of the history, in place of one of the same
+// revision. Those after the last good one fall off, and the oldest of too many.
+func With(history helmv2.Snapshots, snapshot *helmv2.Snapshot, ignoreTests bool) helmv2.Snapshots {
+	kept := helmv2.Snapshots{snapshot}
+	for _, old := range history {
+		if old.Version >= snapshot.Version || old.Name != snapshot.Name || old.Namespace != snapshot.Namespace {
+			continue
+		}
+		if IsPending(old) {
+			continue
+		}
+		superseded := old.DeepCopy()
+		if superseded.Status == helmrelease.StatusDeployed.String() && snapshot.Status == helmrelease.StatusDeployed.String() {
+			superseded.Status = helmrelease.StatusSuperseded.String()
+		}
+		kept = append(kept, superseded)
+		if len(kept) == maxSnapshots || Good(superseded, ignoreTests) {
+			break
+		}
+	}
+	return kept
+}
+
+// Previous is the newest snapshot before the latest that went well; nil when
+// there is none.
+func Previous(history helmv2.Snapshots, ignoreTests bool) *helmv2.Snapshot {
+	if len(history) == 0 {
+		return nil
+	}
+	for _, old := range history[1:] {
+		if Good(old, ignoreTests) {
+			return old
+		}
+	}
+	return nil
+}
+
+// Good says whether the release of a snapshot went well.
+func Good(snapshot *helmv2.Snapshot, ignoreTests bool) bool {
+	status := helmrelease.Status(snapshot.Status)
+	if status != helmrelease.StatusDeployed && status != helmrelease.StatusSuperseded {
+		return false
+	}
+	return ignoreTests || !TestsFailed(snapshot)
+}
+
+// Tested says whether tests were run on the release of the snapshot.
+func Tested(snapshot *helmv2.Snapshot) bool { return snapshot.TestHooks != nil }
+
+// TestsFailed says whether one of them failed.
+func TestsFailed(snapshot *helmv2.Snapshot) bool {
+	if snapshot.TestHooks == nil {
+		return false
+	}
+	for _, test := range *snapshot.TestHooks {
+		if test.Phase == helmrelease.HookPhaseFailed.String() {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,146 @@
+package helm
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/headwater-dev/headwater/agent/helm/release"
+	"github.com/headwater-dev/headwater/agent/helm/state"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+)
+
+// runs are the actions under way and those that have ended and are not yet in a
+// status, one for each HelmRelease. It is safe for concurrent use.
+type runs struct {
+	mu sync.Mutex
+	of map[types.NamespacedName]*run
+	// wake tells the controller that an action has ended.
+	wake chan event.GenericEvent
+	// series holds what was done about a HelmRelease since it was last at rest.
+	series map[types.NamespacedName]*series
+}
+
+// run is one action.
+type run struct {
+	uid     types.UID
+	action  state.Action
+	target  release.Target
+	timeout time.Duration
+	// ended is set when the goroutine is done, with what came of it.
+	ended *ended
+	// forgotten runs have nobody who reads what came of them.
+	forgotten bool
+}
+
+// ended is what came of an action.
+type ended struct {
+	err   error
+	log   []string
+	took  time.Duration
+	chart string
+	// want is what the action was to reach.
+	want state.Want
+}
+
+// series are the actions of one reconcile, each of which is done once.
+type series struct {
+	generation int64
+	want       state.Want
+	done       map[state.Action]bool
+	// err is how the last of them failed.
+	err error
+}
+
+// wakes is how many ends of actions may be told before one is heard: none waits
+// for that when the process ends.
+const wakes = 1024
+
+func newRuns() *runs {
+	return &runs{
+		of:     map[types.NamespacedName]*run{},
+		series: map[types.NamespacedName]*series{},
+		wake:   make(chan event.GenericEvent, wakes),
+	}
+}
+
+// begin notes a run, unless one is there already.
+func (r *runs) begin(name types.NamespacedName, made *run) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.of[name] != nil {
+		return false
+	}
+	r.of[name] = made
+	return true
+}
+
+// end notes what came of a run, and wakes its HelmRelease.
+func (r *runs) end(name types.NamespacedName, of *run, what ended) {
+	r.mu.Lock()
+	of.ended = &what
+	if of.forgotten {
+		delete(r.of, name)
+	}
+	r.mu.Unlock()
+	obj := &helmv2.HelmRelease{}
+	obj.Namespace, obj.Name = name.Namespace, name.Name
+	r.wake <- event.GenericEvent{Object: obj}
+}
+
+// current is the run of the HelmRelease, under way or ended; nil when there is
+// none.
+func (r *runs) current(name types.NamespacedName) (of *run, under bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found := r.of[name]
+	if found == nil {
+		return nil, false
+	}
+	found.forgotten = false
+	return found, found.ended == nil
+}
+
+// drop forgets a run that has ended and was read.
+func (r *runs) drop(name types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.of, name)
+}
+
+// forget drops what nobody asks for any more. A run under way stays until it has
+// ended: there is never a second one beside it.
+func (r *runs) forget(name types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.series, name)
+	switch found := r.of[name]; {
+	case found == nil:
+	case found.ended != nil:
+		delete(r.of, name)
+	default:
+		found.forgotten = true
+	}
+}
+
+// seriesFor are the actions since the HelmRelease was last at rest, begun anew
+// when something else is wanted.
+func (r *runs) seriesFor(name types.NamespacedName, generation int64, want state.Want) *series {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found := r.series[name]
+	if found == nil || found.generation != generation || found.want != want {
+		found = &series{generation: generation, want: want, done: map[state.Action]bool{}}
+		r.series[name] = found
+	}
+	return found
+}
+
+// rest ends a series.
+func (r *runs) rest(name types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.series, name)
+}

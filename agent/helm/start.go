@@ -1,0 +1,196 @@
+package helm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/headwater-dev/headwater/agent/helm/action"
+	"github.com/headwater-dev/headwater/agent/helm/release"
+	"github.com/headwater-dev/headwater/agent/helm/state"
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// fenceUse is how often an action that waits says that it needs the fence.
+const fenceUse = 3 * time.Second
+
+// task is an action and all that it needs.
+type task struct {
+	order action.Order
+	next  state.Decision
+	want  state.Want
+	// drift is what is put back.
+	chart string
+}
+
+// start writes into the status what is about to be done, and then begins it.
+func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, to *target, in *inputs, seen state.Seen, next state.Decision) error {
+	switch next.Action {
+	case state.Install, state.Upgrade:
+		obj.Status.LastAttemptedReleaseAction = helmv2.ReleaseAction(next.Action)
+		if state.Forced(obj) {
+			obj.Status.LastHandledForceAt = obj.Annotations[meta.ForceRequestAnnotation]
+		}
+		fallthrough
+	case state.Rollback:
+		obj.Status.StorageNamespace = in.want.StorageNamespace
+		obj.Status.History = release.With(obj.Status.History, ahead(in, seen, next), state.IgnoresTests(obj))
+	}
+	what := task{order: r.order(ctx, obj, in), next: next, want: in.want, chart: chartTitle(in.want)}
+	if next.Action == state.Leave {
+		what.order.Target = next.Release
+	}
+	if err := r.status.Patch(ctx, obj); err != nil {
+		return err
+	}
+	return r.begin(ctx, obj, to, what)
+}
+
+// begin runs the task in a goroutine of its own, which has the target from now
+// on, and waits for it without a worker.
+func (r *Reconciler) begin(ctx context.Context, obj *helmv2.HelmRelease, to *target, what task) error {
+	known, err := r.discoveries.at(to)
+	if err != nil {
+		return err
+	}
+	name := client.ObjectKeyFromObject(obj)
+	made := &run{uid: obj.UID, action: what.next.Action, target: what.order.Target, timeout: timeoutOf(obj, what.next.Action)}
+	if !r.runs.begin(name, made) {
+		return running(made)
+	}
+	to.kept = true
+	ctx = log.IntoContext(context.WithoutCancel(ctx), log.FromContext(ctx).WithValues("action", string(what.next.Action)))
+	access := action.Access{
+		Config: to.Config, Mapper: to.Mapper, Discovery: known, Hold: to.hold,
+		Yield: func() func() { return r.places.yield(to.key) },
+	}
+	go r.perform(ctx, name, made, to, what, access)
+	return running(made)
+}
+
+// perform does the action and notes what came of it. The target is given back
+// when Helm has returned, and not before: a hand-over waits for that.
+func (r *Reconciler) perform(ctx context.Context, name types.NamespacedName, made *run, to *target, what task, access action.Access) {
+	began := r.Clock.Now()
+	result := ended{want: what.want, chart: what.chart}
+	func() {
+		defer to.Close()
+		leave, err := r.places.take(ctx, to.key)
+		if err != nil {
+			result.err = err
+			return
+		}
+		defer leave()
+		stop := use(ctx, to)
+		defer stop()
+		result.log, result.err = do(ctx, access, what)
+	}()
+	result.took = r.Clock.Now().Sub(began)
+	if result.err != nil {
+		log.FromContext(ctx).Info("action failed", "release", what.order.Target.String(), "error", reconcile.Redact(result.err.Error()), "log", result.log)
+	}
+	r.runs.end(name, made, result)
+}
+
+// use keeps the fence from being released as idle while an action waits. Whether
+// it is still held is asked at each write.
+func use(ctx context.Context, to *target) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(fenceUse)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				if err := to.hold(ctx); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// do runs the action, and survives what a chart makes of Helm.
+func do(ctx context.Context, access action.Access, what task) (lines []string, err error) {
+	defer func() {
+		if crash := recover(); crash != nil {
+			err = fmt.Errorf("helm crashed: %v", crash)
+		}
+	}()
+	session, err := action.Open(ctx, access, what.order)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { lines = session.Log() }()
+	switch what.next.Action {
+	case state.Install:
+		return nil, session.Install()
+	case state.Upgrade:
+		return nil, session.Upgrade()
+	case state.Unlock:
+		return nil, session.Unlock(what.next.Version)
+	case state.Test:
+		return nil, session.Test()
+	case state.Rollback:
+		return nil, session.Rollback(what.next.Version)
+	case state.Remove, state.Leave:
+		return nil, session.Uninstall()
+	case state.CorrectDrift:
+		return nil, session.CorrectDrift()
+	}
+	return nil, errors.New("there is no such action")
+}
+
+// busy waits for an action that is under way.
+func (r *Reconciler) busy(obj *helmv2.HelmRelease) error {
+	if current, under := r.runs.current(client.ObjectKeyFromObject(obj)); under {
+		return running(current)
+	}
+	return nil
+}
+
+func running(current *run) error {
+	return reconcile.Wait(meta.ProgressingReason,
+		fmt.Sprintf("Running '%s' action with timeout of %s", verb(current.action), current.timeout), current.timeout+lateWake)
+}
+
+// verb is the action in Helm's words.
+func verb(of state.Action) string {
+	switch of {
+	case state.Remove, state.Leave:
+		return "uninstall"
+	case state.CorrectDrift:
+		return "correct drift"
+	}
+	return string(of)
+}
+
+// timeoutOf is the time limit of the action.
+func timeoutOf(obj *helmv2.HelmRelease, of state.Action) time.Duration {
+	spec := obj.Spec
+	switch {
+	case of == state.Install && spec.Install != nil && spec.Install.Timeout != nil:
+		return spec.Install.Timeout.Duration
+	case of == state.Upgrade && spec.Upgrade != nil && spec.Upgrade.Timeout != nil:
+		return spec.Upgrade.Timeout.Duration
+	case of == state.Test && spec.Test != nil && spec.Test.Timeout != nil:
+		return spec.Test.Timeout.Duration
+	case of == state.Rollback && spec.Rollback != nil && spec.Rollback.Timeout != nil:
+		return spec.Rollback.Timeout.Duration
+	case (of == state.Remove || of == state.Leave) && spec.Uninstall != nil && spec.Uninstall.Timeout != nil:
+		return spec.Uninstall.Timeout.Duration
+	}
+	return obj.Timeout()
+}

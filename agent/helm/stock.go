@@ -1,0 +1,60 @@
+package helm
+
+import (
+	"context"
+	"fmt"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/headwater-dev/headwater/agent/apply"
+	"github.com/headwater-dev/headwater/agent/helm/release"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// takeStock fills in an inventory that is missing.
+func (r *Reconciler) takeStock(ctx context.Context, obj *helmv2.HelmRelease, to *target, _ *inputs, record release.Record) {
+	obj.Status.Inventory = r.stock(ctx, obj, to, record)
+}
+
+// stock is the inventory of the release: its objects, without hooks. One that
+// cannot be told is left out, and an event says so: nothing but what people read
+// depends on it.
+func (r *Reconciler) stock(ctx context.Context, obj *helmv2.HelmRelease, to *target, record release.Record) *meta.ResourceInventory {
+	refs, err := refsOf(to.Mapper, record)
+	if err != nil {
+		r.Events.Publish(ctx, obj, reconcile.Event{
+			Severity: reconcile.SeverityError, Reason: inventoryReason, Message: err.Error(), Metadata: eventMetadata(obj),
+		})
+	}
+	inventory := &meta.ResourceInventory{Entries: []meta.ResourceRef{}}
+	for _, entry := range apply.Inventory(refs) {
+		inventory.Entries = append(inventory.Entries, meta.ResourceRef{ID: entry.ID, Version: entry.Version})
+	}
+	return inventory
+}
+
+// refsOf names the objects of a release where they are.
+func refsOf(mapper apimeta.RESTMapper, record release.Record) ([]apply.Ref, error) {
+	objects, err := release.Objects(record.Manifest)
+	if err != nil {
+		return nil, fmt.Errorf("inventory of the release %s: %w", record.Target, err)
+	}
+	refs := make([]apply.Ref, 0, len(objects))
+	var trouble error
+	for _, obj := range objects {
+		ref := apply.RefTo(obj)
+		mapping, err := mapper.RESTMapping(ref.GroupKind, ref.Version)
+		switch {
+		case err != nil:
+			trouble = fmt.Errorf("inventory of the release %s: %s: %w", record.Target, ref, err)
+		case mapping.Scope.Name() == apimeta.RESTScopeNameRoot:
+			ref.Namespace = ""
+		case ref.Namespace == "":
+			ref.Namespace = record.Namespace
+		}
+		refs = append(refs, ref)
+	}
+	return refs, trouble
+}

@@ -1,0 +1,159 @@
+package helm
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/agent/helm/action"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// chartName is what the HelmChart of a HelmRelease is called: in the namespace
+// of its source, which may be that of other HelmReleases as well.
+func chartName(obj *helmv2.HelmRelease) types.NamespacedName {
+	namespace := obj.Namespace
+	if obj.Spec.Chart != nil {
+		namespace = cmp.Or(obj.Spec.Chart.Spec.SourceRef.Namespace, obj.Namespace)
+	}
+	return types.NamespacedName{Namespace: namespace, Name: obj.Namespace + "-" + obj.Name}
+}
+
+// template brings the HelmChart in line with spec.chart. One that is not asked
+// for any more is deleted.
+func (r *Reconciler) template(ctx context.Context, obj *helmv2.HelmRelease) error {
+	wanted := ""
+	if obj.Spec.Chart != nil {
+		wanted = chartName(obj).String()
+	}
+	if old := obj.Status.HelmChart; old != "" && old != wanted {
+		if err := r.deleteChart(ctx, obj); err != nil {
+			return reconcile.Fail(chartSyncReason, err)
+		}
+	}
+	if wanted == "" {
+		return nil
+	}
+	if err := r.applyChart(ctx, obj); err != nil {
+		return reconcile.Fail(chartSyncReason, err)
+	}
+	obj.Status.HelmChart = wanted
+	return nil
+}
+
+// applyChart writes the HelmChart where it is not as spec.chart has it.
+func (r *Reconciler) applyChart(ctx context.Context, obj *helmv2.HelmRelease) error {
+	chart := chartOf(obj)
+	var live sourcev1.HelmChart
+	err := r.Sources.Get(ctx, client.ObjectKeyFromObject(chart), &live)
+	if err == nil && contains(live.Labels, chart.Labels) && contains(live.Annotations, chart.Annotations) &&
+		sameSpec(live.Spec, chart.Spec) {
+		return nil
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("read HelmChart %s: %w", client.ObjectKeyFromObject(chart), err)
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(chart)
+	if err != nil {
+		return fmt.Errorf("HelmChart %s: %w", client.ObjectKeyFromObject(chart), err)
+	}
+	delete(content, "status")
+	desired := &unstructured.Unstructured{Object: content}
+	desired.SetGroupVersionKind(sourcev1.GroupVersion.WithKind(sourcev1.HelmChartKind))
+	unstructured.RemoveNestedField(desired.Object, "metadata", "creationTimestamp")
+	err = r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(desired), client.FieldOwner(action.FieldManager), client.ForceOwnership)
+	if err != nil {
+		return fmt.Errorf("apply HelmChart %s: %w", client.ObjectKeyFromObject(chart), err)
+	}
+	return nil
+}
+
+// contains says whether all of the few are among the many.
+func contains(many, few map[string]string) bool {
+	for key, value := range few {
+		if found, ok := many[key]; !ok || found != value {
+			return false
+		}
+	}
+	return true
+}
+
+// sameSpec compares what a HelmRelease says of its chart.
+func sameSpec(live, want sourcev1.HelmChartSpec) bool {
+	sameVerify := (live.Verify == nil) == (want.Verify == nil)
+	if sameVerify && want.Verify != nil {
+		sameVerify = live.Verify.Provider == want.Verify.Provider &&
+			(live.Verify.SecretRef == nil) == (want.Verify.SecretRef == nil) &&
+			(want.Verify.SecretRef == nil || *live.Verify.SecretRef == *want.Verify.SecretRef)
+	}
+	return sameVerify && live.Chart == want.Chart && live.Version == want.Version && live.SourceRef == want.SourceRef &&
+		live.Interval == want.Interval && live.ReconcileStrategy == want.ReconcileStrategy &&
+		slices.Equal(live.ValuesFiles, want.ValuesFiles) && live.IgnoreMissingValuesFiles == want.IgnoreMissingValuesFiles
+}
+
+// chartOf is the HelmChart that spec.chart describes.
+func chartOf(obj *helmv2.HelmRelease) *sourcev1.HelmChart {
+	template := obj.Spec.Chart
+	name := chartName(obj)
+	chart := &sourcev1.HelmChart{}
+	chart.Namespace, chart.Name = name.Namespace, name.Name
+	chart.Labels = map[string]string{}
+	if template.ObjectMeta != nil {
+		maps.Copy(chart.Labels, template.ObjectMeta.Labels)
+		chart.Annotations = maps.Clone(template.ObjectMeta.Annotations)
+	}
+	chart.Labels[helmv2.GroupVersion.Group+"/name"] = obj.Name
+	chart.Labels[helmv2.GroupVersion.Group+"/namespace"] = obj.Namespace
+	chart.Spec = sourcev1.HelmChartSpec{
+		Chart:   template.Spec.Chart,
+		Version: cmp.Or(template.Spec.Version, "*"),
+		SourceRef: sourcev1.LocalHelmChartSourceReference{
+			APIVersion: template.Spec.SourceRef.APIVersion, Kind: template.Spec.SourceRef.Kind, Name: template.Spec.SourceRef.Name,
+		},
+		Interval:                 obj.Spec.Interval,
+		ReconcileStrategy:        cmp.Or(template.Spec.ReconcileStrategy, "ChartVersion"),
+		ValuesFiles:              slices.Clone(template.Spec.ValuesFiles),
+		IgnoreMissingValuesFiles: template.Spec.IgnoreMissingValuesFiles,
+	}
+	if template.Spec.Interval != nil {
+		chart.Spec.Interval = *template.Spec.Interval
+	}
+	if old := template.Spec.ValuesFile; old != "" {
+		chart.Spec.ValuesFiles = append(chart.Spec.ValuesFiles, old)
+	}
+	if verify := template.Spec.Verify; verify != nil {
+		chart.Spec.Verify = &sourcev1.HelmChartVerification{Provider: cmp.Or(verify.Provider, "cosign"), SecretRef: verify.SecretRef}
+	}
+	return chart
+}
+
+// deleteChart deletes the HelmChart that was made, unless it is another's by its
+// labels.
+func (r *Reconciler) deleteChart(ctx context.Context, obj *helmv2.HelmRelease) error {
+	namespace, name, ok := strings.Cut(obj.Status.HelmChart, "/")
+	if !ok {
+		obj.Status.HelmChart = ""
+		return nil
+	}
+	chart := &sourcev1.HelmChart{}
+	err := r.Sources.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, chart)
+	if err == nil && chart.Labels[helmv2.GroupVersion.Group+"/name"] == obj.Name && chart.Labels[helmv2.GroupVersion.Group+"/namespace"] == obj.Namespace {
+		err = r.Client.Delete(ctx, chart, client.Preconditions{UID: &chart.UID})
+	}
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete HelmChart %s: %w", obj.Status.HelmChart, err)
+	}
+	obj.Status.HelmChart = ""
+	return nil
+}
