@@ -203,8 +203,8 @@ func (s *sshSession) explain(err error) error {
 	case errors.As(err, &line):
 		text = line.Text
 	case errors.Is(err, packp.ErrEmptyInput), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		_ = s.client.Close() // and stderr is whole
-		_ = s.command.Wait()
+		_ = s.in.Close()
+		_ = s.command.Wait() // until stderr is whole, or the context ends
 		text = s.said.text()
 	}
 	switch lower := strings.ToLower(text); {

@@ -1,6 +1,7 @@
 package git_test
 
 import (
+	"encoding/base64"
 	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
@@ -96,6 +97,26 @@ func TestPrivateCA(t *testing.T) {
 		_, _, files := fetch(t, newFetcher(newSecret("ca", map[string]string{key: ca})), obj)
 		g.Expect(files).To(HaveKey("a"))
 	}
+}
+
+func TestProxy(t *testing.T) {
+	g := NewWithT(t)
+	repository := newRepository(t)
+	commit(t, repository, map[string]string{"a": "1"})
+	hosts := make(chan string, 100)
+	proxy := newFront(t, repository, httptest.NewServer)
+	proxy.turn(func(_ http.ResponseWriter, r *http.Request) bool {
+		hosts <- r.URL.Host + " " + r.Header.Get("Proxy-Authorization")
+		return true
+	})
+	obj := newObject("http://git.test/fleet.git")
+	obj.Spec.ProxySecretRef = &meta.LocalObjectReference{Name: "proxy"}
+	_, _, files := fetch(t, newFetcher(newSecret("proxy", map[string]string{"address": proxy.URL, "username": "flux", "password": "hunter2"})), obj)
+	g.Expect(files).To(HaveKey("a"))
+	g.Expect(<-hosts).To(Equal("git.test Basic " + base64.StdEncoding.EncodeToString([]byte("flux:hunter2"))))
+
+	_, err := newFetcher().Resolve(t.Context(), obj)
+	g.Expect(err).To(MatchError("spec.proxySecretRef: Secret team/proxy: it does not exist"))
 }
 
 func TestCredentialsStayWithTheHost(t *testing.T) {

@@ -22,10 +22,10 @@ import (
 )
 
 const (
-	maxRedirects  = 10
-	indexFile     = "index.yaml"
-	dialTimeout   = 15 * time.Second
-	ifNoneMatch   = "If-None-Match"
+	maxRedirects = 10
+	indexFile    = "index.yaml"
+	dialTimeout  = 15 * time.Second
+	ifNoneMatch  = "If-None-Match"
 )
 
 // site is a repository over HTTP, as its object says that it is reached.
