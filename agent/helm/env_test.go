@@ -370,4 +370,3 @@ func (e *env) request(name, value string, more ...string) {
 	})
 	e.EventuallyWithOffset(1, func() string { return e.get(name).Status.LastHandledReconcileAt }, "20s", "20ms").Should(Equal(value))
 }
-
