@@ -203,7 +203,8 @@ func TestReleasesOfAKubeconfigAndAServiceAccount(t *testing.T) {
 	e.start()
 	e.push("web", appChart("1.0.0", nil))
 	e.becomes("web", "False StateError: records of the release web in namespace NS: secrets is forbidden: User \"system:serviceaccount:NS:team\"")
-	e.create("apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: team, namespace: NS}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: admin}\nsubjects: [{kind: ServiceAccount, name: team, namespace: NS}]")
+	e.create("apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: team, namespace: NS}\nrules: [{apiGroups: [''], resources: [secrets, configmaps], verbs: ['*']}]")
+	e.create("apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: team, namespace: NS}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: team}\nsubjects: [{kind: ServiceAccount, name: team, namespace: NS}]")
 	e.request("web", "1")
 	e.becomes("web", "True InstallSucceeded")
 
