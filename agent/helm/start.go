@@ -8,6 +8,7 @@ import (
 
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -26,7 +27,6 @@ type task struct {
 	order action.Order
 	next  state.Decision
 	want  state.Want
-	// drift is what is put back.
 	chart string
 }
 
@@ -59,6 +59,9 @@ func (r *Reconciler) begin(ctx context.Context, obj *helmv2.HelmRelease, to *tar
 	known, err := r.discoveries.at(to)
 	if err != nil {
 		return err
+	}
+	if !ptr.Deref(obj.Spec.PersistentClient, true) {
+		known.Forget()
 	}
 	name := client.ObjectKeyFromObject(obj)
 	made := &run{uid: obj.UID, action: what.next.Action, target: what.order.Target, timeout: timeoutOf(obj, what.next.Action)}
