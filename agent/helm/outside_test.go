@@ -12,13 +12,16 @@ import (
 	helmaction "helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	helmrelease "helm.sh/helm/v3/pkg/release"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 )
@@ -110,6 +113,46 @@ func TestAReleaseThatAnAgentHasLeftPendingIsTriedAgain(t *testing.T) {
 			e.Expect(e.value("web")).To(Equal("default"))
 		})
 	}
+}
+
+// assign gives all partitions of the hub to the agent, and waits until no fence is
+// held by the one before it.
+func (e *env) assign(agent string) {
+	e.t.Helper()
+	record := &fleetv1.RemoteCluster{}
+	e.Expect(e.hub.Get(e.t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "hub"}, record)).To(Succeed())
+	for i := range record.Status.Assignments {
+		record.Status.Assignments[i].Agent = agent
+	}
+	e.Expect(e.hub.Status().Update(e.t.Context(), record)).To(Succeed())
+}
+
+// held is how many fences are.
+func (e *env) held() int {
+	e.t.Helper()
+	var leases coordinationv1.LeaseList
+	e.Expect(e.hub.List(e.t.Context(), &leases, client.InNamespace(e.namespace))).To(Succeed())
+	held := 0
+	for _, lease := range leases.Items {
+		if ptr.Deref(lease.Spec.HolderIdentity, "") != "" {
+			held++
+		}
+	}
+	return held
+}
+
+func TestAReleaseGoesOnWhenItsClusterComesBack(t *testing.T) {
+	e := newEnv(t)
+	e.release("web")
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	e.assign("agent-1")
+	e.Eventually(e.held, "60s", "50ms").Should(BeZero())
+	e.assign("agent-0")
+	e.push("web", appChart("1.1.0", nil))
+	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v2 with chart app@1.1.0")
+	e.Expect(e.get("web").Status.Failures).To(BeZero())
 }
 
 // In bench, a release that Flux 2.9 has made, with what it had in the cluster and
