@@ -363,14 +363,15 @@ func (e *env) published(part string) string {
 	return strings.ReplaceAll(found, e.namespace, "NS")
 }
 
-// request asks for a reconcile, and for more by further annotations.
-func (e *env) request(name, value string, more ...string) {
+// request asks for a reconcile of the HelmRelease web, and for more by further
+// annotations.
+func (e *env) request(value string, more ...string) {
 	e.t.Helper()
-	e.edit(name, func(obj *helmv2.HelmRelease) {
+	e.edit("web", func(obj *helmv2.HelmRelease) {
 		metav1.SetMetaDataAnnotation(&obj.ObjectMeta, meta.ReconcileRequestAnnotation, value)
 		for _, annotation := range more {
 			metav1.SetMetaDataAnnotation(&obj.ObjectMeta, annotation, value)
 		}
 	})
-	e.EventuallyWithOffset(1, func() string { return e.get(name).Status.LastHandledReconcileAt }, "20s", "20ms").Should(Equal(value))
+	e.EventuallyWithOffset(1, func() string { return e.get("web").Status.LastHandledReconcileAt }, "20s", "20ms").Should(Equal(value))
 }

@@ -40,7 +40,7 @@ func TestAFailedInstallIsRemovedAndTriedAgain(t *testing.T) {
 	e.published("Warning InstallFailed Helm install failed")
 
 	// Somebody asks for it to be tried again.
-	e.request("web", "1", meta.ResetRequestAnnotation)
+	e.request("1", meta.ResetRequestAnnotation)
 	e.Eventually(func() int64 { return e.get("web").Status.UpgradeFailures }, "30s", "50ms").Should(BeNumerically(">", 0))
 	e.Expect(e.get("web").Status.LastHandledResetAt).To(Equal("1"))
 }

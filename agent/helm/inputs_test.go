@@ -205,7 +205,7 @@ func TestReleasesOfAKubeconfigAndAServiceAccount(t *testing.T) {
 	e.becomes("web", "False StateError: records of the release web in namespace NS: secrets is forbidden: User \"system:serviceaccount:NS:team\"")
 	e.create("apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: team, namespace: NS}\nrules: [{apiGroups: [''], resources: [secrets, configmaps], verbs: ['*']}]")
 	e.create("apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: team, namespace: NS}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: team}\nsubjects: [{kind: ServiceAccount, name: team, namespace: NS}]")
-	e.request("web", "1")
+	e.request("1")
 	e.becomes("web", "True InstallSucceeded")
 
 	// Without the kubeconfig the release stays behind.
@@ -271,7 +271,7 @@ func TestDriftIsFoundAndPutRight(t *testing.T) {
 	}
 	change("theirs")
 	change("value")
-	e.request("web", "1")
+	e.request("1")
 	e.published("DriftDetected Cluster state of release " + e.namespace + "/web.v1 has drifted from the desired state:\nConfigMap/" + e.namespace + "/web changed")
 	e.Eventually(func() string { return e.value("web") }, "20s", "50ms").Should(Equal("a"))
 	e.becomes("web", "True")
@@ -282,7 +282,7 @@ func TestDriftIsFoundAndPutRight(t *testing.T) {
 	e.edit("web", func(obj *helmv2.HelmRelease) { obj.Spec.DriftDetection.Mode = helmv2.DriftDetectionWarn })
 	e.becomes("web", "True")
 	change("value")
-	e.request("web", "2")
+	e.request("2")
 	e.Eventually(func() bool {
 		return apimeta.IsStatusConditionTrue(e.get("web").Status.Conditions, "Drifted")
 	}, "20s", "50ms").Should(BeTrue())

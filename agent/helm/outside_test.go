@@ -66,13 +66,13 @@ func TestTheHelmCLIReadsAndChangesReleases(t *testing.T) {
 	back.Version = 1
 	e.Expect(back.Run("web")).To(Succeed())
 	e.Expect(e.records("web")).To(Equal([]string{"v3 deployed", "v2 superseded", "v1 superseded"}))
-	e.request("web", "1")
+	e.request("1")
 	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v4 with chart app@1.1.0")
 
 	// So is an uninstall.
 	_, err = helmaction.NewUninstall(cli).Run("web")
 	e.Expect(err).NotTo(HaveOccurred())
-	e.request("web", "2")
+	e.request("2")
 	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.1.0")
 }
 
@@ -100,7 +100,7 @@ func TestAReleaseThatAnAgentHasLeftPendingIsTriedAgain(t *testing.T) {
 			}
 			e.identity = "agent-0_2"
 			e.start()
-			e.request("web", "1")
+			e.request("1")
 			e.Eventually(func() helmrelease.Status {
 				last, err := records.Last("web")
 				if err != nil {
