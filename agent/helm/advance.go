@@ -17,6 +17,14 @@ import (
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
+// look is what a run has before it: the target, what is to be released there, and
+// what there is.
+type look struct {
+	to   *target
+	in   *inputs
+	seen state.Seen
+}
+
 // advance looks at the release and begins the one thing that is to be done next.
 func (r *Reconciler) advance(ctx context.Context, obj *helmv2.HelmRelease, to *target, in *inputs) error {
 	if obj.Status.LastAttemptedGeneration == 0 {
@@ -42,18 +50,18 @@ func (r *Reconciler) advance(ctx context.Context, obj *helmv2.HelmRelease, to *t
 		next = state.Decide(obj, seen, in.want)
 	}
 	if next.Action == state.None {
-		return r.settled(ctx, obj, to, in, seen, before)
+		return r.settled(ctx, obj, look{to, in, seen}, before)
 	}
-	return r.act(ctx, obj, to, in, seen, next)
+	return r.act(ctx, obj, look{to, in, seen}, next)
 }
 
 // act begins the action, or says why there is none.
-func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, to *target, in *inputs, seen state.Seen, next state.Decision) error {
-	if err := r.fence(ctx, obj, to); err != nil {
+func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, at look, next state.Decision) error {
+	if err := r.fence(ctx, obj, at.to); err != nil {
 		return err
 	}
 	name := client.ObjectKeyFromObject(obj)
-	series := r.runs.seriesFor(name, obj.Generation, in.want)
+	series := r.runs.seriesFor(name, obj.Generation, at.in.want)
 	switch next.Action {
 	case state.Later:
 		return reconcile.Park(failureReason(obj), lastFailure(obj, series, next.Why), next.After)
@@ -62,7 +70,7 @@ func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, to *targe
 	case state.NoTarget:
 		return reconcile.Stall(noRollbackTargetReason, lastFailure(obj, series, next.Why))
 	}
-	if series.done[next.Action] {
+	if series.has(next.Action) {
 		return r.repeated(obj, series, next)
 	}
 	series.done[next.Action] = true
@@ -70,7 +78,7 @@ func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, to *targe
 		obj.Status.History = nil
 	}
 	r.announceFailure(ctx, obj, series, next)
-	return r.start(ctx, obj, to, in, seen, next)
+	return r.start(ctx, obj, at, next)
 }
 
 // repeated ends a series of actions that does not lead to the wanted state: the
@@ -84,18 +92,18 @@ func (r *Reconciler) repeated(obj *helmv2.HelmRelease, series *series, next stat
 }
 
 // settled notes that the release is as it is wanted.
-func (r *Reconciler) settled(ctx context.Context, obj *helmv2.HelmRelease, to *target, in *inputs, seen state.Seen, before *helmv2.HelmReleaseStatus) error {
+func (r *Reconciler) settled(ctx context.Context, obj *helmv2.HelmRelease, at look, before *helmv2.HelmReleaseStatus) error {
 	state.ClearFailures(obj)
-	obj.Status.StorageNamespace = in.want.StorageNamespace
-	obj.Status.ObservedPostRenderersDigest = in.want.PostRenderersDigest
-	obj.Status.ObservedCommonMetadataDigest = in.want.CommonMetadataDigest
+	obj.Status.StorageNamespace = at.in.want.StorageNamespace
+	obj.Status.ObservedPostRenderersDigest = at.in.want.PostRenderersDigest
+	obj.Status.ObservedCommonMetadataDigest = at.in.want.CommonMetadataDigest
 	if obj.Status.Inventory == nil {
-		r.takeStock(ctx, obj, to, in, seen.Records[0])
+		obj.Status.Inventory = r.stock(ctx, obj, at.to, at.seen.Records[0])
 	}
 	if unchanged(before, &obj.Status) {
 		return nil
 	}
-	return r.fence(ctx, obj, to)
+	return r.fence(ctx, obj, at.to)
 }
 
 // unchanged says whether nothing but conditions, which anybody may write whom the

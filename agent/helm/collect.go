@@ -76,7 +76,7 @@ func takesStock(of state.Action) bool {
 // left says whether the action was left in the middle: it has not failed, since
 // nobody could write down that it has.
 func left(of *run, records []release.Record) bool {
-	if errors.Is(of.ended.err, action.ErrInterrupted) {
+	if errors.Is(of.ended.err, action.ErrInterrupted) || errors.Is(of.ended.err, reconcile.ErrNotOwner) {
 		return true
 	}
 	return of.ended.err != nil && len(records) > 0 && records[0].Status.IsPending()

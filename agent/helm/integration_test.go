@@ -37,7 +37,7 @@ func TestInstallUpgradeAndUninstall(t *testing.T) {
 	e.Expect(e.history("web")).To(Equal([]string{"v2 deployed by upgrade", "v1 superseded by install"}))
 
 	before := e.get("web")
-	e.request("web", "1")
+	e.request("1")
 	after := e.get("web")
 	after.Status.LastHandledReconcileAt = before.Status.LastHandledReconcileAt
 	e.Expect(after.Status).To(Equal(before.Status))

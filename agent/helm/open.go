@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 
 	"github.com/headwater-dev/headwater/agent/helm/action"
@@ -97,32 +98,33 @@ func (t *target) hold(ctx context.Context) error {
 	return nil
 }
 
-// discoveries hold what is known of the kinds of servers, by the identity of the
-// connection. It is safe for concurrent use.
+// discoveries hold what is known of the kinds of servers, for as long as the
+// connection is the same: another one has another gate, and the old one's is shut.
+// It is safe for concurrent use.
 type discoveries struct {
 	mu sync.Mutex
 	of map[shard.Key]known
 }
 
 type known struct {
-	identity  string
+	by        http.RoundTripper
 	discovery *action.Discovery
 }
 
 func (d *discoveries) at(to *target) (*action.Discovery, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	found, identity := d.of[to.key], to.Identity()
-	if found.discovery != nil && found.identity == identity {
+	found, config := d.of[to.key], to.Shared()
+	if found.discovery != nil && found.by == config.Transport {
 		return found.discovery, nil
 	}
-	made, err := action.NewDiscovery(to.Shared())
+	made, err := action.NewDiscovery(config)
 	if err != nil {
 		return nil, reconcile.Fail(clientReason, fmt.Errorf("client of the target: %w", err))
 	}
 	if d.of == nil {
 		d.of = map[shard.Key]known{}
 	}
-	d.of[to.key] = known{identity: identity, discovery: made}
+	d.of[to.key] = known{by: config.Transport, discovery: made}
 	return made, nil
 }

@@ -6,14 +6,16 @@ import (
 	"fmt"
 	"time"
 
-	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/headwater-dev/headwater/agent/helm/action"
 	"github.com/headwater-dev/headwater/agent/helm/release"
 	"github.com/headwater-dev/headwater/agent/helm/state"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
@@ -26,12 +28,14 @@ type task struct {
 	order action.Order
 	next  state.Decision
 	want  state.Want
-	// drift is what is put back.
 	chart string
+	// access is the way to the target, once that has been opened.
+	access action.Access
 }
 
 // start writes into the status what is about to be done, and then begins it.
-func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, to *target, in *inputs, seen state.Seen, next state.Decision) error {
+func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, at look, next state.Decision) error {
+	in := at.in
 	switch next.Action {
 	case state.Install, state.Upgrade:
 		obj.Status.LastAttemptedReleaseAction = helmv2.ReleaseAction(next.Action)
@@ -41,7 +45,7 @@ func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, to *tar
 		fallthrough
 	case state.Rollback:
 		obj.Status.StorageNamespace = in.want.StorageNamespace
-		obj.Status.History = release.With(obj.Status.History, ahead(in, seen, next), state.IgnoresTests(obj))
+		obj.Status.History = release.With(obj.Status.History, ahead(in, at.seen, next), state.IgnoresTests(obj))
 	}
 	what := task{order: r.order(ctx, obj, in), next: next, want: in.want, chart: chartTitle(in.want)}
 	if next.Action == state.Leave {
@@ -50,7 +54,7 @@ func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, to *tar
 	if err := r.status.Patch(ctx, obj); err != nil {
 		return err
 	}
-	return r.begin(ctx, obj, to, what)
+	return r.begin(ctx, obj, at.to, what)
 }
 
 // begin runs the task in a goroutine of its own, which has the target from now
@@ -60,6 +64,9 @@ func (r *Reconciler) begin(ctx context.Context, obj *helmv2.HelmRelease, to *tar
 	if err != nil {
 		return err
 	}
+	if !ptr.Deref(obj.Spec.PersistentClient, true) {
+		known.Forget()
+	}
 	name := client.ObjectKeyFromObject(obj)
 	made := &run{uid: obj.UID, action: what.next.Action, target: what.order.Target, timeout: timeoutOf(obj, what.next.Action)}
 	if !r.runs.begin(name, made) {
@@ -67,17 +74,17 @@ func (r *Reconciler) begin(ctx context.Context, obj *helmv2.HelmRelease, to *tar
 	}
 	to.kept = true
 	ctx = log.IntoContext(context.WithoutCancel(ctx), log.FromContext(ctx).WithValues("action", string(what.next.Action)))
-	access := action.Access{
+	what.access = action.Access{
 		Config: to.Config, Mapper: to.Mapper, Discovery: known, Hold: to.hold,
 		Yield: func() func() { return r.places.yield(to.key) },
 	}
-	go r.perform(ctx, name, made, to, what, access)
+	go r.perform(ctx, name, made, to, what)
 	return running(made)
 }
 
 // perform does the action and notes what came of it. The target is given back
 // when Helm has returned, and not before: a hand-over waits for that.
-func (r *Reconciler) perform(ctx context.Context, name types.NamespacedName, made *run, to *target, what task, access action.Access) {
+func (r *Reconciler) perform(ctx context.Context, name types.NamespacedName, made *run, to *target, what task) {
 	began := r.Clock.Now()
 	result := ended{want: what.want, chart: what.chart}
 	func() {
@@ -90,7 +97,7 @@ func (r *Reconciler) perform(ctx context.Context, name types.NamespacedName, mad
 		defer leave()
 		stop := use(ctx, to)
 		defer stop()
-		result.log, result.err = do(ctx, access, what)
+		result.log, result.err = do(ctx, what)
 	}()
 	result.took = r.Clock.Now().Sub(began)
 	if result.err != nil {
@@ -123,13 +130,13 @@ func use(ctx context.Context, to *target) (stop func()) {
 }
 
 // do runs the action, and survives what a chart makes of Helm.
-func do(ctx context.Context, access action.Access, what task) (lines []string, err error) {
+func do(ctx context.Context, what task) (lines []string, err error) {
 	defer func() {
 		if crash := recover(); crash != nil {
 			err = fmt.Errorf("helm crashed: %v", crash)
 		}
 	}()
-	session, err := action.Open(ctx, access, what.order)
+	session, err := action.Open(ctx, what.access, what.order)
 	if err != nil {
 		return nil, err
 	}
@@ -177,20 +184,26 @@ func verb(of state.Action) string {
 	return string(of)
 }
 
-// timeoutOf is the time limit of the action.
+// timeoutOf is the time limit of the action: its own, or that of the spec.
 func timeoutOf(obj *helmv2.HelmRelease, of state.Action) time.Duration {
-	spec := obj.Spec
-	switch {
-	case of == state.Install && spec.Install != nil && spec.Install.Timeout != nil:
-		return spec.Install.Timeout.Duration
-	case of == state.Upgrade && spec.Upgrade != nil && spec.Upgrade.Timeout != nil:
-		return spec.Upgrade.Timeout.Duration
-	case of == state.Test && spec.Test != nil && spec.Test.Timeout != nil:
-		return spec.Test.Timeout.Duration
-	case of == state.Rollback && spec.Rollback != nil && spec.Rollback.Timeout != nil:
-		return spec.Rollback.Timeout.Duration
-	case (of == state.Remove || of == state.Leave) && spec.Uninstall != nil && spec.Uninstall.Timeout != nil:
-		return spec.Uninstall.Timeout.Duration
+	spec, own := obj.Spec, map[state.Action]*metav1.Duration{}
+	if spec.Install != nil {
+		own[state.Install] = spec.Install.Timeout
+	}
+	if spec.Upgrade != nil {
+		own[state.Upgrade] = spec.Upgrade.Timeout
+	}
+	if spec.Test != nil {
+		own[state.Test] = spec.Test.Timeout
+	}
+	if spec.Rollback != nil {
+		own[state.Rollback] = spec.Rollback.Timeout
+	}
+	if spec.Uninstall != nil {
+		own[state.Remove], own[state.Leave] = spec.Uninstall.Timeout, spec.Uninstall.Timeout
+	}
+	if own[of] != nil {
+		return own[of].Duration
 	}
 	return obj.Timeout()
 }

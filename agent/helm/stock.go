@@ -13,11 +13,6 @@ import (
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
-// takeStock fills in an inventory that is missing.
-func (r *Reconciler) takeStock(ctx context.Context, obj *helmv2.HelmRelease, to *target, _ *inputs, record release.Record) {
-	obj.Status.Inventory = r.stock(ctx, obj, to, record)
-}
-
 // stock is the inventory of the release: its objects, without hooks. One that
 // cannot be told is left out, and an event says so: nothing but what people read
 // depends on it.

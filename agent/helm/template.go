@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -89,17 +90,14 @@ func contains(many, few map[string]string) bool {
 	return true
 }
 
-// sameSpec compares what a HelmRelease says of its chart.
+// sameSpec compares what a HelmRelease says of its chart; the rest is others'.
 func sameSpec(live, want sourcev1.HelmChartSpec) bool {
-	sameVerify := (live.Verify == nil) == (want.Verify == nil)
-	if sameVerify && want.Verify != nil {
-		sameVerify = live.Verify.Provider == want.Verify.Provider &&
-			(live.Verify.SecretRef == nil) == (want.Verify.SecretRef == nil) &&
-			(want.Verify.SecretRef == nil || *live.Verify.SecretRef == *want.Verify.SecretRef)
+	live = *live.DeepCopy()
+	live.Suspend, live.AccessFrom, live.ValuesFile = false, nil, ""
+	if live.Verify != nil {
+		live.Verify.MatchOIDCIdentity = nil
 	}
-	return sameVerify && live.Chart == want.Chart && live.Version == want.Version && live.SourceRef == want.SourceRef &&
-		live.Interval == want.Interval && live.ReconcileStrategy == want.ReconcileStrategy &&
-		slices.Equal(live.ValuesFiles, want.ValuesFiles) && live.IgnoreMissingValuesFiles == want.IgnoreMissingValuesFiles
+	return equality.Semantic.DeepEqual(live, want)
 }
 
 // chartOf is the HelmChart that spec.chart describes.

@@ -110,14 +110,14 @@ func compare(ctx context.Context, by client.Client, desired *unstructured.Unstru
 	if err := put(ctx, by, applied, client.DryRunAll); err != nil {
 		return nil, err
 	}
-	if isExempt(live) || reflect.DeepEqual(comparable(live), comparable(applied)) {
+	if isExempt(live) || reflect.DeepEqual(without(live), without(applied)) {
 		return nil, nil
 	}
 	return &Difference{Ref: apply.RefTo(desired), desired: desired}, nil
 }
 
-// comparable is the object without what each write changes.
-func comparable(obj *unstructured.Unstructured) map[string]any {
+// without is the object without what each write changes.
+func without(obj *unstructured.Unstructured) map[string]any {
 	bare := obj.DeepCopy()
 	for _, field := range []string{"managedFields", "resourceVersion", "generation", "creationTimestamp"} {
 		unstructured.RemoveNestedField(bare.Object, "metadata", field)

@@ -1,0 +1,96 @@
+package release_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	helmchart "helm.sh/helm/v3/pkg/chart"
+	helmrelease "helm.sh/helm/v3/pkg/release"
+	helmtime "helm.sh/helm/v3/pkg/time"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/headwater-dev/headwater/agent/helm/release"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+)
+
+func TestNames(t *testing.T) {
+	long := strings.Repeat("a", 60)
+	for name, c := range map[string]struct {
+		spec helmv2.HelmReleaseSpec
+		of   string
+		want release.Target
+	}{
+		"by itself":            {helmv2.HelmReleaseSpec{}, "web", release.Target{Name: "web", Namespace: "fleet", StorageNamespace: "fleet"}},
+		"with a target":        {helmv2.HelmReleaseSpec{TargetNamespace: "shop"}, "web", release.Target{Name: "shop-web", Namespace: "shop", StorageNamespace: "fleet"}},
+		"with a name":          {helmv2.HelmReleaseSpec{TargetNamespace: "shop", ReleaseName: "own"}, "web", release.Target{Name: "own", Namespace: "shop", StorageNamespace: "fleet"}},
+		"with its own storage": {helmv2.HelmReleaseSpec{StorageNamespace: "kept"}, "web", release.Target{Name: "web", Namespace: "fleet", StorageNamespace: "kept"}},
+		"too long":             {helmv2.HelmReleaseSpec{}, long, release.Target{Name: strings.Repeat("a", 40) + "-11ee391211c6", Namespace: "fleet", StorageNamespace: "fleet"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			obj := &helmv2.HelmRelease{Spec: c.spec}
+			obj.Namespace, obj.Name = "fleet", c.of
+			NewWithT(t).Expect(release.TargetOf(obj)).To(Equal(c.want))
+		})
+	}
+}
+
+func rel() *helmrelease.Release {
+	at := helmtime.Time{Time: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	return &helmrelease.Release{
+		Name: "web", Namespace: "fleet", Version: 2, Config: map[string]any{"b": 1, "a": "x"}, Manifest: "a: b",
+		Info:  &helmrelease.Info{Status: helmrelease.StatusDeployed, FirstDeployed: at, LastDeployed: at},
+		Chart: &helmchart.Chart{Metadata: &helmchart.Metadata{Name: "app", Version: "1.0.0"}},
+		Hooks: []*helmrelease.Hook{{Name: "t", Events: []helmrelease.HookEvent{helmrelease.HookTest}}},
+	}
+}
+
+func TestSnapshotsKnowTheirRecord(t *testing.T) {
+	g := NewWithT(t)
+	record, err := release.RecordOf(rel(), "fleet")
+	g.Expect(err).NotTo(HaveOccurred())
+	own := release.SnapshotOf(record, "", "install")
+	flux := own.DeepCopy()
+	flux.APIVersion, flux.Digest = "v2", "sha256:another"
+	for name, c := range map[string]struct {
+		change     func(*helmrelease.Release)
+		same, flux bool
+	}{
+		"as it was":      {func(*helmrelease.Release) {}, true, true},
+		"tests have run": {func(r *helmrelease.Release) { r.Hooks[0].LastRun.Phase = helmrelease.HookPhaseFailed }, true, true},
+		"other objects":  {func(r *helmrelease.Release) { r.Manifest = "a: c" }, false, true},
+		"other values":   {func(r *helmrelease.Release) { r.Config["a"] = "y" }, false, false},
+		"a later one":    {func(r *helmrelease.Release) { r.Version = 3 }, false, false},
+		"superseded":     {func(r *helmrelease.Release) { r.Info.Status = helmrelease.StatusSuperseded }, false, false},
+		"another chart":  {func(r *helmrelease.Release) { r.Chart.Metadata.Version = "1.0.1" }, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, now := NewWithT(t), rel()
+			c.change(now)
+			record, err := release.RecordOf(now, "fleet")
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(release.Matches(own, record)).To(Equal(c.same), "of ours")
+			g.Expect(release.Matches(flux, record)).To(Equal(c.flux), "of Flux's")
+		})
+	}
+}
+
+func TestRecordsThatAreNone(t *testing.T) {
+	for name, data := range map[string]string{"nothing": "", "no base64": "%%%", "no gzip": "H4sI", "no JSON": "bm8=", "cut off": "H4sIAAAAAAAA/6pWSkksSQQEAAD//w=="} {
+		t.Run(name, func(t *testing.T) {
+			_, err := release.Decode(&corev1.Secret{Data: map[string][]byte{"release": []byte(data)}})
+			NewWithT(t).Expect(err).To(MatchError(HavePrefix("data key release: ")))
+		})
+	}
+}
+
+// The values of a release that Flux 2.9 has made, and the digest in its status.
+func TestDigestsOfValuesAreThoseOfFlux(t *testing.T) {
+	g := NewWithT(t)
+	digest, err := release.ConfigDigest(map[string]any{
+		"ui": map[string]any{"message": "v1"}, "serviceAccount": map[string]any{"enabled": true}, "replicaCount": 0.0,
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(digest).To(Equal("sha256:db52e4f204b99e59b9829de33e952771009b03f04a92e4a3036a530f6b11ec89"))
+}
