@@ -193,6 +193,16 @@ func TestMissingNamespace(t *testing.T) {
 	c.g.Expect(err).To(MatchError(`ConfigMap/nowhere/a dry-run failed (NotFound): namespaces "nowhere" not found`))
 }
 
+func TestATerminatingNamespaceIsNamed(t *testing.T) {
+	c := newCluster(t)
+	namespace := object("v1 Namespace " + c.namespace)
+	c.g.Expect(c.admin.Delete(t.Context(), namespace)).To(Succeed())
+	_, err := c.run(c.objects("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: late}\n"))
+	c.g.Expect(err).To(MatchError(And(
+		HavePrefix("ConfigMap/"+c.namespace+"/late dry-run failed (Forbidden): "),
+		ContainSubstring("namespace "+c.namespace+" because it is being terminated"))))
+}
+
 func TestSecretKeysLeaveWithTheManifest(t *testing.T) {
 	c := newCluster(t)
 	c.must("{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {a: one, b: two}}")

@@ -5,7 +5,8 @@
 // It promises that
 //   - what is to happen is known before it happens: a stage is planned by
 //     server-side dry-runs, and one object that the server rejects stops the
-//     stage before anything of it is written;
+//     stage before anything of it is written, unless the caller wants less
+//     checked;
 //   - nothing that was done is forgotten: Apply and Prune say what they did
 //     also when they fail;
 //   - an object that was replaced since it was looked at is not touched: an

@@ -218,13 +218,19 @@ func (a *Applier) rehearse(ctx context.Context, change *Change) bool {
 	return true
 }
 
-// ask finds out from the server what applying an object would do. The dry-run
-// comes first: its answer tells by itself when the object is new.
+// ask finds out from the server what applying an object would do, or with
+// Unchecked as much of it as a look tells.
 func (a *Applier) ask(ctx context.Context, change *Change) error {
 	change.direct = false
 	if a.Unchecked {
 		return a.glance(ctx, change)
 	}
+	return a.dryRun(ctx, change)
+}
+
+// dryRun finds out from the server what applying an object would do. The dry-run
+// comes first: its answer tells by itself when the object is new.
+func (a *Applier) dryRun(ctx context.Context, change *Change) error {
 	if a.onlyCreates(change.desired) {
 		if live, err := a.get(ctx, change.Ref); live != nil || err != nil {
 			return a.skip(change, live, err)

@@ -7,7 +7,8 @@
 //   - nothing that was made is forgotten: what a run is about to create is in
 //     the inventory, in the hub, before the first of it is created;
 //   - a stage of objects is applied as a whole or, when the server rejects one
-//     of them, not at all, and what was applied before stays;
+//     of them, not at all, and what was applied before stays, unless
+//     spec.validation asks for less;
 //   - lastAppliedRevision names a revision that was applied and, where asked
 //     for, found healthy;
 //   - a run that finds nothing to do writes nothing, neither at the target nor

@@ -283,11 +283,18 @@ func (e *env) object(apiVersion, kind, name string) *unstructured.Unstructured {
 // create makes an object of YAML.
 func (e *env) create(text string) {
 	e.t.Helper()
-	raw, err := yaml.YAMLToJSON([]byte(text))
+	e.Expect(e.hub.Create(e.t.Context(), parsed(e, text))).To(Succeed())
+}
+
+// parsed is the object that YAML stands for, in the namespace of the test where
+// it says NS.
+func parsed(e *env, text string) *unstructured.Unstructured {
+	e.t.Helper()
+	raw, err := yaml.YAMLToJSON([]byte(strings.ReplaceAll(text, "NS", e.namespace)))
 	e.Expect(err).NotTo(HaveOccurred())
 	obj := &unstructured.Unstructured{}
 	e.Expect(obj.UnmarshalJSON(raw)).To(Succeed())
-	e.Expect(e.hub.Create(e.t.Context(), obj)).To(Succeed())
+	return obj
 }
 
 func (e *env) repository() *sourcev1.GitRepository {
