@@ -62,7 +62,7 @@ func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, to *targe
 	case state.NoTarget:
 		return reconcile.Stall(noRollbackTargetReason, lastFailure(obj, series, next.Why))
 	}
-	if series.done[next.Action] {
+	if series.has(next.Action) {
 		return r.repeated(obj, series, next)
 	}
 	series.done[next.Action] = true

@@ -74,6 +74,11 @@ type env struct {
 
 func newEnv(t *testing.T) *env {
 	t.Helper()
+	return newEnvIn(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "helm-"}})
+}
+
+func newEnvIn(t *testing.T, namespace *corev1.Namespace) *env {
+	t.Helper()
 	g := NewWithT(t)
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
@@ -86,7 +91,6 @@ func newEnv(t *testing.T) *env {
 	g.Expect(err).NotTo(HaveOccurred())
 	hub, err := client.New(config, client.Options{Scheme: scheme})
 	g.Expect(err).NotTo(HaveOccurred())
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "helm-"}}
 	g.Expect(hub.Create(t.Context(), namespace)).To(Succeed())
 	e := &env{
 		WithT: g, t: t, hub: hub, namespace: namespace.Name, events: record.NewFakeRecorder(1000), scheme: scheme, identity: "agent-0_1",
@@ -370,4 +374,3 @@ func (e *env) request(name, value string, more ...string) {
 	})
 	e.EventuallyWithOffset(1, func() string { return e.get(name).Status.LastHandledReconcileAt }, "20s", "20ms").Should(Equal(value))
 }
-

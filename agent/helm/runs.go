@@ -58,6 +58,13 @@ type series struct {
 // for that when the process ends.
 const wakes = 1024
 
+// has says whether the action was done already. After one that failed, neither an
+// install nor an upgrade follows in the same series.
+func (s *series) has(of state.Action) bool {
+	releases := of == state.Install || of == state.Upgrade
+	return s.done[of] || releases && s.err != nil && (s.done[state.Install] || s.done[state.Upgrade])
+}
+
 func newRuns() *runs {
 	return &runs{
 		of:     map[types.NamespacedName]*run{},

@@ -1,0 +1,153 @@
+package helm
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	"github.com/headwater-dev/headwater/api/meta"
+)
+
+// stuck is a chart with a Deployment that nobody runs.
+const stuck = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: {{ .Release.Name }}-stuck}\n" +
+	"spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: a, image: a}]}}}\n"
+
+func second() *metav1.Duration { return &metav1.Duration{Duration: time.Second} }
+
+func TestAFailedInstallIsRemovedAndTriedAgain(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Timeout = second()
+		obj.Spec.Install = &helmv2.Install{Remediation: &helmv2.InstallRemediation{Retries: 1}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", files{"templates/stuck.yaml": stuck}))
+	e.becomes("web", "False RetriesExceeded: ")
+	e.Expect(e.ready("web")).To(And(ContainSubstring("Helm install failed for release NS/web with chart app@1.0.0"),
+		ContainSubstring("timeout of 1s while waiting for: [Deployment/NS/web-stuck status: 'InProgress']")))
+	e.Expect(e.condition("web", "Stalled")).To(HavePrefix("True RetriesExceeded"))
+	e.Expect(e.condition("web", "Released")).To(HavePrefix("False InstallFailed"))
+	e.Expect(e.condition("web", "Remediated")).To(HavePrefix("True UninstallSucceeded: Helm uninstall remediation succeeded for release NS/web"))
+	status := e.get("web").Status
+	e.Expect([]int64{status.Failures, status.InstallFailures, status.UpgradeFailures}).To(Equal([]int64{2, 2, 0}))
+	e.Expect(e.records("web")).To(Equal([]string{"v1 failed"}), "the last failure stays, for people to look at")
+	e.published("Warning InstallFailed Helm install failed")
+
+	// Somebody asks for it to be tried again.
+	e.request("web", "1", meta.ResetRequestAnnotation)
+	e.Eventually(func() int64 { return e.get("web").Status.UpgradeFailures }, "30s", "50ms").Should(BeNumerically(">", 0))
+	e.Expect(e.get("web").Status.LastHandledResetAt).To(Equal("1"))
+}
+
+func TestAFailedUpgradeIsRolledBack(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Timeout = second()
+		obj.Spec.Upgrade = &helmv2.Upgrade{Remediation: &helmv2.UpgradeRemediation{Retries: 0, RemediateLastFailure: ptr.To(true)}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	e.push("web", appChart("1.1.0", files{"templates/stuck.yaml": stuck, "values.yaml": "value: new"}))
+	e.becomes("web", "False RetriesExceeded")
+	e.Expect(e.condition("web", "Remediated")).To(HavePrefix("True RollbackSucceeded: Helm rollback remediation succeeded for release NS/web.v3 with chart app@1.0.0"))
+	e.Expect(e.value("web")).To(Equal("default"))
+	e.Expect(e.history("web")).To(Equal([]string{"v3 deployed by rollback", "v2 failed by upgrade", "v1 superseded by install"}))
+
+	e.push("web", appChart("1.2.0", nil))
+	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v4 with chart app@1.2.0")
+	e.Expect(e.get("web").Status.Failures).To(BeZero())
+	e.Expect(e.condition("web", "Remediated")).To(BeEmpty())
+}
+
+func TestAFailureWithoutRemediationIsTriedAgain(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Install = &helmv2.Install{Strategy: &helmv2.InstallStrategy{Name: helmv2.ActionStrategyRetryOnFailure, RetryInterval: second()}}
+		obj.Spec.Upgrade = &helmv2.Upgrade{Strategy: &helmv2.UpgradeStrategy{Name: helmv2.ActionStrategyRetryOnFailure, RetryInterval: second()}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", files{"templates/bad.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-bad}\nimmutable: nonsense\n"}))
+	e.Eventually(func() int64 { return e.get("web").Status.Failures }, "30s", "50ms").Should(BeNumerically(">", 1), "it is tried again and again")
+	e.push("web", appChart("1.1.0", nil))
+	e.becomes("web", "True UpgradeSucceeded")
+	e.Expect(e.get("web").Status.Failures).To(BeZero())
+}
+
+func TestWhatCannotBeReleasedSaysWhy(t *testing.T) {
+	cases := map[string]struct {
+		spec  func(*helmv2.HelmRelease)
+		chart files
+		want  string
+	}{
+		"a template that fails":           {nil, files{"templates/bad.yaml": `{{ fail "no luck" }}`}, "False InstallFailed: Helm install failed for release NS/web with chart app@1.0.0: execution error at (app/templates/bad.yaml:1:3): no luck"},
+		"a template that renders no YAML": {nil, files{"templates/bad.yaml": "a: b: c"}, "False InstallFailed: Helm install failed"},
+		"a kind that is not there":        {nil, files{"templates/bad.yaml": "apiVersion: example.com/v1\nkind: Nothing\nmetadata: {name: a}"}, "False InstallFailed: "},
+		"values that the schema rejects":  {func(obj *helmv2.HelmRelease) { obj.Spec.Values = values("value: 1") }, files{"values.schema.json": `{"properties":{"value":{"type":"string"}}}`}, "False InstallFailed: "},
+		"another kubeVersion":             {nil, files{"Chart.yaml": "apiVersion: v2\nname: app\nversion: 1.0.0\nkubeVersion: <1.10.0\n"}, "False InstallFailed: Helm install failed for release NS/web with chart app@1.0.0: chart requires kubeVersion: <1.10.0"},
+		"a library":                       {nil, files{"Chart.yaml": "apiVersion: v2\nname: app\nversion: 1.0.0\ntype: library\n", "templates/one.yaml": ""}, "False ArtifactFailed: chart of revision 1.0.0: app is a library chart"},
+		"no values": {func(obj *helmv2.HelmRelease) {
+			obj.Spec.ValuesFrom = []helmv2.ValuesReference{{Kind: "ConfigMap", Name: "none"}}
+		}, nil, "False ValuesError: spec.valuesFrom[0]: ConfigMap 'NS/none' not found"},
+		"no key": {func(obj *helmv2.HelmRelease) {
+			obj.Spec.ValuesFrom = []helmv2.ValuesReference{{Kind: "ConfigMap", Name: "there"}}
+		}, nil, "False ValuesError: spec.valuesFrom[0]: missing key 'values.yaml' in ConfigMap 'NS/there'"},
+		"values that are no map": {func(obj *helmv2.HelmRelease) {
+			obj.Spec.ValuesFrom = []helmv2.ValuesReference{{Kind: "ConfigMap", Name: "there", ValuesKey: "list"}}
+		}, nil, "False ValuesError: spec.valuesFrom[0]: key list of ConfigMap NS/there is no YAML of values"},
+		"a value that does not parse": {func(obj *helmv2.HelmRelease) {
+			obj.Spec.ValuesFrom = []helmv2.ValuesReference{{Kind: "ConfigMap", Name: "there", ValuesKey: "braces", TargetPath: "value"}}
+		}, nil, "False ValuesError: spec.valuesFrom[0]: the value of key braces of ConfigMap there cannot be set at targetPath value"},
+		"a patch of nothing": {func(obj *helmv2.HelmRelease) {
+			obj.Spec.PostRenderStrategy = helmv2.PostRenderStrategyNoHooks
+			obj.Spec.PostRenderers = []helmv2.PostRenderer{{Kustomize: &helmv2.Kustomize{Patches: []meta.Patch{{Patch: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}"}}}}}
+		}, nil, "False InstallFailed: "},
+		"an expression": {func(obj *helmv2.HelmRelease) {
+			obj.Spec.HealthCheckExprs = []meta.CustomHealthCheck{{APIVersion: "v1", Kind: "A", HealthCheckExpressions: meta.HealthCheckExpressions{Current: "1 +"}}}
+		}, nil, "False InvalidCELExpression: spec.healthCheckExprs[0].current: "},
+		"a storage namespace that is not there": {func(obj *helmv2.HelmRelease) { obj.Spec.StorageNamespace = "nowhere" }, nil, "False InstallFailed: "},
+		"itself":                                {func(obj *helmv2.HelmRelease) { obj.Spec.DependsOn = []meta.DependencyReference{{Name: obj.Name}} }, nil, "False DependencyNotReady: "},
+		"an external artifact": {func(obj *helmv2.HelmRelease) {
+			obj.Spec.Chart = nil
+			obj.Spec.ChartRef = &helmv2.CrossNamespaceSourceReference{Kind: "ExternalArtifact", Name: "a"}
+		}, nil, "False FeatureGateDisabled: spec.chartRef.kind: "},
+	}
+	e := newEnv(t)
+	e.create("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: there, namespace: NS}\ndata: {other: x, list: '[a]', braces: '{a'}")
+	e.start()
+	called := map[string]string{}
+	for name, c := range cases {
+		web := fmt.Sprintf("web%d", len(called))
+		called[name] = web
+		e.release(web, func(obj *helmv2.HelmRelease) {
+			if c.spec != nil {
+				c.spec(obj)
+			}
+		})
+		if e.get(web).Spec.Chart != nil && name != "an expression" {
+			e.push(web, appChart("1.0.0", c.chart))
+		}
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			g, web := NewWithT(t), called[name]
+			g.Eventually(func() string { return e.ready(web) }, "60s", "50ms").Should(HavePrefix(strings.ReplaceAll(c.want, "web", web)))
+			g.Expect(e.records(web)).To(BeEmpty())
+		})
+	}
+}
+
+func TestADamagedRecordIsNotTakenForNone(t *testing.T) {
+	e := newEnv(t)
+	e.create("apiVersion: v1\nkind: Secret\ntype: helm.sh/release.v1\nmetadata: {name: sh.helm.release.v1.web.v1, namespace: NS, labels: {owner: helm, name: web, version: '1', status: deployed}}\nstringData: {release: nonsense}")
+	e.release("web")
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "False StateError: the record of the release web in Secret NS/sh.helm.release.v1.web.v1 cannot be read: restore the Secret, or delete it")
+}

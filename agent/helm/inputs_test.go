@@ -1,0 +1,291 @@
+package helm
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	"github.com/headwater-dev/headwater/api/meta"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+)
+
+// dumps renders all values.
+const dumps = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}}\ndata: {value: {{ omit .Values \"global\" | toJson | quote }}}\n"
+
+func TestValuesAreLaidOverEachOther(t *testing.T) {
+	e := newEnv(t)
+	e.create("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: base, namespace: NS, labels: {reconcile.fluxcd.io/watch: Enabled}}\ndata:\n  values.yaml: 'a: {from: base, kept: 1}'\n  set: 'x,y'\n  number: '7'\n  quoted: \"'7'\"")
+	e.create("apiVersion: v1\nkind: Secret\nmetadata: {name: over, namespace: NS}\nstringData: {more: 'a: {from: secret}'}")
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Values = values("a: {own: true}\nvalue: inline")
+		obj.Spec.ValuesFrom = []helmv2.ValuesReference{
+			{Kind: "ConfigMap", Name: "base"},
+			{Kind: "ConfigMap", Name: "base", ValuesKey: "set", TargetPath: "value", Literal: true},
+			{Kind: "ConfigMap", Name: "base", ValuesKey: "number", TargetPath: "n[0].of"},
+			{Kind: "ConfigMap", Name: "base", ValuesKey: "quoted", TargetPath: "q"},
+			{Kind: "Secret", Name: "over", ValuesKey: "more"},
+			{Kind: "Secret", Name: "none", Optional: true},
+			{Kind: "Secret", Name: "over", ValuesKey: "none", Optional: true},
+		}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", files{"templates/one.yaml": dumps}))
+	e.becomes("web", "True InstallSucceeded")
+	e.Expect(e.value("web")).To(MatchJSON(`{"a":{"from":"secret","kept":1,"own":true},"n":[{"of":7}],"q":"7","value":"x,y"}`))
+
+	var base corev1.ConfigMap
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "base"}, &base)).To(Succeed())
+	base.Data["set"] = "z"
+	e.Expect(e.hub.Update(t.Context(), &base)).To(Succeed())
+	e.becomes("web", "True UpgradeSucceeded")
+	e.Expect(e.value("web")).To(ContainSubstring(`"value":"z"`))
+}
+
+func TestChartsOfAnOCIRepository(t *testing.T) {
+	e := newEnv(t)
+	const digest = "sha256:5058a9f65092bb3f58b98378f38983ca4898cc8d27a5d92455ef99c757105577"
+	repository := &sourcev1.OCIRepository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "chart"},
+		Spec:       sourcev1.OCIRepositorySpec{URL: "oci://example.com/chart", Interval: metav1.Duration{Duration: 3600e9}},
+	}
+	e.Expect(e.hub.Create(t.Context(), repository)).To(Succeed())
+	repository.Status.Artifact = e.publish("OCIRepository", "chart", "1.0.0@"+digest, e.pack(appChart("1.0.0", nil)))
+	repository.Status.ObservedGeneration = repository.Generation
+	e.Expect(e.hub.Status().Update(t.Context(), repository)).To(Succeed())
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Chart, obj.Spec.ChartRef = nil, &helmv2.CrossNamespaceSourceReference{Kind: "OCIRepository", Name: "chart"}
+	})
+	e.start()
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0+5058a9f65092")
+	e.Expect(e.get("web").Status.History[0].OCIDigest).To(Equal(digest))
+	e.Expect(e.get("web").Status.HelmChart).To(BeEmpty())
+
+	// Back to a chart in a repository: the same chart name goes on in place.
+	e.edit("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.ChartRef = nil
+		obj.Spec.Chart = &helmv2.HelmChartTemplate{Spec: helmv2.HelmChartTemplateSpec{
+			Chart: "app", SourceRef: helmv2.CrossNamespaceObjectReference{Kind: "HelmRepository", Name: "repo"},
+			ValuesFiles: []string{"a.yaml"}, ValuesFile: "b.yaml",
+		}}
+	})
+	e.push("web", appChart("1.0.1", nil))
+	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v2 with chart app@1.0.1")
+	made := &sourcev1.HelmChart{}
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: e.namespace + "-web"}, made)).To(Succeed())
+	e.Expect(made.Spec.ValuesFiles).To(Equal([]string{"a.yaml", "b.yaml"}))
+	e.Expect(made.Labels).To(HaveKeyWithValue("helm.toolkit.fluxcd.io/name", "web"))
+
+	// And away from it: the HelmChart goes.
+	e.edit("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Chart, obj.Spec.ChartRef = nil, &helmv2.CrossNamespaceSourceReference{Kind: "OCIRepository", Name: "chart"}
+	})
+	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v3 with chart app@1.0.0+5058a9f65092")
+	e.Expect(client.IgnoreNotFound(e.hub.Get(t.Context(), client.ObjectKeyFromObject(made), made))).To(Succeed())
+	e.Expect(e.get("web").Status.HelmChart).To(BeEmpty())
+}
+
+func TestObjectsAreRenderedOnceMore(t *testing.T) {
+	e := newEnv(t)
+	hook := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-hook, annotations: {helm.sh/hook: pre-install}}\n"
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.CommonMetadata = &meta.CommonMetadata{Labels: map[string]string{"team": "a"}}
+		obj.Spec.PostRenderers = []helmv2.PostRenderer{
+			{Kustomize: &helmv2.Kustomize{Patches: []meta.Patch{{Patch: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {value: patched}"}}}},
+			{Kustomize: &helmv2.Kustomize{
+				PatchesStrategicMerge: []apiextensionsv1.JSON{*values("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {more: merged}")},
+				PatchesJSON6902: []meta.JSON6902Patch{{Target: meta.Selector{Kind: "ConfigMap", Name: "web-hook"},
+					Patch: []meta.JSON6902{{Op: "add", Path: "/data", Value: values("{hook: patched}")}}}},
+			}},
+		}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", files{"templates/hook.yaml": hook}))
+	e.becomes("web", "True InstallSucceeded")
+	var one corev1.ConfigMap
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "web"}, &one)).To(Succeed())
+	e.Expect(one.Data).To(Equal(map[string]string{"value": "patched", "more": "merged"}))
+	e.Expect(one.Labels).To(And(HaveKeyWithValue("team", "a"), HaveKeyWithValue("helm.toolkit.fluxcd.io/name", "web"), HaveKeyWithValue("app.kubernetes.io/managed-by", "Helm")))
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "web-hook"}, &one)).To(Succeed())
+	e.Expect(one.Data).To(Equal(map[string]string{"hook": "patched"}))
+
+	e.edit("web", func(obj *helmv2.HelmRelease) { obj.Spec.CommonMetadata.Labels["team"] = "b" })
+	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v2")
+}
+
+func TestAnotherTargetIsInstalledAnew(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) { obj.Spec.ReleaseName = "first" })
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/first.v1")
+	e.edit("web", func(obj *helmv2.HelmRelease) { obj.Spec.ReleaseName = "second" })
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/second.v1")
+	e.Expect(e.records("first")).To(BeEmpty())
+	e.Expect(e.value("first")).To(BeEmpty())
+
+	e.push("web", appChart("1.0.0", files{"Chart.yaml": "apiVersion: v2\nname: other\nversion: 2.0.0"}))
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/second.v1 with chart other@2.0.0")
+
+	e.edit("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.TargetNamespace, obj.Spec.StorageNamespace = e.namespace+"-made", e.namespace+"-made"
+		obj.Spec.Install = &helmv2.Install{CreateNamespace: true}
+		obj.Spec.StorageNamespace = ""
+		obj.Spec.Uninstall = &helmv2.Uninstall{KeepHistory: true}
+	})
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS-made/second.v2")
+	e.Expect(e.records("second")).To(Equal([]string{"v2 deployed", "v1 superseded"}))
+}
+
+func TestASuspendedReleaseStays(t *testing.T) {
+	e := newEnv(t)
+	e.release("web")
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True")
+	e.edit("web", func(obj *helmv2.HelmRelease) { obj.Spec.Suspend = true })
+	obj := e.get("web")
+	e.Expect(e.hub.Delete(t.Context(), obj)).To(Succeed())
+	e.Eventually(func() error { return e.hub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj) }, "30s", "50ms").ShouldNot(Succeed())
+	e.Expect(e.value("web")).To(Equal("default"))
+	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
+}
+
+func TestDependenciesAreWaitedFor(t *testing.T) {
+	e := newEnv(t)
+	e.release("base", func(obj *helmv2.HelmRelease) { obj.Labels = map[string]string{"v": "1"} })
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.DependsOn = []meta.DependencyReference{{Name: "base"}, {Name: "base", ReadyExpr: "dep.metadata.labels['v'] == '1' && self.metadata.name == 'web'"}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "False DependencyNotReady: dependency 'NS/base' is not ready")
+	e.push("base", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+}
+
+// prod makes a target that is reached by a kubeconfig Secret: the same API server,
+// with a ServiceAccount that may do little.
+func (e *env) prod(rules ...rbacv1.PolicyRule) {
+	e.t.Helper()
+	data, err := shared.ControlPlane(e.t).ServiceAccount(e.t.Context(), e.namespace, "prod", rules)
+	e.Expect(err).NotTo(HaveOccurred())
+	e.Expect(e.hub.Create(e.t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "prod"}, Data: map[string][]byte{"value": data},
+	})).To(Succeed())
+	reference := &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "prod"}}
+	record := &fleetv1.RemoteCluster{
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "prod"}, Spec: fleetv1.RemoteClusterSpec{KubeConfig: reference},
+	}
+	e.Expect(e.hub.Create(e.t.Context(), record)).To(Succeed())
+	record.Status.Assignments = []fleetv1.Assignment{{Agent: "agent-0", Epoch: 1}}
+	e.Expect(e.hub.Status().Update(e.t.Context(), record)).To(Succeed())
+}
+
+func TestReleasesOfAKubeconfigAndAServiceAccount(t *testing.T) {
+	e := newEnv(t)
+	e.prod(rbacv1.PolicyRule{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}}, rbacv1.PolicyRule{NonResourceURLs: []string{"*"}, Verbs: []string{"get"}})
+	e.create("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: team, namespace: NS}")
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "prod"}}
+		obj.Spec.ServiceAccountName = "team"
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "False StateError: records of the release web in namespace NS: secrets is forbidden: User \"system:serviceaccount:NS:team\"")
+	e.create("apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: team, namespace: NS}\nrules: [{apiGroups: [''], resources: [secrets, configmaps], verbs: ['*']}]")
+	e.create("apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: team, namespace: NS}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: team}\nsubjects: [{kind: ServiceAccount, name: team, namespace: NS}]")
+	e.request("web", "1")
+	e.becomes("web", "True InstallSucceeded")
+
+	// Without the kubeconfig the release stays behind.
+	e.Expect(e.hub.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "prod"}})).To(Succeed())
+	obj := e.get("web")
+	e.Expect(e.hub.Delete(t.Context(), obj)).To(Succeed())
+	e.published("unable to uninstall the release")
+	e.Eventually(func() error { return e.hub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj) }, "30s", "50ms").ShouldNot(Succeed())
+	e.Expect(e.value("web")).To(Equal("default"))
+}
+
+const crd = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.helm.example.com}\n" +
+	"spec: {group: helm.example.com, scope: Namespaced, names: {plural: things, kind: Thing}, versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, description: DESCRIPTION, x-kubernetes-preserve-unknown-fields: true}}}]}\n"
+
+func TestCRDsAndWhatIsMadeOfThem(t *testing.T) {
+	e := newEnv(t)
+	described := func(text string) string { return strings.ReplaceAll(crd, "DESCRIPTION", text) }
+	thing := "{{ if .Capabilities.APIVersions.Has \"helm.example.com/v1/Thing\" }}apiVersion: helm.example.com/v1\nkind: Thing\nmetadata: {name: {{ .Release.Name }}}\nspec: {done: true}\n{{ end }}"
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.HealthCheckExprs = []meta.CustomHealthCheck{{APIVersion: "helm.example.com/v1", Kind: "Thing", HealthCheckExpressions: meta.HealthCheckExpressions{Current: "spec.done"}}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", files{"crds/thing.yaml": described("first") + "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: stray}\n", "templates/thing.yaml": thing}))
+	e.becomes("web", "True InstallSucceeded")
+	found := &unstructured.Unstructured{}
+	found.SetAPIVersion("helm.example.com/v1")
+	found.SetKind("Thing")
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "web"}, found)).To(Succeed())
+	definition := func() string {
+		obj := &unstructured.Unstructured{}
+		obj.SetAPIVersion("apiextensions.k8s.io/v1")
+		obj.SetKind("CustomResourceDefinition")
+		e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Name: "things.helm.example.com"}, obj)).To(Succeed())
+		versions, _, _ := unstructured.NestedSlice(obj.Object, "spec", "versions")
+		text, _, _ := unstructured.NestedString(versions[0].(map[string]any), "schema", "openAPIV3Schema", "description")
+		return text
+	}
+	e.Expect(definition()).To(Equal("first"))
+	e.push("web", appChart("1.1.0", files{"crds/thing.yaml": described("second"), "templates/thing.yaml": thing}))
+	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v2")
+	e.Expect(definition()).To(Equal("first"), "Create leaves what is there")
+	e.edit("web", func(obj *helmv2.HelmRelease) { obj.Spec.Upgrade = &helmv2.Upgrade{CRDs: helmv2.CreateReplace} })
+	e.push("web", appChart("1.2.0", files{"crds/thing.yaml": described("third"), "templates/thing.yaml": thing}))
+	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v3")
+	e.Expect(definition()).To(Equal("third"))
+}
+
+func TestDriftIsFoundAndPutRight(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.DriftDetection = &helmv2.DriftDetection{Mode: helmv2.DriftDetectionEnabled, Ignore: []meta.IgnoreRule{{Paths: []string{"/data/theirs"}}}}
+		obj.Spec.MaxHistory = ptr.To(2)
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", files{"templates/one.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}}\ndata: {value: a, theirs: b}\n"}))
+	e.becomes("web", "True InstallSucceeded")
+	e.Expect(e.condition("web", "Drifted")).To(HavePrefix("False NoDriftDetected"))
+	change := func(key string) {
+		var one corev1.ConfigMap
+		e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "web"}, &one)).To(Succeed())
+		one.Data[key] = "by hand"
+		e.Expect(e.hub.Update(t.Context(), &one)).To(Succeed())
+	}
+	change("theirs")
+	change("value")
+	e.request("web", "1")
+	e.published("DriftDetected Cluster state of release " + e.namespace + "/web.v1 has drifted from the desired state:\nConfigMap/" + e.namespace + "/web changed")
+	e.Eventually(func() string { return e.value("web") }, "20s", "50ms").Should(Equal("a"))
+	e.becomes("web", "True")
+	var one corev1.ConfigMap
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "web"}, &one)).To(Succeed())
+	e.Expect(one.Data).To(HaveKeyWithValue("theirs", "by hand"))
+
+	e.edit("web", func(obj *helmv2.HelmRelease) { obj.Spec.DriftDetection.Mode = helmv2.DriftDetectionWarn })
+	e.becomes("web", "True")
+	change("value")
+	e.request("web", "2")
+	e.Eventually(func() bool {
+		return apimeta.IsStatusConditionTrue(e.get("web").Status.Conditions, "Drifted")
+	}, "20s", "50ms").Should(BeTrue())
+	e.becomes("web", "True")
+	e.Expect(e.value("web")).To(Equal("by hand"))
+}

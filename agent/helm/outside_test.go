@@ -1,0 +1,238 @@
+package helm
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	helmaction "helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	helmrelease "helm.sh/helm/v3/pkg/release"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+)
+
+// cli is what the helm CLI's commands are made of, as it sets them up itself.
+func (e *env) cli() *helmaction.Configuration {
+	e.t.Helper()
+	path := filepath.Join(e.t.TempDir(), "kubeconfig")
+	content, err := shared.ControlPlane(e.t).Kubeconfig()
+	e.Expect(err).NotTo(HaveOccurred())
+	e.Expect(os.WriteFile(path, content, 0o600)).To(Succeed())
+	settings := genericclioptions.NewConfigFlags(false)
+	settings.KubeConfig, settings.Namespace = &path, &e.namespace
+	made := &helmaction.Configuration{}
+	e.Expect(made.Init(settings, e.namespace, "secret", func(string, ...any) {})).To(Succeed())
+	return made
+}
+
+func TestTheHelmCLIReadsAndChangesReleases(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) { obj.Spec.Values = values("value: mine") })
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	e.push("web", appChart("1.1.0", nil))
+	e.becomes("web", "True UpgradeSucceeded")
+	cli := e.cli()
+
+	listed, err := helmaction.NewList(cli).Run()
+	e.Expect(err).NotTo(HaveOccurred())
+	e.Expect(listed).To(HaveLen(1))
+	e.Expect(listed[0].Chart.Metadata.Version).To(Equal("1.1.0"))
+	kept, err := helmaction.NewHistory(cli).Run("web")
+	e.Expect(err).NotTo(HaveOccurred())
+	e.Expect(kept).To(HaveLen(2))
+	given, err := helmaction.NewGetValues(cli).Run("web")
+	e.Expect(err).NotTo(HaveOccurred())
+	e.Expect(given).To(Equal(map[string]any{"value": "mine"}))
+
+	// A rollback from outside is noticed, and what is wanted is released again.
+	back := helmaction.NewRollback(cli)
+	back.Version = 1
+	e.Expect(back.Run("web")).To(Succeed())
+	e.Expect(e.records("web")).To(Equal([]string{"v3 deployed", "v2 superseded", "v1 superseded"}))
+	e.request("web", "1")
+	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v4 with chart app@1.1.0")
+
+	// So is an uninstall.
+	_, err = helmaction.NewUninstall(cli).Run("web")
+	e.Expect(err).NotTo(HaveOccurred())
+	e.request("web", "2")
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.1.0")
+}
+
+func TestAReleaseThatAnAgentHasLeftPendingIsTriedAgain(t *testing.T) {
+	for _, status := range []helmrelease.Status{helmrelease.StatusPendingInstall, helmrelease.StatusPendingUpgrade, helmrelease.StatusPendingRollback, helmrelease.StatusUninstalling} {
+		t.Run(status.String(), func(t *testing.T) {
+			e := newEnv(t)
+			e.release("web", func(obj *helmv2.HelmRelease) {
+				obj.Spec.Upgrade = &helmv2.Upgrade{Remediation: &helmv2.UpgradeRemediation{}}
+				obj.Spec.Install = &helmv2.Install{Remediation: &helmv2.InstallRemediation{}}
+			})
+			stop := e.start()
+			e.push("web", appChart("1.0.0", nil))
+			e.becomes("web", "True InstallSucceeded")
+			stop()
+			records := e.cli().Releases
+			left, err := records.Last("web")
+			e.Expect(err).NotTo(HaveOccurred())
+			left.Info.Status = status
+			if status == helmrelease.StatusPendingInstall || status == helmrelease.StatusUninstalling {
+				e.Expect(records.Update(left)).To(Succeed())
+			} else {
+				left.Version = 2
+				e.Expect(records.Create(left)).To(Succeed())
+			}
+			e.identity = "agent-0_2"
+			e.start()
+			e.request("web", "1")
+			e.Eventually(func() helmrelease.Status {
+				last, err := records.Last("web")
+				if err != nil {
+					return ""
+				}
+				return last.Info.Status
+			}, "60s", "50ms").Should(Equal(helmrelease.StatusDeployed))
+			e.becomes("web", "True ")
+			e.Expect(e.get("web").Status.Failures).To(BeZero())
+			e.Expect(e.value("web")).To(Equal("default"))
+		})
+	}
+}
+
+// In bench, a release that Flux 2.9 has made, with what it had in the cluster and
+// in its status before it was told of other values.
+func TestAReleaseThatFluxHasMadeIsAdopted(t *testing.T) {
+	e := newEnvIn(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "bench"}})
+	var before []*unstructured.Unstructured
+	for _, file := range []string{"helm-storage.yaml", "helmrelease-objects.yaml"} {
+		for _, obj := range recorded(e, file) {
+			if strings.HasSuffix(obj.GetName(), ".v2") {
+				continue // the upgrade that was under way
+			}
+			e.Expect(e.hub.Create(t.Context(), obj)).To(Succeed())
+			before = append(before, obj)
+		}
+	}
+	loaded, err := loader.Load(filepath.Join("..", "..", "hub", "source", "helm", "testdata", "podinfo"))
+	e.Expect(err).NotTo(HaveOccurred())
+	recordedRelease := recorded(e, "helmrelease.yaml")[0]
+	raw, err := json.Marshal(recordedRelease)
+	e.Expect(err).NotTo(HaveOccurred())
+	obj := &helmv2.HelmRelease{}
+	e.Expect(json.Unmarshal(raw, obj)).To(Succeed())
+	snapshot := obj.Status.History[0]
+	repository := &sourcev1.OCIRepository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "bench", Name: "chart"},
+		Spec:       sourcev1.OCIRepositorySpec{URL: "oci://example.com/podinfo", Interval: metav1.Duration{Duration: 3600e9}},
+	}
+	e.Expect(e.hub.Create(t.Context(), repository)).To(Succeed())
+	repository.Status.Artifact = e.publish("OCIRepository", "chart", "6.14.1@"+snapshot.OCIDigest, e.save(loaded))
+	repository.Status.ObservedGeneration = repository.Generation
+	e.Expect(e.hub.Status().Update(t.Context(), repository)).To(Succeed())
+
+	status := obj.Status
+	obj.Spec.Values = values("{replicaCount: 0, serviceAccount: {enabled: true}, ui: {message: v1}}")
+	e.Expect(e.hub.Create(t.Context(), obj)).To(Succeed())
+	obj.Status = status
+	obj.Status.Conditions, obj.Status.LastAttemptedConfigDigest = nil, snapshot.ConfigDigest
+	obj.Status.ObservedGeneration, obj.Status.LastAttemptedGeneration = 1, 1
+	e.Expect(e.hub.Status().Update(t.Context(), obj)).To(Succeed())
+	e.start()
+	e.becomes("app-0000", "True Succeeded: release NS/app-0000.v1 with chart podinfo@6.14.1+5058a9f65092 is in sync")
+	e.Expect(e.records("app-0000")).To(Equal([]string{"v1 deployed"}))
+	for _, was := range before {
+		now := &unstructured.Unstructured{}
+		now.SetGroupVersionKind(was.GroupVersionKind())
+		e.Expect(e.hub.Get(t.Context(), client.ObjectKeyFromObject(was), now)).To(Succeed())
+		e.Expect(now.GetResourceVersion()).To(Equal(was.GetResourceVersion()), "%s %s was written", was.GetKind(), was.GetName())
+	}
+
+	// What comes next is one upgrade, by Helm 3.
+	e.edit("app-0000", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Values = values("{replicaCount: 0, serviceAccount: {enabled: true}, ui: {message: v2}}")
+		obj.Spec.Upgrade = &helmv2.Upgrade{DisableWait: true}
+	})
+	e.becomes("app-0000", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/app-0000.v2 with chart podinfo@6.14.1+5058a9f65092")
+}
+
+// recorded reads the objects of a list that was recorded, as they can be created.
+func recorded(e *env, file string) []*unstructured.Unstructured {
+	e.t.Helper()
+	raw, err := os.ReadFile(filepath.Join("testdata", "flux-2.9", file))
+	e.Expect(err).NotTo(HaveOccurred())
+	var list unstructured.UnstructuredList
+	content, err := yaml.YAMLToJSON(raw)
+	e.Expect(err).NotTo(HaveOccurred())
+	e.Expect(list.UnmarshalJSON(content)).To(Succeed())
+	found := make([]*unstructured.Unstructured, 0, len(list.Items))
+	for i := range list.Items {
+		obj := &list.Items[i]
+		for _, field := range []string{"uid", "resourceVersion", "creationTimestamp", "managedFields"} {
+			unstructured.RemoveNestedField(obj.Object, "metadata", field)
+		}
+		unstructured.RemoveNestedField(obj.Object, "spec", "clusterIP")
+		unstructured.RemoveNestedField(obj.Object, "spec", "clusterIPs")
+		found = append(found, obj)
+	}
+	return found
+}
+
+// finish plays the kubelet for the Pod of a hook.
+func (e *env) finish(ctx context.Context, name string, succeeds bool) {
+	e.t.Helper()
+	key := client.ObjectKey{Namespace: e.namespace, Name: name}
+	pod := &corev1.Pod{}
+	e.Eventually(func() error { return e.hub.Get(ctx, key, pod) }, "30s", "20ms").Should(Succeed())
+	pod.Status.Phase = corev1.PodSucceeded
+	if !succeeds {
+		pod.Status.Phase = corev1.PodFailed
+	}
+	e.Expect(e.hub.Status().Update(ctx, pod)).To(Succeed())
+}
+
+const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: {{ .Release.Name }}-KIND, annotations: {helm.sh/hook: KIND, helm.sh/hook-weight: 'WEIGHT'}}\nspec: {containers: [{name: a, image: a}]}\n"
+
+func hookPod(kind, weight string) string {
+	return strings.NewReplacer("KIND", kind, "WEIGHT", weight).Replace(pod)
+}
+
+func TestHooksAndTestsRunInTheirOrder(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Install = &helmv2.Install{Strategy: &helmv2.InstallStrategy{
+			Name: helmv2.ActionStrategyRetryOnFailure, RetryInterval: &metav1.Duration{Duration: 3600e9},
+		}}
+		obj.Spec.Test = &helmv2.Test{Enable: true, Filters: &[]helmv2.Filter{{Name: "web-other", Exclude: true}}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", files{
+		"templates/pre.yaml":   hookPod("pre-install", "1"),
+		"templates/post.yaml":  hookPod("post-install", "0"),
+		"templates/test.yaml":  hookPod("test", "0"),
+		"templates/other.yaml": strings.Replace(hookPod("test", "0"), "}}-test", "}}-other", 1),
+	}))
+	e.finish(t.Context(), "web-pre-install", true)
+	e.finish(t.Context(), "web-post-install", true)
+	e.Expect(e.value("web")).To(Equal("default"))
+	e.finish(t.Context(), "web-test", false)
+	e.becomes("web", "False TestFailed: Helm test failed for release NS/web with chart app@1.0.0")
+	e.Expect(e.condition("web", "TestSuccess")).To(HavePrefix("False TestFailed"))
+	e.Expect(*e.get("web").Status.History[0].TestHooks).To(HaveKey("web-test"))
+
+	e.edit("web", func(obj *helmv2.HelmRelease) { obj.Spec.Test.IgnoreFailures = true })
+	e.becomes("web", "True ")
+	e.Expect(e.get("web").Status.Failures).To(BeZero())
+}
