@@ -11,12 +11,12 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// A kind that no controller serves yet is left alone: it gets no condition and
-// no finalizer, so that nobody takes it for something that works.
+// A kind that no controller serves is left alone: it gets no condition and no
+// finalizer. An ExternalArtifact is its maker's.
 func TestKindsWithoutAControllerAreLeftAlone(t *testing.T) {
 	n := newTenant(t, map[string]string{"a.yaml": configMap("a", "1")})
 	samples := []string{
-		"helmrelease",
+		"externalartifact",
 	}
 	var made []*unstructured.Unstructured
 	for _, sample := range samples {
@@ -45,7 +45,7 @@ func TestKindsWithoutAControllerAreLeftAlone(t *testing.T) {
 // A sample of a kind that is served asks for nothing that is not.
 func TestSamplesOfServedKindsDoNotStall(t *testing.T) {
 	n := newTenant(t, map[string]string{"a.yaml": configMap("a", "1")})
-	for _, sample := range []string{"gitrepository", "ocirepository", "helmrepository", "helmchart", "bucket", "imagerepository", "imagepolicy", "imageupdateautomation", "remotecluster", "agentpool", "kustomization-storefront"} {
+	for _, sample := range []string{"gitrepository", "ocirepository", "helmrepository", "helmchart", "bucket", "imagerepository", "imagepolicy", "imageupdateautomation", "remotecluster", "agentpool", "kustomization-storefront", "helmrelease"} {
 		content, err := os.ReadFile(filepath.Join("..", "config", "samples", sample+".yaml"))
 		n.Expect(err).NotTo(HaveOccurred())
 		obj := &unstructured.Unstructured{}

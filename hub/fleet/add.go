@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 )
@@ -46,6 +47,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 		WatchesRawSource(source.Channel(news, handler.EnqueueRequestsFromMapFunc(namespaceOf))).
 		WatchesRawSource(source.Channel(start, handler.EnqueueRequestsFromMapFunc(first))).
 		Watches(&kustomizev1.Kustomization{}, handler.EnqueueRequestsFromMapFunc(namespaceOf), builder.WithPredicates(keyChanged())).
+		Watches(&helmv2.HelmRelease{}, handler.EnqueueRequestsFromMapFunc(namespaceOf), builder.WithPredicates(keyChanged())).
 		Watches(&fleetv1.RemoteCluster{}, handler.EnqueueRequestsFromMapFunc(namespaceOf), builder.WithPredicates(clusterChanged())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(namespaceOf), builder.OnlyMetadata, builder.WithPredicates(secretChanged())).
 		Complete(r)
@@ -104,13 +106,10 @@ func namespaceOf(_ context.Context, obj client.Object) []ctrl.Request {
 	return request(obj.GetNamespace())
 }
 
-// keyChanged passes the Kustomizations that come, go, or change their target.
+// keyChanged passes the Kustomizations and HelmReleases that come, go, or change
+// their target.
 func keyChanged() predicate.Predicate {
-	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		before, ok := e.ObjectOld.(*kustomizev1.Kustomization)
-		after, also := e.ObjectNew.(*kustomizev1.Kustomization)
-		return !ok || !also || keyOf(before) != keyOf(after)
-	}}
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return keyOf(e.ObjectOld) != keyOf(e.ObjectNew) }}
 }
 
 // clusterChanged passes what plan looks at: the spec, the labels, the list of

@@ -33,7 +33,7 @@ type state struct {
 	namespace string
 	// system is the namespace in which the hub has its RemoteCluster.
 	system string
-	// used are the keys that Kustomizations name.
+	// used are the keys that Kustomizations and HelmReleases name.
 	used map[shard.Key]bool
 	// labelled are the keys of Secrets that are labelled as clusters, with
 	// the labels of the Secret.

@@ -1,6 +1,6 @@
 // Package fleet keeps the inventory of target clusters: one RemoteCluster for
-// each kubeconfig that a Kustomization names, for each Secret that is labelled
-// as a cluster, for each Cluster of Cluster API, and for the hub itself.
+// each kubeconfig that a Kustomization or HelmRelease names, for each Secret that
+// is labelled as a cluster, for each Cluster of Cluster API, and for the hub itself.
 //
 // It promises that a target in use always has a RemoteCluster, so that
 // placement has a place for its record; and that what it made goes away when

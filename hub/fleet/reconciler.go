@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/shard"
@@ -62,6 +63,15 @@ func (r *Reconciler) look(ctx context.Context, namespace string) (state, error) 
 	}
 	for i := range kustomizations.Items {
 		if key := keyOf(&kustomizations.Items[i]); !key.IsHub() {
+			s.used[key] = true
+		}
+	}
+	var releases helmv2.HelmReleaseList
+	if err := r.Client.List(ctx, &releases, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return s, fmt.Errorf("list the HelmReleases in %s: %w", namespace, err)
+	}
+	for i := range releases.Items {
+		if key := keyOf(&releases.Items[i]); !key.IsHub() {
 			s.used[key] = true
 		}
 	}
@@ -137,6 +147,13 @@ func (r *Reconciler) relabel(ctx context.Context, change relabel) error {
 	return r.Client.Patch(ctx, patched, client.RawPatch(types.MergePatchType, body), client.FieldOwner(fieldManager))
 }
 
-func keyOf(k *kustomizev1.Kustomization) shard.Key {
-	return shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target)
+// keyOf is the target that an object is for; the hub's for other kinds.
+func keyOf(obj client.Object) shard.Key {
+	switch o := obj.(type) {
+	case *kustomizev1.Kustomization:
+		return shard.CurrentKey(o.Namespace, o.Name, o.Spec.KubeConfig, o.Status.Target)
+	case *helmv2.HelmRelease:
+		return shard.KeyFor(o.Namespace, o.Name, o.Spec.KubeConfig)
+	}
+	return shard.HubKey(0)
 }

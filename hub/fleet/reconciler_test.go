@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/testenv"
@@ -62,6 +63,7 @@ func kinds(g *WithT) *runtime.Scheme {
 	g.Expect(scheme.AddToScheme(s)).To(Succeed())
 	g.Expect(fleetv1.AddToScheme(s)).To(Succeed())
 	g.Expect(kustomizev1.AddToScheme(s)).To(Succeed())
+	g.Expect(helmv2.AddToScheme(s)).To(Succeed())
 	return s
 }
 
@@ -118,6 +120,20 @@ func TestClustersFollowReferences(t *testing.T) {
 	w.reconcile()
 	w.Expect(w.clusters()).NotTo(HaveKey("prod"))
 	w.Expect(w.clusters()).To(HaveKey("prod-eu"))
+}
+
+func TestClustersFollowHelmReleases(t *testing.T) {
+	w := newWorld(t)
+	release := &helmv2.HelmRelease{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "shop"}}
+	release.Spec.Interval.Duration = 60e9
+	release.Spec.ChartRef = &helmv2.CrossNamespaceSourceReference{Kind: "HelmChart", Name: "shop"}
+	release.Spec.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "prod"}}
+	w.Expect(w.admin.Create(t.Context(), release)).To(Succeed())
+	w.reconcile()
+	w.Expect(w.clusters()).To(HaveKey("prod"))
+	w.Expect(w.admin.Delete(t.Context(), release)).To(Succeed())
+	w.reconcile()
+	w.Expect(w.clusters()).NotTo(HaveKey("prod"))
 }
 
 func TestClustersFollowLabelledSecrets(t *testing.T) {
