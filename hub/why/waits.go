@@ -113,24 +113,36 @@ func (n need) unmet() string {
 	switch {
 	case !n.found:
 		return "does not exist"
-	case n.source && n.artifact && n.ready != nil && n.ready.Status == metav1.ConditionFalse:
-		return "fails, so that nothing newer than its last artifact arrives" + message(n.ready)
-	case n.source && n.artifact:
-		return ""
-	case n.suspended && n.source:
-		return "is suspended and has no artifact"
-	case n.source && n.ready != nil && n.ready.Status == metav1.ConditionFalse:
-		return "has no artifact" + message(n.ready)
 	case n.source:
-		return "has no artifact yet"
+		return n.unmetSource()
 	case n.expression != "":
 		return ""
 	case n.outdated:
 		return "was not reconciled since its spec was changed"
-	case n.ready == nil || n.ready.Status != metav1.ConditionTrue:
+	case !is(n.ready, metav1.ConditionTrue):
 		return "is not ready" + message(n.ready)
 	}
 	return ""
+}
+
+// unmetSource is what is wrong with a source.
+func (n need) unmetSource() string {
+	fails := is(n.ready, metav1.ConditionFalse)
+	switch {
+	case n.artifact && fails:
+		return "fails, so that nothing newer than its last artifact arrives" + message(n.ready)
+	case n.artifact:
+		return ""
+	case n.suspended:
+		return "is suspended and has no artifact"
+	case fails:
+		return "has no artifact" + message(n.ready)
+	}
+	return "has no artifact yet"
+}
+
+func is(c *metav1.Condition, status metav1.ConditionStatus) bool {
+	return c != nil && c.Status == status
 }
 
 // dot ends a sentence.
@@ -154,26 +166,36 @@ func (f facts) progress() []string {
 		lines = append(lines, "Its objects to be taken away from "+f.keys[0].String()+", before they go to "+s.wanted.String()+".")
 	}
 	ready := apimeta.FindStatusCondition(s.status.Conditions, meta.ReadyCondition)
-	requested := s.meta.Annotations[meta.ReconcileRequestAnnotation]
 	switch {
 	case s.meta.DeletionTimestamp != nil:
-		lines = append(lines, "Its objects to be taken away from the target; then the finalizers go: "+strings.Join(s.meta.Finalizers, ", ")+".")
+		return append(lines, "Its objects to be taken away from the target; then the finalizers go: "+strings.Join(s.meta.Finalizers, ", ")+".")
 	case ready == nil:
-		lines = append(lines, "The first run.")
-	case ready.Reason == meta.DependencyNotReadyReason && len(f.prerequisites()) == 0:
-		lines = append(lines, "The next look at its dependencies: "+dot(ready.Message))
-	case ready.Reason == meta.FenceHeldReason && f.heldByOther() == "":
-		lines = append(lines, "The fence: "+dot(ready.Message))
-	case s.waiting != nil:
-		lines = append(lines, "What it has applied to become healthy, for which it began to wait "+since(f.now, s.waiting.Time)+": "+dot(f.healthMessage(ready)))
-	case ready.Status == metav1.ConditionUnknown:
-		lines = append(lines, "The run that is under way: "+dot(ready.Message))
-	case ready.ObservedGeneration < s.meta.Generation || s.status.ObservedGeneration < s.meta.Generation && ready.Status == metav1.ConditionTrue:
-		lines = append(lines, "A run of its newest spec.")
-	case requested != "" && requested != s.status.LastHandledReconcileAt:
-		lines = append(lines, "The run that was asked for at "+requested+".")
+		return append(lines, "The first run.")
 	}
-	return lines
+	return append(lines, f.run(ready)...)
+}
+
+// run is what a run has stopped at, or which run is to come.
+func (f facts) run(ready *metav1.Condition) []string {
+	s := f.subject
+	behind := ready.ObservedGeneration < s.meta.Generation ||
+		ready.Status == metav1.ConditionTrue && s.status.ObservedGeneration < s.meta.Generation
+	requested := s.meta.Annotations[meta.ReconcileRequestAnnotation]
+	switch {
+	case ready.Reason == meta.DependencyNotReadyReason && len(f.prerequisites()) == 0:
+		return []string{"The next look at its dependencies: " + dot(ready.Message)}
+	case ready.Reason == meta.FenceHeldReason && f.heldByOther() == "":
+		return []string{"The fence: " + dot(ready.Message)}
+	case s.waiting != nil:
+		return []string{"What it has applied to become healthy, for which it began to wait " + since(f.now, s.waiting.Time) + ": " + dot(f.healthMessage(ready))}
+	case ready.Status == metav1.ConditionUnknown:
+		return []string{"The run that is under way: " + dot(ready.Message)}
+	case behind:
+		return []string{"A run of its newest spec."}
+	case requested != "" && requested != s.status.LastHandledReconcileAt:
+		return []string{"The run that was asked for at " + requested + "."}
+	}
+	return nil
 }
 
 func (f facts) healthMessage(ready *metav1.Condition) string {
