@@ -32,6 +32,9 @@ func main() {
 		Flags:          o.bind,
 		Cache:          o.cache,
 		Setup: func(_ context.Context, a *app.App) error {
+			if err := o.ssh.Check(); err != nil {
+				return err
+			}
 			store, err := artifact.NewStore(o.store)
 			if err != nil {
 				return err
@@ -44,13 +47,13 @@ func main() {
 			return a.Add(
 				&artifact.Server{Store: store, Addr: o.storageAddr},
 				o.artifactsOutside(a, store),
-				&git.Controller{Store: store, Events: a.Events, Pace: pace},
+				&git.Controller{Store: store, Events: a.Events, Pace: pace, SSH: o.ssh},
 				&oci.Controller{Store: store, Events: a.Events, Pace: pace},
 				&helm.Controller{Store: store, Events: a.Events, Pace: pace, Limits: o.helm, CacheBytes: o.helmCache},
 				&bucket.Controller{Store: store, Events: a.Events, Pace: pace},
 				&repository.Reconciler{Tags: tags, Events: a.Events, Concurrent: o.concurrent},
 				&policy.Reconciler{Tags: tags, Events: a.Events, NoCrossNamespaceRefs: o.noCrossNamespaceRefs},
-				&automation.Reconciler{Events: a.Events, NoCrossNamespaceRefs: o.noCrossNamespaceRefs},
+				&automation.Reconciler{Events: a.Events, NoCrossNamespaceRefs: o.noCrossNamespaceRefs, SSH: o.ssh},
 				&fleet.Reconciler{Namespace: a.Options.Namespace},
 				&placement.Reconciler{Namespace: a.Options.Namespace, Events: a.Events, MemberLease: o.memberLease, ReassignAfter: o.reassignAfter},
 			)

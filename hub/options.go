@@ -19,6 +19,7 @@ import (
 	imagev1 "github.com/headwater-dev/headwater/api/image/v1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	remotes "github.com/headwater-dev/headwater/hub/git"
 	"github.com/headwater-dev/headwater/hub/placement"
 	"github.com/headwater-dev/headwater/hub/source/helm"
 	"github.com/headwater-dev/headwater/internal/app"
@@ -36,6 +37,8 @@ type options struct {
 
 	concurrent         int
 	minRetry, maxRetry time.Duration
+
+	ssh remotes.Algorithms
 
 	helm      helm.Limits
 	helmCache int64
@@ -58,6 +61,8 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.IntVar(&o.concurrent, "concurrent", 2, "objects of one kind that are reconciled at once")
 	flags.DurationVar(&o.minRetry, "min-retry-delay", 750*time.Millisecond, "time until a source that failed once is tried again")
 	flags.DurationVar(&o.maxRetry, "max-retry-delay", 15*time.Minute, "time until a source that goes on failing is tried again")
+	flags.StringSliceVar(&o.ssh.KeyExchange, "ssh-kex-algos", nil, "key exchanges that ssh to Git repositories may use, in order of preference; by default the safe ones")
+	flags.StringSliceVar(&o.ssh.HostKey, "ssh-hostkey-algos", nil, "kinds of host keys that ssh to Git repositories takes; by default those in known_hosts")
 	flags.Int64Var(&o.helm.Index, "helm-index-max-size", 50<<20, "bytes of an index of a Helm repository at most")
 	flags.Int64Var(&o.helm.Chart, "helm-chart-max-size", 10<<20, "bytes of a packaged Helm chart at most")
 	flags.Int64Var(&o.helm.File, "helm-chart-file-max-size", 5<<20, "bytes of one file in a Helm chart at most")

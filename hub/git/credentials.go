@@ -3,14 +3,12 @@ package git
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
@@ -27,6 +25,9 @@ const (
 	legacyCAKey = "caFile"
 	certKey     = "tls.crt"
 	keyKey      = "tls.key"
+
+	identityKey   = "identity"
+	knownHostsKey = "known_hosts"
 )
 
 // credentials are what a Secret says about how to reach a remote.
@@ -36,28 +37,35 @@ type credentials struct {
 	auth   transport.AuthMethod
 	// tls is nil where the machine's own trust will do.
 	tls *tls.Config
+	// ssh is nil for other URLs.
+	ssh *sshLogin
 }
 
 // credentials reads the Secret of the object, if it names one.
-func (o *Opener) credentials(ctx context.Context, obj *sourcev1.GitRepository) (credentials, error) {
+func (o *Opener) credentials(ctx context.Context, obj *sourcev1.GitRepository) (c credentials, err error) {
+	ssh := isSSH(obj.Spec.URL)
 	if obj.Spec.SecretRef == nil {
-		return credentials{}, nil
+		if ssh {
+			err = reconcile.Fail(meta.AuthenticationFailedReason, fmt.Errorf(
+				"spec.secretRef is not set: ssh needs a Secret with the keys %s and %s", identityKey, knownHostsKey))
+		}
+		return c, err
 	}
-	name := types.NamespacedName{Namespace: obj.Namespace, Name: obj.Spec.SecretRef.Name}
-	var secret corev1.Secret
-	err := o.Secrets.Get(ctx, name, &secret)
-	if apierrors.IsNotFound(err) {
-		err = errors.New("it does not exist")
-	}
-	c := credentials{secret: name.String()}
-	if err == nil {
-		err = c.read(secret.Data)
-	}
-	if err != nil {
-		return credentials{}, reconcile.Fail(meta.AuthenticationFailedReason, fmt.Errorf("spec.secretRef: Secret %s: %w", name, err))
-	}
-	return c, nil
+	name := obj.Spec.SecretRef.Name
+	secrets := access.Secrets{Reader: o.Secrets, Namespace: obj.Namespace}
+	err = secrets.Read(ctx, "spec.secretRef", name, func(secret *corev1.Secret) (err error) {
+		c.secret = obj.Namespace + "/" + name
+		if ssh {
+			c.ssh, err = sshLoginOf(secret.Data, o.SSH)
+			return err
+		}
+		return c.read(secret.Data)
+	})
+	return c, err
 }
+
+// isSSH says whether the URL is one of ssh.
+func isSSH(url string) bool { return strings.HasPrefix(strings.ToLower(url), "ssh://") }
 
 // read takes what the Secret holds. Its errors name keys, never values.
 func (c *credentials) read(data map[string][]byte) error {

@@ -2,7 +2,11 @@ package git
 
 import (
 	"context"
+	"errors"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
@@ -23,23 +27,54 @@ const largeObject = 4 << 20
 // server can. The references are those that List returned; the target is how
 // the commit was found there.
 func (s *Session) Download(ctx context.Context, refs *packp.AdvRefs, t Target, commit plumbing.Hash, dir string) (storer.EncodedObjectStorer, error) {
-	// A tag that leads to the commit is asked for by its own name: not every
-	// server gives out objects that no reference names.
-	want := commit
-	if tip, found, ok := t.Find(refs); ok && found == commit {
-		want = tip
+	objects, err := s.download(ctx, refs.Capabilities, wants(refs, t, commit), dir)
+	if err == nil {
+		_, err = objects.EncodedObject(plumbing.CommitObject, commit)
 	}
-	objects, err := s.download(ctx, refs.Capabilities, want, dir)
+	if errors.Is(err, plumbing.ErrObjectNotFound) {
+		return nil, s.Failed(ctx, "fetching commit "+commit.String(), errors.New("no branch and no tag has it"))
+	}
 	if err != nil {
 		return nil, s.Failed(ctx, "fetching commit "+commit.String(), err)
 	}
 	return objects, nil
 }
 
-func (s *Session) download(ctx context.Context, can *capability.List, want plumbing.Hash, dir string) (storer.EncodedObjectStorer, error) {
+// wanted is what a server is asked for.
+type wanted struct {
+	hashes []plumbing.Hash
+	// history says that the commit may lie behind those.
+	history bool
+}
+
+// wants says how to ask for the commit. Not every server gives out objects that
+// no reference names: then it is looked for behind the references.
+func wants(refs *packp.AdvRefs, t Target, commit plumbing.Hash) wanted {
+	// A tag that leads to the commit is asked for by its own name.
+	if tip, found, ok := t.Find(refs); ok && found == commit {
+		return wanted{hashes: []plumbing.Hash{tip}}
+	}
+	can := refs.Capabilities
+	named := slices.Contains(slices.Collect(maps.Values(refs.References)), commit)
+	if named || can.Supports(capability.AllowReachableSHA1InWant) || can.Supports("allow-any-sha1-in-want") {
+		return wanted{hashes: []plumbing.Hash{commit}}
+	}
+	if tip, ok := refs.References[branches+t.label]; ok {
+		return wanted{hashes: []plumbing.Hash{tip}, history: true}
+	}
+	all := wanted{history: true}
+	for name, tip := range refs.References {
+		if strings.HasPrefix(name, branches) || strings.HasPrefix(name, tags) {
+			all.hashes = append(all.hashes, tip)
+		}
+	}
+	return all
+}
+
+func (s *Session) download(ctx context.Context, can *capability.List, want wanted, dir string) (storer.EncodedObjectStorer, error) {
 	request := packp.NewUploadPackRequestFromCapabilities(can)
-	request.Wants = []plumbing.Hash{want}
-	if can.Supports(capability.Shallow) {
+	request.Wants = want.hashes
+	if can.Supports(capability.Shallow) && !want.history {
 		request.Depth = packp.DepthCommits(1)
 		if err := request.Capabilities.Set(capability.Shallow); err != nil {
 			return nil, err

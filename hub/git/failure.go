@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
@@ -28,6 +29,7 @@ func (s *Session) Failed(ctx context.Context, doing string, err error) error {
 	remote := PlainURL(s.obj.Spec.URL)
 	reason := OperationFailedReason
 	var status *githttp.Err
+	var stranger *hostKeyError
 	err = unwrap(err)
 	switch ended := ctx.Err(); {
 	case errors.Is(ended, context.DeadlineExceeded):
@@ -39,7 +41,9 @@ func (s *Session) Failed(ctx context.Context, doing string, err error) error {
 		err = fmt.Errorf("spec.url %s: the repository is empty", remote)
 	case errors.Is(err, transport.ErrRepositoryNotFound):
 		err = fmt.Errorf("spec.url %s: there is no repository%s", remote, s.orCredentials())
-	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed):
+	case errors.As(err, &stranger):
+		err = fmt.Errorf("spec.url %s: %w of Secret %s (spec.secretRef)", remote, stranger, s.secret)
+	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed), refusedBySSH(err):
 		reason = meta.AuthenticationFailedReason
 		err = fmt.Errorf("spec.url %s: authentication failed: %s", remote, s.credentialsHint())
 	case errors.As(err, &status):
@@ -52,8 +56,27 @@ func (s *Session) Failed(ctx context.Context, doing string, err error) error {
 	return reconcile.Fail(reason, err)
 }
 
+// Locate finds the target in the remote's list of references, and pins it down.
+func (s *Session) Locate(t Target, refs *packp.AdvRefs) (pinned Target, commit plumbing.Hash, err error) {
+	t, found, err := t.Pin(refs)
+	if err != nil {
+		return t, plumbing.ZeroHash, err
+	}
+	if found {
+		_, commit, found = t.Find(refs)
+	}
+	if !found {
+		return t, plumbing.ZeroHash, s.NotFound(t)
+	}
+	return t, commit, nil
+}
+
 // NotFound says that the remote has no such reference.
 func (s *Session) NotFound(t Target) error {
+	if t.ranged {
+		return reconcile.Fail(OperationFailedReason,
+			fmt.Errorf("%s %q: no tag of %s is a version in this range", t.Field, t.Value, PlainURL(s.obj.Spec.URL)))
+	}
 	return reconcile.Fail(OperationFailedReason,
 		fmt.Errorf("%s %q does not exist in %s", t.Field, t.Value, PlainURL(s.obj.Spec.URL)))
 }
@@ -77,6 +100,12 @@ func (s *Session) orCredentials() string {
 func notGit(err error) bool {
 	var unexpected *packp.ErrUnexpectedData
 	return errors.Is(err, pktline.ErrInvalidPktLen) || errors.As(err, &unexpected)
+}
+
+// refusedBySSH says that the server accepted no key; the library has no type for
+// that.
+func refusedBySSH(err error) bool {
+	return strings.Contains(err.Error(), "ssh: unable to authenticate")
 }
 
 // unwrap takes off the layers that hide a cause or repeat a URL, which may hold

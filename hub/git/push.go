@@ -54,6 +54,7 @@ func (s *Session) Push(ctx context.Context, pack Pack, updates []Update) error {
 	if err != nil {
 		return s.Failed(ctx, "opening", err)
 	}
+	defer func() { _ = conversation.Close() }()
 	refs, err := conversation.AdvertisedReferencesContext(ctx)
 	if err != nil && !errors.Is(err, transport.ErrEmptyRemoteRepository) {
 		return s.Failed(ctx, "listing the references to push to", err)

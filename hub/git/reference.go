@@ -2,12 +2,16 @@ package git
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
+	"github.com/Masterminds/semver/v3"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 const (
@@ -18,6 +22,8 @@ const (
 	// sha1 is how revisions name the hash of commits; repositories of sha256
 	// are not supported by go-git.
 	sha1       = "sha1:"
+	tags       = "refs/tags/"
+	branches   = "refs/heads/"
 	hashLength = 40
 )
 
@@ -25,14 +31,17 @@ const (
 type Target struct {
 	// Field and Value are how the user said it.
 	Field, Value string
-	// Ref is the full name of the reference; empty for a commit.
+	// Ref is the full name of the reference; empty for a commit, and for a
+	// range of versions until Pin has chosen a tag.
 	Ref string
 	// label is what stands before the hash in the revision; may be empty.
 	label string
+	// ranged says that Value is a range of versions.
+	ranged bool
 }
 
-// TargetOf reads spec.ref with Flux's precedence: commit, name, tag, branch.
-// Semver is refused before.
+// TargetOf reads spec.ref with Flux's precedence: commit, name, semver, tag,
+// branch.
 func TargetOf(ref *sourcev1.GitRepositoryRef) Target {
 	if ref == nil {
 		ref = &sourcev1.GitRepositoryRef{}
@@ -42,12 +51,46 @@ func TargetOf(ref *sourcev1.GitRepositoryRef) Target {
 		return Target{Field: "spec.ref.commit", Value: ref.Commit, label: ref.Branch}
 	case ref.Name != "":
 		return Target{Field: "spec.ref.name", Value: ref.Name, Ref: ref.Name, label: ref.Name}
+	case ref.SemVer != "":
+		return Target{Field: "spec.ref.semver", Value: ref.SemVer, ranged: true}
 	case ref.Tag != "":
-		return Target{Field: "spec.ref.tag", Value: ref.Tag, Ref: "refs/tags/" + ref.Tag, label: ref.Tag}
+		return Target{Field: "spec.ref.tag", Value: ref.Tag, Ref: tags + ref.Tag, label: ref.Tag}
 	case ref.Branch != "":
-		return Target{Field: "spec.ref.branch", Value: ref.Branch, Ref: "refs/heads/" + ref.Branch, label: ref.Branch}
+		return Target{Field: "spec.ref.branch", Value: ref.Branch, Ref: branches + ref.Branch, label: ref.Branch}
 	}
-	return Target{Field: "spec.ref.branch (by default)", Value: defaultBranch, Ref: "refs/heads/" + defaultBranch, label: defaultBranch}
+	return Target{Field: "spec.ref.branch (by default)", Value: defaultBranch, Ref: branches + defaultBranch, label: defaultBranch}
+}
+
+// IsCommit says that the target names its commit itself, so that there is nothing
+// to ask the remote.
+func (t Target) IsCommit() bool { return t.Ref == "" && !t.ranged }
+
+// IsTag says that the target is a tag.
+func (t Target) IsTag() bool { return t.ranged || strings.HasPrefix(t.Ref, tags) }
+
+// Pin chooses the tag with the highest version in the range; other targets stay
+// as they are. Of tags with equal versions it is the last by name.
+func (t Target) Pin(refs *packp.AdvRefs) (pinned Target, found bool, err error) {
+	if !t.ranged {
+		return t, true, nil
+	}
+	within, err := semver.NewConstraint(t.Value)
+	if err != nil {
+		return t, false, reconcile.Fail(OperationFailedReason, fmt.Errorf("%s %q is no range of versions: %w", t.Field, t.Value, err))
+	}
+	var best *semver.Version
+	for _, name := range slices.Sorted(maps.Keys(refs.References)) {
+		tag, isTag := strings.CutPrefix(name, tags)
+		if !isTag {
+			continue
+		}
+		version, err := semver.StrictNewVersion(strings.TrimPrefix(tag, "v"))
+		if err != nil || !within.Check(version) || best != nil && version.LessThan(best) {
+			continue
+		}
+		best, t.Ref, t.label = version, name, tag
+	}
+	return t, best != nil, nil
 }
 
 // Revision is Flux's name of the commit, as reached by the target.

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/access"
 )
 
 const (
@@ -29,6 +30,8 @@ type Opener struct {
 	// Transport carries the requests to remotes without TLS settings of their
 	// own.
 	Transport *http.Transport
+	// SSH limits what ssh may use.
+	SSH Algorithms
 }
 
 // Session is a conversation with one remote. It belongs to one goroutine.
@@ -51,15 +54,18 @@ func (o *Opener) Open(ctx context.Context, obj *sourcev1.GitRepository) (*Sessio
 		return nil, err
 	}
 	s := &Session{obj: obj, secret: known.secret, auth: known.auth, done: func() {}}
-	base := o.Transport
-	if known.tls != nil {
-		base = base.Clone()
-		base.TLSClientConfig = known.tls
-		s.done = base.CloseIdleConnections
-	}
 	if s.endpoint, err = transport.NewEndpoint(obj.Spec.URL); err != nil {
 		return nil, s.Failed(ctx, "parsing", err)
 	}
+	if known.ssh != nil {
+		s.remote = overSSH{known.ssh}
+		return s, nil
+	}
+	base, done, err := o.transport(ctx, obj, known)
+	if err != nil {
+		return nil, err
+	}
+	s.done = done
 	// Redirects of the first request alone are followed, and go-git drops the
 	// credentials when they lead to another host.
 	s.remote = githttp.NewClientWithOptions(&http.Client{Transport: bounded{base}},
@@ -67,11 +73,36 @@ func (o *Opener) Open(ctx context.Context, obj *sourcev1.GitRepository) (*Sessio
 	return s, nil
 }
 
+// transport is the one to use for http: the shared one where the object has no
+// settings of its own.
+func (o *Opener) transport(ctx context.Context, obj *sourcev1.GitRepository, known credentials) (*http.Transport, func(), error) {
+	secrets := access.Secrets{Reader: o.Secrets, Namespace: obj.Namespace}
+	base, done, err := secrets.Transport(ctx, o.Transport, nil, obj.Spec.ProxySecretRef)
+	if err != nil || known.tls == nil {
+		return base, done, err
+	}
+	base = base.Clone()
+	base.TLSClientConfig = known.tls
+	return base, base.CloseIdleConnections, nil
+}
+
 // Close ends the session.
-func (s *Session) Close() { s.done() }
+func (s *Session) Close() {
+	s.hangUp()
+	s.done()
+}
+
+// hangUp ends the conversation that reads.
+func (s *Session) hangUp() {
+	if s.fetch != nil {
+		_ = s.fetch.Close() // what was read is read
+		s.fetch = nil
+	}
+}
 
 // List asks for the remote's references: one request.
 func (s *Session) List(ctx context.Context) (*packp.AdvRefs, error) {
+	s.hangUp()
 	fetch, err := s.remote.NewUploadPackSession(s.endpoint, s.auth)
 	if err != nil {
 		return nil, s.Failed(ctx, "opening", err)

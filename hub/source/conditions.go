@@ -11,14 +11,18 @@ import (
 )
 
 // The conditions of sources. ArtifactInStorage is there while it is true;
-// ArtifactOutdated, FetchFailed, BuildFailed and StorageOperationFailed are
-// abnormal and there only while they are true. An error gets its reason here, once.
+// ArtifactOutdated, FetchFailed, BuildFailed, IncludeUnavailable and
+// StorageOperationFailed are abnormal and there only while they are true;
+// SourceVerified is there while the spec asks for signatures. An error gets its
+// reason here, once.
 
 const (
 	artifactInStorageCondition      = "ArtifactInStorage"
 	artifactOutdatedCondition       = "ArtifactOutdated"
 	fetchFailedCondition            = "FetchFailed"
 	buildFailedCondition            = "BuildFailed"
+	includeUnavailableCondition     = "IncludeUnavailable"
+	sourceVerifiedCondition         = "SourceVerified"
 	storageOperationFailedCondition = "StorageOperationFailed"
 )
 
@@ -34,12 +38,12 @@ const (
 // stored says that all is well.
 func stored(obj reconcile.Object, reason, message string) {
 	setTrue(obj, artifactInStorageCondition, reason, message)
-	clearConditions(obj, artifactOutdatedCondition, fetchFailedCondition, buildFailedCondition, storageOperationFailedCondition)
+	clearConditions(obj, artifactOutdatedCondition, fetchFailedCondition, buildFailedCondition, includeUnavailableCondition, storageOperationFailedCondition)
 }
 
 // fetched says that the remote gave what was asked for.
 func fetched(obj reconcile.Object) {
-	clearConditions(obj, fetchFailedCondition, buildFailedCondition)
+	clearConditions(obj, fetchFailedCondition, buildFailedCondition, includeUnavailableCondition)
 }
 
 // lost says that the artifact is not in the store.
@@ -52,20 +56,27 @@ func outdated(obj reconcile.Object, rev Revision) {
 	setTrue(obj, artifactOutdatedCondition, newRevisionReason, fmt.Sprintf("new upstream revision '%s'", rev.Name))
 }
 
-// fetchFailed notes that the remote could not be resolved or fetched, or that
-// nothing could be made of what was. What only a person can help passes as it
-// is.
+// fetchFailed notes that the remote could not be resolved or fetched, or what
+// else the error says it is about. What only a person can help passes as it is.
 func fetchFailed(obj reconcile.Object, err error) error {
-	failed, fine := fetchFailedCondition, buildFailedCondition
-	var later *unbuilt
-	if errors.As(err, &later) {
-		failed, fine = fine, failed
+	about, status := fetchFailedCondition, metav1.ConditionTrue
+	var p *part
+	if errors.As(err, &p) {
+		about = p.condition
 	}
-	clearConditions(obj, fine)
-	if reason, retried := reconcile.ReasonOf(err); retried {
-		setTrue(obj, failed, reason, err.Error())
-	} else {
-		clearConditions(obj, failed)
+	if about == sourceVerifiedCondition {
+		status = metav1.ConditionFalse
+	}
+	reason, retried := reconcile.ReasonOf(err)
+	for _, kind := range []string{fetchFailedCondition, buildFailedCondition, includeUnavailableCondition} {
+		if kind != about || !retried {
+			clearConditions(obj, kind)
+		}
+	}
+	if retried {
+		setCondition(obj, about, status, reason, err.Error())
+	} else if about == sourceVerifiedCondition {
+		clearConditions(obj, about)
 	}
 	return err
 }
@@ -77,9 +88,13 @@ func storageFailed(obj reconcile.Object, reason string, err error) error {
 }
 
 func setTrue(obj reconcile.Object, kind, reason, message string) {
+	setCondition(obj, kind, metav1.ConditionTrue, reason, message)
+}
+
+func setCondition(obj reconcile.Object, kind string, status metav1.ConditionStatus, reason, message string) {
 	apimeta.SetStatusCondition(&obj.CommonStatus().Conditions, metav1.Condition{
 		Type:               kind,
-		Status:             metav1.ConditionTrue,
+		Status:             status,
 		Reason:             reason,
 		Message:            reconcile.Redact(message),
 		ObservedGeneration: obj.GetGeneration(),

@@ -78,6 +78,9 @@ type Revision struct {
 	File string
 	// Found is what Resolve learnt, for Fetch; the Fetcher alone reads it.
 	Found any
+	// Stale says that the artifact in status is made of something older, although
+	// the revision is the same.
+	Stale bool
 	// Release gives up what Found holds; may be nil. It is called once the run
 	// is over.
 	Release func()
@@ -96,11 +99,22 @@ func (r Revision) release() {
 	}
 }
 
-// unbuilt is an error that came after the remote had given what was asked for.
-type unbuilt struct{ error }
+// part is an error that is about something else than the remote.
+type part struct {
+	error
+	condition string
+}
 
-func (u *unbuilt) Unwrap() error { return u.error }
+func (p *part) Unwrap() error { return p.error }
 
 // Unbuilt says that the error, which has its reason, is about what was made of
 // that which was fetched: it becomes the condition BuildFailed.
-func Unbuilt(err error) error { return &unbuilt{err} }
+func Unbuilt(err error) error { return &part{err, buildFailedCondition} }
+
+// Unverified says that the error, which has its reason, is about a signature:
+// it becomes SourceVerified=False.
+func Unverified(err error) error { return &part{err, sourceVerifiedCondition} }
+
+// Unavailable says that the error, which has its reason, is about another
+// artifact that is to be part of this one: it becomes IncludeUnavailable.
+func Unavailable(err error) error { return &part{err, includeUnavailableCondition} }

@@ -91,7 +91,7 @@ func (r *Reconciler[T]) current(obj T, rev Revision) bool {
 	stored := obj.GetArtifact()
 	ignore, observed := r.Fetcher.Ignore(obj)
 	observer, more := r.Fetcher.(Observer[T])
-	return stored != nil && stored.Revision == rev.Name && path.Base(stored.Path) == rev.file() &&
+	return stored != nil && !rev.Stale && stored.Revision == rev.Name && path.Base(stored.Path) == rev.file() &&
 		ptr.Equal(ignore, *observed) &&
 		(!more || observer.Observed(obj))
 }

@@ -37,7 +37,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 		r.Live = mgr.GetAPIReader()
 	}
 	if r.Remotes == nil {
-		r.Remotes = &git.Opener{Secrets: r.Live, Transport: access.NewTransport()}
+		r.Remotes = &git.Opener{Secrets: r.Live, Transport: access.NewTransport(), SSH: r.SSH}
 	}
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}

@@ -94,17 +94,13 @@ func lookupIn(namespace string, policies map[string]imagev1.ImagePolicy) images 
 	}
 }
 
-// headOf is the commit to begin with.
-func headOf(session *git.Session, from git.Target, refs *packp.AdvRefs) (plumbing.Hash, error) {
-	if from.Ref == "" {
-		if err := from.CheckCommit(); err != nil {
-			return plumbing.ZeroHash, reconcile.Fail(git.OperationFailedReason, err)
-		}
-		return plumbing.NewHash(from.Value), nil
+// headOf is the commit to begin with, and what it was found by.
+func headOf(session *git.Session, from git.Target, refs *packp.AdvRefs) (git.Target, plumbing.Hash, error) {
+	if !from.IsCommit() {
+		return session.Locate(from, refs)
 	}
-	_, head, ok := from.Find(refs)
-	if !ok {
-		return plumbing.ZeroHash, session.NotFound(from)
+	if err := from.CheckCommit(); err != nil {
+		return from, plumbing.ZeroHash, reconcile.Fail(git.OperationFailedReason, err)
 	}
-	return head, nil
+	return from, plumbing.NewHash(from.Value), nil
 }

@@ -70,6 +70,7 @@ type world struct {
 	t *testing.T
 	client.Client
 	namespace  string
+	gits       *testenv.GitServer
 	repository *testenv.Repository
 	source     *sourcev1.GitRepository
 	policy     *imagev1.ImagePolicy
@@ -128,10 +129,11 @@ func (w *world) fill() {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "auto-"}}
 	w.create(namespace)
 	w.namespace = namespace.Name
-	gits, err := testenv.StartGit(w.t.Context())
+	var err error
+	w.gits, err = testenv.StartGit(w.t.Context())
 	w.Expect(err).NotTo(HaveOccurred())
-	w.t.Cleanup(gits.Stop)
-	w.repository, err = gits.Repository(w.t.Context(), "fleet")
+	w.t.Cleanup(w.gits.Stop)
+	w.repository, err = w.gits.Repository(w.t.Context(), "fleet")
 	w.Expect(err).NotTo(HaveOccurred())
 	w.commit(map[string]string{
 		"apps/web/web.yaml":      fmt.Sprintf(deployment, w.namespace),
@@ -403,6 +405,52 @@ func TestAReadOnlyTokenIsRefused(t *testing.T) {
 	before := w.head("main")
 	w.git("config", "http.receivepack", "false")
 	w.ready(w.automate(nil), "False", "AuthenticationFailed", "wants credentials")
+	w.Expect(w.head("main")).To(Equal(before))
+}
+
+func TestARangeOfVersionsIsCheckedOut(t *testing.T) {
+	w := newWorld(t)
+	w.git("tag", "v1.2.0", "main")
+	tagged := w.head("main")
+	w.commit(map[string]string{"other.txt": "x"})
+	obj := w.automate(func(spec *imagev1.ImageUpdateAutomationSpec) {
+		spec.GitSpec.Checkout = &imagev1.GitCheckoutSpec{Reference: sourcev1.GitRepositoryRef{SemVer: "1.x"}}
+		spec.GitSpec.Push = &imagev1.PushSpec{Branch: "images"}
+	})
+	w.ready(obj, "True", "Succeeded", "repository up-to-date")
+	w.Expect(w.git("rev-parse", "images^")).To(Equal(tagged + "\n"))
+	w.Expect(obj.Status.ObservedSourceRevision).To(Equal("v1.2.0@sha1:" + tagged))
+	w.ready(w.automate(func(spec *imagev1.ImageUpdateAutomationSpec) {
+		spec.GitSpec.Checkout = &imagev1.GitCheckoutSpec{Reference: sourcev1.GitRepositoryRef{SemVer: "9.x"}}
+		spec.GitSpec.Push = &imagev1.PushSpec{Branch: "images"}
+	}), "False", "GitOperationFailed", `spec.git.checkout.ref.semver "9.x": no tag of`)
+}
+
+func TestPushesGoOverSSH(t *testing.T) {
+	w := newWorld(t)
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	w.Expect(err).NotTo(HaveOccurred())
+	key, err := ssh.NewPublicKey(public)
+	w.Expect(err).NotTo(HaveOccurred())
+	server, err := w.gits.StartSSH(t.Context(), key)
+	w.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(server.Stop)
+	identity, err := ssh.MarshalPrivateKey(private, "")
+	w.Expect(err).NotTo(HaveOccurred())
+	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "key"}, Data: map[string][]byte{
+		"identity": pem.EncodeToMemory(identity), "known_hosts": []byte(server.KnownHosts),
+	}})
+	w.source.Spec.URL, w.source.Spec.SecretRef = server.URL(w.repository), &meta.LocalObjectReference{Name: "key"}
+	w.Expect(w.Update(t.Context(), w.source)).To(Succeed())
+
+	w.ready(w.automate(nil), "True", "Succeeded", "repository up-to-date")
+	w.Expect(w.git("log", "--format=%an %s", "-1", "main")).To(Equal("Robot Update image: registry.example.com/app:1.1.0\n"))
+
+	before := w.head("main")
+	w.hook("pre-receive", "echo protected >&2; exit 1")
+	w.choose("1.2.0")
+	obj := w.automate(nil)
+	w.ready(obj, "False", "GitOperationFailed", "refuses the push: command error on refs/heads/main: pre-receive hook declined")
 	w.Expect(w.head("main")).To(Equal(before))
 }
 

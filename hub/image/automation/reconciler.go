@@ -43,6 +43,8 @@ type Reconciler struct {
 	Events *reconcile.Recorder
 	// NoCrossNamespaceRefs refuses sources of other namespaces.
 	NoCrossNamespaceRefs bool
+	// SSH limits what ssh may use.
+	SSH git.Algorithms
 	// Remotes opens sessions with repositories; one that reads Secrets live when
 	// nil.
 	Remotes *git.Opener
@@ -109,8 +111,7 @@ func (r *Reconciler) prepare(ctx context.Context, obj *imagev1.ImageUpdateAutoma
 func supported(obj *imagev1.ImageUpdateAutomation) error {
 	if err := reconcile.UnsupportedFields(obj,
 		"sourceRef", "interval", "policySelector", "update", "suspend",
-		"git.checkout.ref.branch", "git.checkout.ref.tag", "git.checkout.ref.name", "git.checkout.ref.commit",
-		"git.commit", "git.push"); err != nil {
+		"git.checkout", "git.commit", "git.push"); err != nil {
 		return err
 	}
 	if update := obj.Spec.Update; update != nil && update.Strategy != "" && update.Strategy != imagev1.UpdateStrategySetters {
@@ -133,10 +134,11 @@ func (r *Reconciler) run(ctx context.Context, obj *imagev1.ImageUpdateAutomation
 	if err != nil {
 		return err
 	}
-	head, err := headOf(session, j.route.from, refs)
+	from, head, err := headOf(session, j.route.from, refs)
 	if err != nil {
 		return err
 	}
+	j.route.from = from
 	chosen := chosenBy(j.policies)
 	if settled(obj, j.route.from.Revision(head.String()), chosen) {
 		return nil

@@ -19,6 +19,8 @@ type Controller struct {
 	Events *reconcile.Recorder
 	// Pace is how hard it works.
 	Pace source.Pace
+	// SSH limits what ssh may use.
+	SSH git.Algorithms
 	// Fetcher reads the remotes; what it lacks gets the defaults.
 	Fetcher Fetcher
 }
@@ -27,7 +29,13 @@ type Controller struct {
 func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	fetcher := c.Fetcher
 	if fetcher.Remotes == nil {
-		fetcher.Remotes = &git.Opener{Secrets: mgr.GetAPIReader(), Transport: access.NewTransport()}
+		fetcher.Remotes = &git.Opener{Secrets: mgr.GetAPIReader(), Transport: access.NewTransport(), SSH: c.SSH}
+	}
+	if fetcher.Client == nil {
+		fetcher.Client = mgr.GetClient()
+	}
+	if fetcher.Store == nil {
+		fetcher.Store = c.Store
 	}
 	reconciler := &source.Reconciler[*sourcev1.GitRepository]{
 		Fetcher: &fetcher,

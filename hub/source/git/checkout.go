@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
@@ -18,44 +21,105 @@ const (
 	dirMode  = 0o700
 	fileMode = 0o600
 	execMode = 0o700
+
+	modulesFile = ".gitmodules"
+	maxModules  = 1 << 20
 )
 
-// checkOut writes the files of the commit into dir and returns its message.
-func checkOut(ctx context.Context, objects storer.EncodedObjectStorer, hash plumbing.Hash, dir string) (message string, err error) {
+// checkedOut is what was found in a commit besides its files.
+type checkedOut struct {
+	message string
+	// links are the commits of submodules, by path.
+	links map[string]plumbing.Hash
+	// tree has the file that says where they are.
+	tree *object.Tree
+}
+
+// checkOut writes the files of the commit into root: all, or those below the
+// directories that are named.
+func checkOut(ctx context.Context, objects storer.EncodedObjectStorer, hash plumbing.Hash, root *os.Root, only []string) (checkedOut, error) {
 	commit, err := object.GetCommit(objects, hash)
 	if err != nil {
-		return "", fmt.Errorf("reading the commit: %w", err)
+		return checkedOut{}, fmt.Errorf("reading the commit: %w", err)
 	}
 	tree, err := commit.Tree()
 	if err != nil {
-		return "", fmt.Errorf("reading the commit's tree: %w", err)
+		return checkedOut{}, fmt.Errorf("reading the commit's tree: %w", err)
 	}
-	root, err := os.OpenRoot(dir)
+	only, err = directories(tree, only)
 	if err != nil {
-		return "", err
+		return checkedOut{}, err
 	}
-	defer func() { err = errors.Join(err, root.Close()) }()
+	done := checkedOut{message: commit.Message, links: map[string]plumbing.Hash{}, tree: tree}
 	walker := object.NewTreeWalker(tree, true, nil)
 	defer walker.Close()
 	for {
 		name, entry, err := walker.Next()
 		if errors.Is(err, io.EOF) {
-			return commit.Message, nil
+			return done, nil
 		}
 		if err == nil {
 			err = ctx.Err()
 		}
-		if err == nil {
+		switch {
+		case err != nil, !below(name, only):
+		case entry.Mode == filemode.Submodule:
+			done.links[name] = entry.Hash
+		default:
 			err = writeEntry(root, objects, name, entry)
 		}
 		if err != nil {
-			return "", fmt.Errorf("writing %q: %w", name, err)
+			return checkedOut{}, fmt.Errorf("writing %q: %w", name, err)
 		}
 	}
 }
 
-// writeEntry writes a file. Links and submodules are not part of an artifact,
-// and directories come with their files.
+// directories are those of spec.sparseCheckout, in plain form. Each has to be
+// there.
+func directories(tree *object.Tree, only []string) ([]string, error) {
+	var clean []string
+	for _, dir := range only {
+		plain := strings.TrimPrefix(path.Clean("/"+dir), "/")
+		if plain == "" {
+			return nil, nil // the root is everything
+		}
+		if entry, err := tree.FindEntry(plain); err != nil || entry.Mode != filemode.Dir {
+			return nil, &noDirectory{dir}
+		}
+		clean = append(clean, plain+"/")
+	}
+	return clean, nil
+}
+
+// noDirectory says that the spec names a directory that the commit does not have.
+type noDirectory struct{ name string }
+
+func (e *noDirectory) Error() string {
+	return fmt.Sprintf("spec.sparseCheckout: the directory %q does not exist", e.name)
+}
+
+func below(name string, only []string) bool {
+	return len(only) == 0 || slices.ContainsFunc(only, func(dir string) bool { return strings.HasPrefix(name, dir) })
+}
+
+// modulesOf is the content of .gitmodules; nil when there is none.
+func modulesOf(tree *object.Tree) ([]byte, error) {
+	file, err := tree.File(modulesFile)
+	if errors.Is(err, object.ErrFileNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", modulesFile, err)
+	}
+	if file.Size > maxModules {
+		return nil, fmt.Errorf("%s has more than %d bytes", modulesFile, maxModules)
+	}
+	content, err := file.Contents()
+	return []byte(content), err
+}
+
+// writeEntry writes a file. Links are not part of an artifact, and directories
+// come with their files.
 func writeEntry(root *os.Root, objects storer.EncodedObjectStorer, name string, entry object.TreeEntry) error {
 	mode := os.FileMode(fileMode)
 	switch entry.Mode {

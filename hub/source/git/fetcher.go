@@ -2,17 +2,20 @@ package git
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/git"
 	"github.com/headwater-dev/headwater/hub/source"
+	"github.com/headwater-dev/headwater/internal/artifact"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -20,6 +23,10 @@ import (
 type Fetcher struct {
 	// Remotes opens sessions with the remotes.
 	Remotes *git.Opener
+	// Client reads the GitRepositories that spec.include names.
+	Client client.Reader
+	// Store has their artifacts.
+	Store *artifact.Store
 }
 
 // Kind is GitRepository.
@@ -36,29 +43,44 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.GitRepository) (sou
 		return source.Revision{}, err
 	}
 	t := git.TargetOf(obj.Spec.Reference)
-	if t.Ref == "" {
-		// A commit is what it is: there is nothing to ask.
-		if err := t.CheckCommit(); err != nil {
-			return source.Revision{}, reconcile.Fail(git.OperationFailedReason, err)
-		}
-		return source.Revision{Name: t.Revision(t.Value), ID: t.Value}, nil
+	if err := checkMode(obj, t); err != nil {
+		return source.Revision{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
 	defer cancel()
-	s, err := f.Remotes.Open(ctx, obj)
+	included, err := f.includesOf(ctx, obj)
 	if err != nil {
 		return source.Revision{}, err
+	}
+	t, commit, err := f.locate(ctx, obj, t)
+	if err != nil {
+		return source.Revision{}, err
+	}
+	return source.Revision{
+		Name:  t.Revision(commit),
+		ID:    commit,
+		Found: found{target: t, included: included},
+		Stale: !sameContent(included, obj.Status.IncludedArtifacts),
+	}, nil
+}
+
+// locate finds the commit, and pins the target down.
+func (f *Fetcher) locate(ctx context.Context, obj *sourcev1.GitRepository, t git.Target) (git.Target, string, error) {
+	if t.IsCommit() {
+		// A commit is what it is: there is nothing to ask.
+		return t, t.Value, reconcile.Fail(git.OperationFailedReason, t.CheckCommit())
+	}
+	s, err := f.Remotes.Open(ctx, obj)
+	if err != nil {
+		return t, "", err
 	}
 	defer s.Close()
 	refs, err := s.List(ctx)
 	if err != nil {
-		return source.Revision{}, err
+		return t, "", err
 	}
-	_, commit, ok := t.Find(refs)
-	if !ok {
-		return source.Revision{}, s.NotFound(t)
-	}
-	return source.Revision{Name: t.Revision(commit.String()), ID: commit.String()}, nil
+	t, commit, err := s.Locate(t, refs)
+	return t, commit.String(), err
 }
 
 // Fetch writes the files of the commit into dir, and its packfile beside it.
@@ -74,30 +96,64 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.GitRepository, rev so
 	if err != nil {
 		return source.Content{}, err
 	}
-	commit := plumbing.NewHash(rev.ID)
-	objects, err := s.Download(ctx, refs, git.TargetOf(obj.Spec.Reference), commit, filepath.Join(filepath.Dir(dir), "objects"))
+	known, _ := rev.Found.(found)
+	v := verification{target: known.target, commit: plumbing.NewHash(rev.ID)}
+	v.tip, _, _ = v.target.Find(refs)
+	scratch := filepath.Dir(dir)
+	if v.objects, err = s.Download(ctx, refs, v.target, v.commit, filepath.Join(scratch, "objects")); err != nil {
+		return source.Content{}, err
+	}
+	if err := f.verify(ctx, obj, v); err != nil {
+		return source.Content{}, err
+	}
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return source.Content{}, err
 	}
-	message, err := checkOut(ctx, objects, commit, dir)
+	defer func() { _ = root.Close() }()
+	done, err := checkOut(ctx, v.objects, v.commit, root, obj.Spec.SparseCheckout)
 	if err != nil {
-		return source.Content{}, s.Failed(ctx, "checking out commit "+rev.ID, err)
+		return source.Content{}, notCheckedOut(ctx, s, rev, err)
 	}
-	subject, _, _ := strings.Cut(strings.TrimSpace(message), "\n")
+	if err := f.complete(ctx, work{obj: obj, root: root, scratch: scratch}, done, known.included); err != nil {
+		return source.Content{}, err
+	}
+	subject, _, _ := strings.Cut(strings.TrimSpace(done.message), "\n")
 	return source.Content{Summary: fmt.Sprintf("for commit '%s'", strings.TrimSpace(subject))}, nil
+}
+
+func notCheckedOut(ctx context.Context, s *git.Session, rev source.Revision, err error) error {
+	var missing *noDirectory
+	if errors.As(err, &missing) {
+		return reconcile.Fail(git.OperationFailedReason, fmt.Errorf("%w in commit %s", missing, rev.ID))
+	}
+	return s.Failed(ctx, "checking out commit "+rev.ID, err)
+}
+
+// complete adds what is not in the repository itself.
+func (f *Fetcher) complete(ctx context.Context, w work, done checkedOut, included []*meta.Artifact) error {
+	if w.obj.Spec.RecurseSubmodules {
+		if err := f.recurse(ctx, w, done); err != nil {
+			return err
+		}
+	}
+	for i, from := range included {
+		if err := f.include(w.root, w.obj.Spec.Include[i], from, w.scratch); err != nil {
+			return source.Unavailable(reconcile.Fail(copyFailureReason, fmt.Errorf("spec.include[%d]: %w", i, err)))
+		}
+	}
+	return nil
 }
 
 // supported stalls an object that asks for what is not implemented.
 func supported(obj *sourcev1.GitRepository) error {
 	if err := reconcile.UnsupportedFields(obj,
-		"url", "interval", "timeout", "suspend", "ignore", "provider=generic", "secretRef",
-		"ref.branch", "ref.tag", "ref.name", "ref.commit",
-		"gitImplementation", "accessFrom"); err != nil {
+		"url", "interval", "timeout", "suspend", "ignore", "provider=generic", "secretRef", "proxySecretRef",
+		"ref", "verify", "recurseSubmodules", "sparseCheckout", "include", "gitImplementation", "accessFrom"); err != nil {
 		return err
 	}
-	if u, err := url.Parse(obj.Spec.URL); err == nil && u.Scheme == "ssh" {
-		return reconcile.Stall(meta.UnsupportedFieldReason,
-			fmt.Errorf("spec.url %s: this version does not implement ssh: use an https URL", git.PlainURL(obj.Spec.URL)))
+	if obj.Spec.ProxySecretRef != nil && strings.HasPrefix(obj.Spec.URL, "ssh://") {
+		return reconcile.Stall(meta.UnsupportedFieldReason, errors.New("spec.proxySecretRef is for http and https: remove it, or use an https URL"))
 	}
 	return nil
 }

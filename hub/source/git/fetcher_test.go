@@ -25,6 +25,7 @@ import (
 	remote "github.com/headwater-dev/headwater/hub/git"
 	"github.com/headwater-dev/headwater/hub/source/git"
 	"github.com/headwater-dev/headwater/hub/source/sourcetest"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
@@ -188,9 +189,12 @@ func TestReferences(t *testing.T) {
 	run(t, repository, "", "tag", "light", first)
 	run(t, repository, "", "tag", "-a", "-m", "annotated", "full", first)
 	run(t, repository, "", "update-ref", "refs/pull/7/head", first)
+	run(t, repository, "", "tag", "-a", "-m", "annotated", "v1.2.0", first)
+	run(t, repository, "", "tag", "v1.0.0", first)
 	commit(t, repository.On("feature/x"), map[string]string{"a": "x"})
 	feature, err := repository.On("feature/x").Head(t.Context())
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	middle := commit(t, repository, map[string]string{"a": "1.5"})
 	head := commit(t, repository, map[string]string{"a": "2"})
 	for _, c := range []struct {
 		name, want, content string
@@ -200,9 +204,12 @@ func TestReferences(t *testing.T) {
 		{"branch with a slash", "feature/x@sha1:" + feature, "x", sourcev1.GitRepositoryRef{Branch: "feature/x"}},
 		{"tag", "light@sha1:" + first, "1", sourcev1.GitRepositoryRef{Tag: "light"}},
 		{"annotated tag", "full@sha1:" + first, "1", sourcev1.GitRepositoryRef{Tag: "full"}},
+		{"semver", "v1.2.0@sha1:" + first, "1", sourcev1.GitRepositoryRef{SemVer: ">=1.0.0", Tag: "light", Branch: "main"}},
 		{"name of a branch", "refs/heads/main@sha1:" + head, "2", sourcev1.GitRepositoryRef{Name: "refs/heads/main"}},
 		{"name of a pull request", "refs/pull/7/head@sha1:" + first, "1", sourcev1.GitRepositoryRef{Name: "refs/pull/7/head"}},
 		{"commit", "sha1:" + first, "1", sourcev1.GitRepositoryRef{Commit: first}},
+		{"commit that nothing names", "sha1:" + middle, "1.5", sourcev1.GitRepositoryRef{Commit: middle}},
+		{"commit that nothing names, of a branch", "main@sha1:" + middle, "1.5", sourcev1.GitRepositoryRef{Branch: "main", Commit: middle}},
 		{"commit of a branch", "main@sha1:" + first, "1", sourcev1.GitRepositoryRef{Branch: "main", Commit: first}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -234,16 +241,8 @@ func TestFetchGivesWhatWasResolved(t *testing.T) {
 
 func TestUnsupportedFieldsStall(t *testing.T) {
 	for field, set := range map[string]func(*sourcev1.GitRepositorySpec){
-		"spec.ref.semver":        func(s *sourcev1.GitRepositorySpec) { s.Reference.SemVer = "1.x" },
-		"spec.provider":          func(s *sourcev1.GitRepositorySpec) { s.Provider = "github" },
-		"spec.recurseSubmodules": func(s *sourcev1.GitRepositorySpec) { s.RecurseSubmodules = true },
-		"spec.sparseCheckout":    func(s *sourcev1.GitRepositorySpec) { s.SparseCheckout = []string{"a"} },
-		"spec.verify": func(s *sourcev1.GitRepositorySpec) {
-			s.Verification = &sourcev1.GitRepositoryVerification{Mode: "HEAD"}
-		},
-		"spec.include":        func(s *sourcev1.GitRepositorySpec) { s.Include = []sourcev1.GitRepositoryInclude{{ToPath: "x"}} },
-		"spec.proxySecretRef": func(s *sourcev1.GitRepositorySpec) { s.ProxySecretRef = &meta.LocalObjectReference{Name: "p"} },
-		"spec.url ssh://":     func(s *sourcev1.GitRepositorySpec) { s.URL = "ssh://git@host/x" },
+		"spec.provider":           func(s *sourcev1.GitRepositorySpec) { s.Provider = "github" },
+		"spec.serviceAccountName": func(s *sourcev1.GitRepositorySpec) { s.ServiceAccountName = "x" },
 	} {
 		obj := newObject("http://127.0.0.1:1/never-asked.git")
 		set(&obj.Spec)
@@ -254,6 +253,13 @@ func TestUnsupportedFieldsStall(t *testing.T) {
 	obj.Spec.Provider, obj.Spec.GitImplementation = "generic", "libgit2"
 	_, err := newFetcher().Resolve(t.Context(), obj)
 	NewWithT(t).Expect(err).To(MatchError(ContainSubstring("connection refused")))
+}
+
+// reasonOf is the reason of the condition that the error becomes; empty for a
+// stall.
+func reasonOf(err error) string {
+	reason, _ := reconcile.ReasonOf(err)
+	return reason
 }
 
 // elsewhere answers every request with the handler, as a server of its own.

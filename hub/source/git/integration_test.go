@@ -160,8 +160,8 @@ func TestControllerFromCommitToArtifact(t *testing.T) {
 	g.Eventually(h.ready(t, obj), patience).Should(Equal(`False GitOperationFailed spec.ref.branch "nope" does not exist in ` + repository.URL))
 	g.Expect(download(t, obj.Status.Artifact.URL)).To(HaveKeyWithValue("app.yaml", []byte("a: 2\n")), "the last artifact stays served")
 
-	h.patch(t, obj, func() { obj.Spec.RecurseSubmodules = true })
-	g.Eventually(h.ready(t, obj), patience).Should(HavePrefix("False UnsupportedField spec.recurseSubmodules is set"))
+	h.patch(t, obj, func() { obj.Spec.Provider = "github" })
+	g.Eventually(h.ready(t, obj), patience).Should(HavePrefix("False UnsupportedField spec.provider is set"))
 
 	files := filepath.Join(h.dir, "gitrepository", "team", "fleet")
 	g.Expect(files).To(BeADirectory())

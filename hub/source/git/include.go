@@ -1,0 +1,145 @@
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/api/meta"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/source"
+	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+const (
+	notFoundReason    = "NotFound"
+	noArtifactReason  = "NoArtifact"
+	illegalPathReason = "IllegalPath"
+	copyFailureReason = "CopyFailure"
+
+	// includeRetry is how soon a missing artifact is looked for again:
+	// Flux's --requeue-dependency.
+	includeRetry = 30 * time.Second
+)
+
+// includesOf are the artifacts that spec.include names, in its order.
+func (f *Fetcher) includesOf(ctx context.Context, obj *sourcev1.GitRepository) ([]*meta.Artifact, error) {
+	var included []*meta.Artifact
+	for i, include := range obj.Spec.Include {
+		field := fmt.Sprintf("spec.include[%d]", i)
+		if err := checkInclude(obj, include); err != nil {
+			return nil, source.Unavailable(reconcile.Stall(illegalPathReason, fmt.Errorf("%s: %w", field, err)))
+		}
+		key := client.ObjectKey{Namespace: obj.Namespace, Name: include.GitRepositoryRef.Name}
+		var other sourcev1.GitRepository
+		err := f.Client.Get(ctx, key, &other)
+		switch {
+		case apierrors.IsNotFound(err):
+			return nil, source.Unavailable(reconcile.Wait(notFoundReason, fmt.Sprintf("%s: there is no GitRepository %s", field, key), includeRetry))
+		case err != nil:
+			return nil, source.Unavailable(reconcile.Fail(notFoundReason, fmt.Errorf("%s: reading GitRepository %s: %w", field, key, err)))
+		case other.Status.Artifact == nil:
+			return nil, source.Unavailable(reconcile.Wait(noArtifactReason, fmt.Sprintf("%s: GitRepository %s has no artifact yet", field, key), includeRetry))
+		}
+		included = append(included, other.Status.Artifact)
+	}
+	return included, nil
+}
+
+func checkInclude(obj *sourcev1.GitRepository, include sourcev1.GitRepositoryInclude) error {
+	switch {
+	case include.GitRepositoryRef.Name == obj.Name:
+		return errors.New("it names the object itself")
+	case include.FromPath != "" && !filepath.IsLocal(include.FromPath):
+		return fmt.Errorf("fromPath %q leads out of the artifact", include.FromPath)
+	case !filepath.IsLocal(toPath(include)):
+		return fmt.Errorf("toPath %q leads out of the artifact", include.ToPath)
+	}
+	return nil
+}
+
+// toPath is where an include goes.
+func toPath(include sourcev1.GitRepositoryInclude) string {
+	if include.ToPath == "" {
+		return include.GitRepositoryRef.Name
+	}
+	return include.ToPath
+}
+
+// include copies an artifact, or a directory of it, into the tree.
+func (f *Fetcher) include(root *os.Root, include sourcev1.GitRepositoryInclude, from *meta.Artifact, scratch string) error {
+	packed, err := f.Store.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = packed.Close() }()
+	dir, err := os.MkdirTemp(scratch, "include-*")
+	if err != nil {
+		return err
+	}
+	if err := artifact.UnpackTo(dir, packed, artifact.Limits{}); err != nil {
+		return err
+	}
+	unpacked, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unpacked.Close() }()
+	part := filepath.Clean(include.FromPath) // . for none
+	info, err := unpacked.Stat(part)
+	if err != nil || !info.IsDir() {
+		return fmt.Errorf("fromPath %q is no directory in its artifact", include.FromPath)
+	}
+	return copyTree(unpacked, part, root, filepath.Clean(toPath(include)))
+}
+
+// copyTree copies the files below a directory. No file of the tree is replaced.
+func copyTree(from *os.Root, part string, to *os.Root, at string) error {
+	return fs.WalkDir(from.FS(), filepath.ToSlash(part), func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(part, name)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(at, relative)
+		switch {
+		case entry.IsDir():
+			err = to.MkdirAll(target, dirMode)
+		case entry.Type().IsRegular():
+			err = copyFile(from, name, to, target)
+		}
+		if errors.Is(err, fs.ErrExist) {
+			err = fmt.Errorf("%s is there already", target)
+		}
+		return err
+	})
+}
+
+func copyFile(from *os.Root, name string, to *os.Root, target string) (err error) {
+	in, err := from.Open(name)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := to.OpenFile(target, os.O_CREATE|os.O_EXCL|os.O_WRONLY, info.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}

@@ -1,0 +1,219 @@
+package git_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	. "github.com/onsi/gomega"
+	"golang.org/x/crypto/ssh"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/headwater-dev/headwater/api/meta"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/source"
+	"github.com/headwater-dev/headwater/hub/source/git"
+	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+	"github.com/headwater-dev/headwater/internal/testenv"
+)
+
+// author signs with git, as people do.
+type author struct {
+	// config of git that signs.
+	config []string
+	// trusted are the keys of the Secret that trusts the author.
+	trusted map[string]string
+}
+
+// newSSHAuthor signs with ssh-keygen.
+func newSSHAuthor(t *testing.T) author {
+	t.Helper()
+	key := newKey(t, "ed25519")
+	file := filepath.Join(t.TempDir(), "key")
+	NewWithT(t).Expect(os.WriteFile(file, []byte(pemOf(t, key, "")), 0o600)).To(Succeed())
+	return author{
+		config:  []string{"-c", "gpg.format=ssh", "-c", "user.signingkey=" + file},
+		trusted: map[string]string{"me.sshpub": "# mine\n" + string(ssh.MarshalAuthorizedKey(signerOf(t, key).PublicKey()))},
+	}
+}
+
+// newPGPAuthor signs with gpg.
+func newPGPAuthor(t *testing.T) author {
+	t.Helper()
+	g := NewWithT(t)
+	entity, err := openpgp.NewEntity("Robot", "", "robot@example.com", nil)
+	g.Expect(err).NotTo(HaveOccurred())
+	armored := func(kind string, serialize func(*bytes.Buffer) error) string {
+		var content, text bytes.Buffer
+		g.Expect(serialize(&content)).To(Succeed())
+		out, err := armor.Encode(&text, kind, nil)
+		g.Expect(err).NotTo(HaveOccurred())
+		_, err = out.Write(content.Bytes())
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(out.Close()).To(Succeed())
+		return text.String()
+	}
+	public := armored(openpgp.PublicKeyType, func(b *bytes.Buffer) error { return entity.Serialize(b) })
+	private := armored(openpgp.PrivateKeyType, func(b *bytes.Buffer) error { return entity.SerializePrivate(b, nil) })
+	command := exec.CommandContext(t.Context(), "gpg", "--batch", "--quiet", "--import")
+	command.Stdin = strings.NewReader(private)
+	output, err := command.CombinedOutput()
+	g.Expect(err).NotTo(HaveOccurred(), string(output))
+	return author{config: []string{"-c", "user.signingkey=" + entity.PrimaryKey.KeyIdString()}, trusted: map[string]string{"me.asc": public}}
+}
+
+// commit makes a signed commit the head of main.
+func (a author) commit(t *testing.T, r *testenv.Repository, content string) string {
+	t.Helper()
+	blob := run(t, r, content, "hash-object", "-w", "--stdin")
+	tree := run(t, r, "100644 blob "+blob+"\ta\n", "mktree")
+	hash := run(t, r, "", append(a.config, "commit-tree", "-S", tree, "-m", "Signed: "+content)...)
+	run(t, r, "", "update-ref", "refs/heads/main", hash)
+	return hash
+}
+
+func (a author) tag(t *testing.T, r *testenv.Repository, name, commit string) {
+	t.Helper()
+	run(t, r, "", append(a.config, "tag", "-s", "-m", "release", name, commit)...)
+}
+
+// reconciler runs the fetcher against a store, as the hub does.
+func reconciler(t *testing.T, f *git.Fetcher) *source.Reconciler[*sourcev1.GitRepository] {
+	t.Helper()
+	store, err := artifact.NewStore(artifact.StoreOptions{Dir: t.TempDir(), AdvertisedAddr: "hub.test:9090"})
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	f.Store = store
+	return &source.Reconciler[*sourcev1.GitRepository]{
+		Fetcher: f, Store: store, Events: reconcile.NewRecorder(record.NewFakeRecorder(100), nil, "source-controller", ""),
+	}
+}
+
+func condition(obj *sourcev1.GitRepository, kind string) string {
+	c := apimeta.FindStatusCondition(obj.Status.Conditions, kind)
+	if c == nil {
+		return ""
+	}
+	return string(c.Status) + " " + c.Reason + " " + c.Message
+}
+
+func trusting(repository *testenv.Repository, mode sourcev1.GitVerificationMode, ref sourcev1.GitRepositoryRef) *sourcev1.GitRepository {
+	obj := newObject(repository.URL)
+	obj.Generation = 1
+	obj.Spec.Reference = &ref
+	obj.Spec.Verification = &sourcev1.GitRepositoryVerification{Mode: mode, SecretRef: meta.LocalObjectReference{Name: "keys"}}
+	return obj
+}
+
+func TestSignatures(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("GNUPGHOME", home)
+	NewWithT(t).Expect(os.Chmod(home, 0o700)).To(Succeed())
+	t.Cleanup(func() { _ = exec.Command("gpgconf", "--homedir", home, "--kill", "all").Run() })
+	for kind, newAuthor := range map[string]func(*testing.T) author{"ssh": newSSHAuthor, "pgp": newPGPAuthor} {
+		t.Run(kind, func(t *testing.T) {
+			me, other := newAuthor(t), newAuthor(t)
+			repository := newRepository(t)
+			unsigned := commit(t, repository, map[string]string{"a": "0"})
+			run(t, repository, "", "update-ref", "refs/heads/unsigned", unsigned)
+			mine := me.commit(t, repository, "1")
+			me.tag(t, repository, "v1.0.0", mine)
+			run(t, repository, "", "tag", "light", mine)
+			run(t, repository, "", "tag", "-a", "-m", "not signed", "plain", mine)
+			me.tag(t, repository, "of-unsigned", unsigned)
+			run(t, repository, "", "update-ref", "refs/tags/renamed", "refs/tags/v1.0.0")
+			signed := run(t, repository, "", "cat-file", "commit", mine)
+			tampered := run(t, repository, strings.Replace(signed+"\n", "Signed: 1", "Signed: 2", 1), "hash-object", "-t", "commit", "-w", "--stdin")
+			run(t, repository, "", "update-ref", "refs/heads/tampered", tampered)
+			raw := run(t, repository, "", "cat-file", "tag", "v1.0.0")
+			tag := run(t, repository, strings.Replace(strings.Replace(raw+"\n", "tag v1.0.0", "tag bad", 1), "release", "revoked", 1), "hash-object", "-t", "tag", "-w", "--stdin")
+			run(t, repository, "", "update-ref", "refs/tags/bad", tag)
+			for _, c := range []struct {
+				name string
+				mode sourcev1.GitVerificationMode
+				ref  sourcev1.GitRepositoryRef
+				by   author
+				want string
+			}{
+				{"HEAD", "HEAD", sourcev1.GitRepositoryRef{Branch: "main"}, me, "True Succeeded verified signature of commit '" + mine + "' with key '"},
+				{"head", "head", sourcev1.GitRepositoryRef{Branch: "main"}, me, "True Succeeded verified signature of commit"},
+				{"no mode", "", sourcev1.GitRepositoryRef{Commit: mine}, me, "True Succeeded verified signature of commit"},
+				{"Tag", "Tag", sourcev1.GitRepositoryRef{Tag: "of-unsigned"}, me, "True Succeeded verified signature of tag 'of-unsigned' with key '"},
+				{"TagAndHEAD", "TagAndHEAD", sourcev1.GitRepositoryRef{SemVer: "1.x"}, me, "True Succeeded verified signature of tag 'v1.0.0' with key '"},
+				{"tag by name", "Tag", sourcev1.GitRepositoryRef{Name: "refs/tags/v1.0.0"}, me, "True Succeeded"},
+				{"wrong key", "HEAD", sourcev1.GitRepositoryRef{Branch: "main"}, other, "False InvalidCommitSignature signature verification of commit '" + mine + "' failed: "},
+				{"wrong key of a tag", "Tag", sourcev1.GitRepositoryRef{Tag: "v1.0.0"}, other, "False InvalidTagSignature signature verification of tag 'v1.0.0' failed: "},
+				{"unsigned commit", "HEAD", sourcev1.GitRepositoryRef{Branch: "unsigned"}, me, "False InvalidCommitSignature signature verification of commit '" + unsigned + "' failed: it is not signed"},
+				{"unsigned tag", "Tag", sourcev1.GitRepositoryRef{Tag: "plain"}, me, "False InvalidTagSignature signature verification of tag 'plain' failed: it is not signed"},
+				{"signed tag of an unsigned commit", "TagAndHEAD", sourcev1.GitRepositoryRef{Tag: "of-unsigned"}, me, "False InvalidCommitSignature"},
+				{"lightweight tag", "Tag", sourcev1.GitRepositoryRef{Tag: "light"}, me, "False InvalidGitObject tag 'light' is not annotated"},
+				{"tag under another name", "Tag", sourcev1.GitRepositoryRef{Tag: "renamed"}, me, "False InvalidGitObject tag 'renamed' was made as 'v1.0.0'"},
+				{"tampered commit", "HEAD", sourcev1.GitRepositoryRef{Branch: "tampered"}, me, "False InvalidCommitSignature"},
+				{"tampered tag", "Tag", sourcev1.GitRepositoryRef{Tag: "bad"}, me, "False InvalidTagSignature"},
+			} {
+				t.Run(c.name, func(t *testing.T) {
+					g := NewWithT(t)
+					obj := trusting(repository, c.mode, c.ref)
+					err := reconciler(t, newFetcher(newSecret("keys", c.by.trusted))).Reconcile(t.Context(), obj)
+					g.Expect(condition(obj, "SourceVerified")).To(HavePrefix(c.want))
+					g.Expect(condition(obj, "FetchFailed")).To(BeEmpty())
+					good := strings.HasPrefix(c.want, "True")
+					g.Expect(err == nil).To(Equal(good))
+					g.Expect(obj.Status.Artifact != nil).To(Equal(good))
+				})
+			}
+		})
+	}
+}
+
+func TestVerificationFollowsTheSpec(t *testing.T) {
+	g := NewWithT(t)
+	me := newSSHAuthor(t)
+	repository := newRepository(t)
+	first := me.commit(t, repository, "1")
+	keys := newSecret("keys", me.trusted)
+	broken := newSecret("broken", map[string]string{"me.sshpub": "hunter2"})
+	r := reconciler(t, newFetcher(keys, broken, newSecret("empty", nil), newSecret("odd", map[string]string{"x": "hunter2"})))
+	obj := trusting(repository, "HEAD", sourcev1.GitRepositoryRef{Branch: "main"})
+	obj.Spec.Verification = nil
+	g.Expect(r.Reconcile(t.Context(), obj)).To(Succeed())
+	g.Expect(condition(obj, "SourceVerified")).To(BeEmpty())
+
+	obj.Spec.Verification = &sourcev1.GitRepositoryVerification{Mode: "HEAD", SecretRef: meta.LocalObjectReference{Name: "keys"}}
+	obj.Generation++
+	g.Expect(r.Reconcile(t.Context(), obj)).To(Succeed(), "verified although the commit is known")
+	g.Expect(condition(obj, "SourceVerified")).To(HavePrefix("True Succeeded"))
+	g.Expect(*obj.Status.SourceVerificationMode).To(BeEquivalentTo("HEAD"))
+	downloads := repository.Requests().UploadPack
+	g.Expect(r.Reconcile(t.Context(), obj)).To(Succeed())
+	g.Expect(repository.Requests().UploadPack).To(Equal(downloads), "verified once")
+
+	commit(t, repository, map[string]string{"a": "unsigned"})
+	for range 2 {
+		g.Expect(r.Reconcile(t.Context(), obj)).To(MatchError(ContainSubstring("it is not signed")))
+		g.Expect(condition(obj, "SourceVerified")).To(HavePrefix("False InvalidCommitSignature"))
+		g.Expect(obj.Status.Artifact.Revision).To(HaveSuffix(first), "the last good artifact stays")
+	}
+	for name, want := range map[string]string{
+		"nope": "it does not exist", "broken": "its key me.sshpub has a line that is no public SSH key", "empty": "it holds no keys", "odd": "its key x holds no armored OpenPGP keys",
+	} {
+		obj.Spec.Verification.SecretRef.Name = name
+		g.Expect(r.Reconcile(t.Context(), obj)).To(MatchError(And(ContainSubstring("spec.verify.secretRef: Secret team/"+name+": "+want), Not(ContainSubstring("hunter2")))))
+		g.Expect(condition(obj, "SourceVerified")).To(HavePrefix("False VerificationError spec.verify.secretRef"))
+	}
+	obj.Spec.Verification.Mode = "TagAndHEAD"
+	err := r.Reconcile(t.Context(), obj)
+	g.Expect(err).To(MatchError(ContainSubstring(`spec.verify.mode is TagAndHEAD, but spec.ref.branch main is no tag`)))
+	g.Expect(reasonOf(err)).To(BeEmpty(), "it stalls")
+
+	obj.Spec.Verification = nil
+	g.Expect(r.Reconcile(t.Context(), obj)).To(Succeed())
+	g.Expect(condition(obj, "SourceVerified")).To(BeEmpty())
+	g.Expect(obj.Status.SourceVerificationMode).To(BeNil())
+}
