@@ -92,7 +92,7 @@ var onlyIn = map[string][]string{
 	"sigs.k8s.io/kustomize":                  {"agent/kustomize", "config", "e2e/stack"},
 	"github.com/getsops/sops":                {"agent/kustomize/decrypt"},
 	"github.com/sigstore":                    {"hub/registry/signature", "hub/source/oci"},
-	"github.com/notaryproject":               {"hub/registry/signature"},
+	"github.com/notaryproject":               {"hub/registry/signature", "hub/source/oci"}, // the latter to sign, in tests
 	"k8s.io/kubernetes":                      {},
 }
 

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -374,4 +375,58 @@ func keyless(t *testing.T, sigstore *ca.VirtualSigstore, identity string, conten
 		"dev.sigstore.cosign/certificate":    string(certificate),
 		"dev.sigstore.cosign/bundle":         string(log),
 	}}
+}
+
+// TestCosignBundles reads the form that cosign writes since there are bundles.
+func TestCosignBundles(t *testing.T) {
+	key, public := newKey(t)
+	other, _ := newKey(t)
+	const signs = "https://sigstore.dev/cosign/sign/v1"
+	for name, tc := range map[string]struct {
+		by        *ecdsa.PrivateKey
+		predicate string
+		elsewhere bool
+		want      string
+	}{
+		"the right key":    {by: key, predicate: signs},
+		"another key":      {by: other, predicate: signs, want: "no matching signatures were found"},
+		"of another image": {by: key, predicate: signs, elsewhere: true, want: "no matching signatures were found"},
+		"an attestation":   {by: key, predicate: "https://slsa.dev/provenance/v1", want: "which is no signature"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r := newRegistry(t)
+			image := artifactOf(t, filesLayer(t, map[string]string{"a": "1"}))
+			d := r.push(t, "latest", image)
+			raw, err := image.RawManifest()
+			g.Expect(err).NotTo(HaveOccurred())
+			mediaType, err := image.MediaType()
+			g.Expect(err).NotTo(HaveOccurred())
+			hash, err := v1.NewHash(d)
+			g.Expect(err).NotTo(HaveOccurred())
+			about := hash.Hex
+			if tc.elsewhere {
+				about = strings.Repeat("ab", 32)
+			}
+			const bundle = "application/vnd.dev.sigstore.bundle.v0.3+json"
+			r.refer(t, v1.Descriptor{MediaType: mediaType, Size: int64(len(raw)), Digest: hash}, bundle,
+				static.NewLayer(statement(t, tc.by, about, tc.predicate), bundle))
+			_, err = r.verifier(newSecret("trust", map[string]string{"a.pub": public})).Resolve(t.Context(), r.signed("cosign"))
+			if tc.want == "" {
+				g.Expect(err).NotTo(HaveOccurred())
+			} else {
+				g.Expect(err).To(MatchError(ContainSubstring(tc.want)))
+			}
+		})
+	}
+}
+
+// statement is a bundle with a signed statement about the digest.
+func statement(t *testing.T, key *ecdsa.PrivateKey, digest, predicate string) []byte {
+	t.Helper()
+	const payloadType = "application/vnd.in-toto+json"
+	content := fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":%q}}],"predicateType":%q,"predicate":{}}`, digest, predicate)
+	signed := sign(t, key, fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(payloadType), payloadType, len(content), content))
+	return fmt.Appendf(nil, `{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{"publicKey":{"hint":"x"}},
+		"dsseEnvelope":{"payload":%q,"payloadType":%q,"signatures":[{"sig":%q}]}}`, base64.StdEncoding.EncodeToString(content), payloadType, signed)
 }
