@@ -122,6 +122,11 @@ type HelmChartVerification struct {
 type HelmChartStatus struct {
 	meta.Status `json:",inline"`
 
+	// ObservedVerification is the digest of spec.verify, with the content of
+	// its Secret, that the chart's signature was checked with.
+	// +optional
+	ObservedVerification string `json:"observedVerification,omitempty"`
+
 	// ObservedSourceArtifactRevision is the revision of the source that the
 	// chart came from.
 	// +optional

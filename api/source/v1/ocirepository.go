@@ -187,6 +187,11 @@ type OCIRepositoryStatus struct {
 	// made with.
 	// +optional
 	ObservedLayerSelector *OCILayerSelector `json:"observedLayerSelector,omitempty"`
+
+	// ObservedVerification is the digest of spec.verify, with the content of
+	// its Secrets, that the artifact's signature was checked with.
+	// +optional
+	ObservedVerification string `json:"observedVerification,omitempty"`
 }
 
 // OCIRepository makes an artifact of one state of an OCI repository.

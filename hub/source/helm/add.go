@@ -17,6 +17,7 @@ import (
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/hub/registry"
+	"github.com/headwater-dev/headwater/hub/registry/signature"
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/hub/source/helm/index"
 	"github.com/headwater-dev/headwater/internal/artifact"
@@ -64,6 +65,7 @@ func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 		Fetcher: &ChartFetcher{
 			Sources: mgr.GetClient(), Secrets: live, Transport: transport, Strangers: newStrangerTransport(),
 			Registries: registry.Opener{Secrets: live, Transport: transport},
+			Signatures: signature.Verifier{Secrets: live, Public: &signature.Roots{}},
 			Indexes:    indexes, Limits: c.Limits.orDefaults(), Store: c.Store, Scratch: c.Store.WorkDir,
 		},
 		Store:   c.Store,

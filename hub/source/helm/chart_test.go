@@ -274,7 +274,9 @@ func hostile(headers ...*tar.Header) func(*testing.T) []byte {
 func TestStalls(t *testing.T) {
 	w := newWorld(t)
 	for want, set := range map[string]func(*sourcev1.HelmChartSpec){
-		"spec.verify":                         func(s *sourcev1.HelmChartSpec) { s.Verify = &sourcev1.HelmChartVerification{Provider: "cosign"} },
+		"spec.verify is for charts from": func(s *sourcev1.HelmChartSpec) {
+			s.SourceRef.Kind, s.Verify = "GitRepository", &sourcev1.HelmChartVerification{Provider: "cosign"}
+		},
 		`spec.sourceRef.kind "OCIRepository"`: func(s *sourcev1.HelmChartSpec) { s.SourceRef.Kind = "OCIRepository" },
 	} {
 		obj := chartObject("HelmRepository", "app", "*")

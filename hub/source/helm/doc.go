@@ -13,6 +13,7 @@
 // conversation by spec.timeout; and that the same chart gives the same package.
 //
 // It never renders a chart. Reading indexes is in package index and packaging in
-// package chart, both without I/O to a remote. Signatures are not verified yet:
-// objects that ask for it are stalled, as are those that ask for a cloud's login.
+// package chart, both without I/O to a remote. Signatures
+// are judged by hub/registry/signature, for registries alone. It knows no cloud's
+// login: objects that ask for one are stalled.
 package helm

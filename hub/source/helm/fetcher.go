@@ -22,6 +22,7 @@ import (
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/registry"
+	"github.com/headwater-dev/headwater/hub/registry/signature"
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/hub/source/helm/chart"
 	"github.com/headwater-dev/headwater/hub/source/helm/index"
@@ -62,6 +63,8 @@ type ChartFetcher struct {
 	Transport, Strangers *http.Transport
 	// Registries opens sessions with registries.
 	Registries registry.Opener
+	// Signatures reads whom spec.verify trusts.
+	Signatures signature.Verifier
 	// Indexes holds the indexes that were read.
 	Indexes *index.Cache
 	// Limits of charts.
@@ -140,13 +143,16 @@ func (*ChartFetcher) Ready(obj *sourcev1.HelmChart) (reason, message string) {
 // Resolve chooses the version.
 func (f *ChartFetcher) Resolve(ctx context.Context, obj *sourcev1.HelmChart) (source.Revision, error) {
 	if err := reconcile.UnsupportedFields(obj, "chart", "version", "sourceRef", "interval", "reconcileStrategy",
-		"valuesFiles", "valuesFile", "ignoreMissingValuesFiles", "suspend", "accessFrom"); err != nil {
+		"valuesFiles", "valuesFile", "ignoreMissingValuesFiles", "suspend", "accessFrom", "verify"); err != nil {
 		return source.Revision{}, err
 	}
 	switch kind := obj.Spec.SourceRef.Kind; kind {
 	case sourcev1.HelmRepositoryKind:
 		return f.resolveRemote(ctx, obj)
 	case sourcev1.GitRepositoryKind, sourcev1.BucketKind:
+		if obj.Spec.Verify != nil {
+			return source.Revision{}, errVerifiedElsewhere
+		}
 		return f.resolveLocal(ctx, obj)
 	default:
 		return source.Revision{}, reconcile.Stall(unsupportedSourceKindReason, fmt.Errorf("spec.sourceRef.kind %q is not supported", kind))
@@ -181,7 +187,9 @@ func (f *ChartFetcher) resolveRemote(ctx context.Context, obj *sourcev1.HelmChar
 	if p.version, err = chart.WithMetadata(p.offer.version, metadata); err != nil {
 		return source.Revision{}, reconcile.Stall(metadataPatchReason, err)
 	}
-	return p.revision(nil), nil
+	rev := p.revision(nil)
+	rev.Stale, err = f.verify(ctx, obj, p)
+	return rev, err
 }
 
 // visit talks to the repository for no longer than its timeout.
@@ -248,6 +256,11 @@ func (f *ChartFetcher) Fetch(ctx context.Context, obj *sourcev1.HelmChart, rev s
 
 // buildRemote brings the package, and makes it anew where values are merged.
 func (f *ChartFetcher) buildRemote(ctx context.Context, obj *sourcev1.HelmChart, p *pick) ([]byte, error) {
+	if obj.Spec.Verify != nil && p.offer.manifest == "" {
+		if err := f.check(ctx, obj, p); err != nil {
+			return nil, err
+		}
+	}
 	var packed []byte
 	err := f.visit(ctx, p.repo, pullReason, func(ctx context.Context, s shop) (err error) {
 		packed, err = s.download(ctx, p.offer)

@@ -19,8 +19,8 @@ type chartRepository struct {
 
 // pull reads the layer with the chart. What it reads is checked against its
 // digest.
-func (c *chartRepository) pull(tag string, limit int64) ([]byte, error) {
-	image, err := remote.Image(c.repository.Tag(tag), c.Options()...)
+func (c *chartRepository) pull(ref name.Reference, limit int64) ([]byte, error) {
+	image, err := remote.Image(ref, c.Options()...)
 	if err != nil {
 		return nil, err
 	}

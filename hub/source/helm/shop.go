@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/Masterminds/semver/v3"
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
@@ -33,6 +34,8 @@ type offer struct {
 	name, version string
 	// url and digest are those of the index.
 	url, digest string
+	// manifest is the digest whose signature was checked, for a registry.
+	manifest string
 }
 
 // shop is where packages come from: a repository by its index, or a registry.
@@ -191,11 +194,19 @@ func (s *registryShop) download(ctx context.Context, o offer) ([]byte, error) {
 	}
 	defer c.Close()
 	doing := fmt.Sprintf("fetching chart %q in version %s", o.name, o.version)
-	content, err := c.pull(strings.ReplaceAll(o.version, "+", "_"), s.fetcher.Limits.Chart)
+	content, err := c.pull(c.ref(o), s.fetcher.Limits.Chart)
 	if err != nil {
 		return nil, c.Failed(ctx, s.reason, doing, err)
 	}
 	return content, nil
+}
+
+// ref is the tag of a version, or the digest that was checked.
+func (c *chartRepository) ref(o offer) name.Reference {
+	if o.manifest != "" {
+		return c.repository.Digest(o.manifest)
+	}
+	return c.repository.Tag(strings.ReplaceAll(o.version, "+", "_"))
 }
 
 func (s *registryShop) open(ctx context.Context, name string) (*chartRepository, error) {

@@ -32,6 +32,7 @@ import (
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/hub/registry"
+	"github.com/headwater-dev/headwater/hub/registry/signature"
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/hub/source/helm"
 	"github.com/headwater-dev/headwater/hub/source/helm/chart"
@@ -211,7 +212,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		Store: w.store, Events: events,
 		Fetcher: &helm.ChartFetcher{
 			Sources: w.client, Secrets: w.client, Transport: transport, Strangers: transport,
-			Registries: registry.Opener{Secrets: w.client, Transport: transport}, Indexes: w.indexes,
+			Registries: registry.Opener{Secrets: w.client, Transport: transport}, Signatures: signature.Verifier{Secrets: w.client}, Indexes: w.indexes,
 			Limits: helm.Limits{Index: 50 << 20, Chart: 10 << 20, File: manyBytes}, Store: w.store, Scratch: w.store.WorkDir,
 		},
 	}

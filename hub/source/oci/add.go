@@ -5,6 +5,7 @@ import (
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/access"
+	"github.com/headwater-dev/headwater/hub/registry/signature"
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/internal/artifact"
 	"github.com/headwater-dev/headwater/internal/reconcile"
@@ -33,6 +34,12 @@ func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	}
 	if fetcher.Registries.Transport == nil {
 		fetcher.Registries.Transport = access.NewTransport()
+	}
+	if fetcher.Signatures.Secrets == nil {
+		fetcher.Signatures.Secrets = mgr.GetAPIReader()
+	}
+	if fetcher.Signatures.Public == nil {
+		fetcher.Signatures.Public = &signature.Roots{}
 	}
 	reconciler := &source.Reconciler[*sourcev1.OCIRepository]{
 		Fetcher: &fetcher,

@@ -11,6 +11,9 @@
 // unless spec.insecure is set; that they appear in no error; and that lists,
 // manifests and layers are bounded in size, and each run by spec.timeout.
 //
-// It never verifies signatures and knows no cloud's login: objects that ask for
-// these are stalled.
+// With spec.verify, Resolve also checks the signature of the digest before
+// anything of it is fetched, and again when spec.verify, or what its Secrets hold,
+// has changed. Where that fails, the artifact that was good is still served.
+//
+// It knows no cloud's login: objects that ask for one are stalled.
 package oci

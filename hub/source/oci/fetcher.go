@@ -14,6 +14,7 @@ import (
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/registry"
+	"github.com/headwater-dev/headwater/hub/registry/signature"
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
@@ -34,6 +35,8 @@ const (
 type Fetcher struct {
 	// Registries opens sessions with the remotes.
 	Registries registry.Opener
+	// Signatures reads whom spec.verify trusts.
+	Signatures signature.Verifier
 }
 
 // Kind is OCIRepository.
@@ -58,14 +61,29 @@ func (*Fetcher) Observe(obj *sourcev1.OCIRepository, _ source.Revision) {
 func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.OCIRepository) (source.Revision, error) {
 	if err := reconcile.UnsupportedFields(obj,
 		"url", "interval", "timeout", "suspend", "ignore", "insecure", "provider=generic",
-		"secretRef", "serviceAccountName", "certSecretRef", "proxySecretRef", "layerSelector", "ref"); err != nil {
+		"secretRef", "serviceAccountName", "certSecretRef", "proxySecretRef", "layerSelector", "ref", "verify"); err != nil {
 		return source.Revision{}, err
 	}
 	repository, err := repositoryOf(obj)
 	if err != nil {
 		return source.Revision{}, err
 	}
-	ref := obj.Spec.Reference
+	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
+	defer cancel()
+	s, err := f.open(ctx, obj, repository)
+	if err != nil {
+		return source.Revision{}, err
+	}
+	defer s.Close()
+	rev, err := s.locate(ctx, obj.Spec.Reference)
+	if err != nil {
+		return source.Revision{}, err
+	}
+	return rev, f.verify(ctx, obj, s, rev)
+}
+
+// locate finds the digest that the reference stands for.
+func (s *session) locate(ctx context.Context, ref *sourcev1.OCIRepositoryRef) (source.Revision, error) {
 	if ref == nil {
 		ref = &sourcev1.OCIRepositoryRef{}
 	}
@@ -76,13 +94,6 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.OCIRepository) (sou
 		}
 		return source.Revision{Name: digest.String(), ID: digest.String()}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
-	defer cancel()
-	s, err := f.open(ctx, obj, repository)
-	if err != nil {
-		return source.Revision{}, err
-	}
-	defer s.Close()
 	tag, err := s.tag(ctx, ref)
 	if err != nil {
 		return source.Revision{}, err
