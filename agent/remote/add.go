@@ -14,12 +14,14 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/headwater-dev/headwater/agent/queue"
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 	"github.com/headwater-dev/headwater/shard"
 )
 
@@ -88,6 +90,7 @@ func (c *Clusters) AddToManager(mgr ctrl.Manager) error {
 					return e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion()
 				},
 			})).
+		WithOptions(controller.Options{NewQueue: reconcile.NewQueue}).
 		Complete(c)
 }
 

@@ -107,7 +107,7 @@ func TestServersThatMisbehave(t *testing.T) {
 			commit(t, repository, map[string]string{"a": "2", "big": random(100_000)})
 			obj.Spec.Timeout = &metav1.Duration{Duration: 30 * time.Second}
 			if strings.Contains(name, "drops") {
-				obj.Spec.Timeout.Duration = 500 * time.Millisecond
+				obj.Spec.Timeout.Duration = 5 * time.Second
 			}
 			switch name {
 			case "a truncated list":
