@@ -109,6 +109,8 @@ func (g *GitSSH) serve(conn net.Conn) {
 		return // the client was told
 	}
 	go ssh.DiscardRequests(requests)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel() // git goes with the connection
 	for offered := range channels {
 		if offered.ChannelType() != "session" {
 			_ = offered.Reject(ssh.UnknownChannelType, "sessions alone")
@@ -118,12 +120,12 @@ func (g *GitSSH) serve(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		go g.session(channel, requests)
+		go g.session(ctx, channel, requests)
 	}
 }
 
 // session runs the one command of a session.
-func (g *GitSSH) session(channel ssh.Channel, requests <-chan *ssh.Request) {
+func (g *GitSSH) session(ctx context.Context, channel ssh.Channel, requests <-chan *ssh.Request) {
 	defer func() { _ = channel.Close() }()
 	for request := range requests {
 		var command struct{ Line string }
@@ -132,14 +134,14 @@ func (g *GitSSH) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 			continue
 		}
 		_ = request.Reply(true, nil)
-		code := g.run(channel, command.Line)
+		code := g.run(ctx, channel, command.Line)
 		_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{code}))
 		return
 	}
 }
 
 // run runs git and returns its exit code.
-func (g *GitSSH) run(channel ssh.Channel, line string) uint32 {
+func (g *GitSSH) run(ctx context.Context, channel ssh.Channel, line string) uint32 {
 	const failed = 128
 	service, path, _ := strings.Cut(line, " ")
 	name := strings.TrimSuffix(strings.Trim(path, "'/"), ".git")
@@ -147,7 +149,7 @@ func (g *GitSSH) run(channel ssh.Channel, line string) uint32 {
 		fmt.Fprintln(channel.Stderr(), "no such command")
 		return failed
 	}
-	command := exec.Command(g.git.git, strings.TrimPrefix(service, "git-"), filepath.Join(g.git.dir.path, filepath.Base(name)+".git"))
+	command := exec.CommandContext(ctx, g.git.git, strings.TrimPrefix(service, "git-"), filepath.Join(g.git.dir.path, filepath.Base(name)+".git"))
 	command.Env = gitEnvironment()
 	command.Stdout, command.Stderr = channel, channel.Stderr()
 	in, err := command.StdinPipe()
