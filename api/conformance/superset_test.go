@@ -17,7 +17,8 @@ import (
 var extensions = map[string][]string{
 	"buckets.source.toolkit.fluxcd.io":         {"spec.accessFrom"},
 	"gitrepositories.source.toolkit.fluxcd.io": {"spec.accessFrom", "spec.gitImplementation"},
-	"helmcharts.source.toolkit.fluxcd.io":      {"spec.accessFrom", "spec.valuesFile"},
+	"helmcharts.source.toolkit.fluxcd.io":      {"spec.accessFrom", "spec.valuesFile", "status.observedVerification"},
+	"ocirepositories.source.toolkit.fluxcd.io": {"status.observedVerification"},
 	"helmreleases.helm.toolkit.fluxcd.io": {
 		"spec.chart.spec.valuesFile",
 		"spec.postRenderers[0].kustomize.patchesJson6902",
