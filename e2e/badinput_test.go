@@ -121,9 +121,11 @@ func TestBadKustomizations(t *testing.T) {
 			want:   []string{"False ", "nosuch' not found"},
 		},
 		{
-			name:   "a field that is not implemented",
-			change: func(_ *tenant, ks *kustomizev1.Kustomization) { ks.Spec.Validation = kustomizev1.ValidationClient },
-			want:   []string{"False UnsupportedField", "spec.validation"},
+			name: "a field that is not implemented",
+			change: func(_ *tenant, ks *kustomizev1.Kustomization) {
+				ks.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops", ServiceAccountName: "keys"}
+			},
+			want: []string{"False UnsupportedField", "spec.decryption.serviceAccountName"},
 		},
 	}
 	for _, c := range cases {
