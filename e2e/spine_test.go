@@ -174,7 +174,6 @@ func TestSuspendedIsLeftAlone(t *testing.T) {
 // agents have work, and a RemoteCluster says how it is.
 func TestEachTargetHasOneLiveAgent(t *testing.T) {
 	n := newTenant(t, map[string]string{"a.yaml": configMap("a", "1")})
-	owners := map[string]bool{}
 	for i := range 4 {
 		name := fmt.Sprintf("c%d", i)
 		n.cluster(name)
@@ -191,8 +190,7 @@ func TestEachTargetHasOneLiveAgent(t *testing.T) {
 		name := fmt.Sprintf("c%d", i)
 		ks := &kustomizev1.Kustomization{ObjectMeta: n.meta(name)}
 		n.becomes(ks, HavePrefix("True "))
-		n.Expect(ks.Labels).To(HaveKeyWithValue("fleet.headwater.dev/agent", n.agentOf(name)))
-		owners[n.agentOf(name)] = true
+		n.labelled(ks, name)
 		var record fleetv1.RemoteCluster
 		n.Eventually(func() []metav1.Condition {
 			n.Expect(shared.onHub.Get(t.Context(), client.ObjectKey{Namespace: n.namespace, Name: name}, &record)).To(Succeed())
@@ -201,13 +199,35 @@ func TestEachTargetHasOneLiveAgent(t *testing.T) {
 		n.Expect(record.Status.Version).To(Equal("v1.36.3"))
 		n.Expect(record.Status.Objects).To(Equal(int32(1)))
 	}
-	n.Expect(owners).To(HaveLen(2), "the targets are spread")
+	// The agents share the targets of all tests: how those of this one are spread
+	// depends on the others.
+	n.Eventually(func() map[string]bool {
+		var all fleetv1.RemoteClusterList
+		n.Expect(shared.onHub.List(t.Context(), &all)).To(Succeed())
+		owners := map[string]bool{}
+		for _, record := range all.Items {
+			if record.Status.Agent != "" {
+				owners[record.Status.Agent] = true
+			}
+		}
+		return owners
+	}).Should(And(HaveKey("agent-0"), HaveKey("agent-1")), "the targets are spread")
 
 	// A routing label that somebody strips comes back.
 	ks := &kustomizev1.Kustomization{ObjectMeta: n.meta("c0")}
-	owner := n.agentOf("c0")
 	n.Expect(shared.onHub.Patch(t.Context(), ks, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"fleet.headwater.dev/agent":null}}}`)))).To(Succeed())
-	n.Eventually(func() map[string]string { n.ready(ks); return ks.Labels }).Should(HaveKeyWithValue("fleet.headwater.dev/agent", owner))
+	n.labelled(ks, "c0")
+}
+
+// labelled waits until the routing label names the agent of the record. Both
+// change when the target moves.
+func (n *tenant) labelled(ks *kustomizev1.Kustomization, cluster string) {
+	n.t.Helper()
+	n.Eventually(func() bool {
+		n.ready(ks)
+		owner := n.agentOf(cluster)
+		return owner != "" && ks.Labels["fleet.headwater.dev/agent"] == owner
+	}).Should(BeTrue(), "the routing label names the owner of "+cluster)
 }
 
 func TestSourcesPublishTheCommit(t *testing.T) {
