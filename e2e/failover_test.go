@@ -44,14 +44,7 @@ func TestAKilledAgentIsReplacedWithoutASecondWriter(t *testing.T) {
 		n.Expect(n.agentOf(name)).NotTo(Equal(victim))
 	}
 	n.Expect(shared.agents[victim].Start()).To(Succeed())
-	n.Eventually(func() bool {
-		for name := range proxies {
-			if n.agentOf(name) == victim {
-				return true
-			}
-		}
-		return false
-	}).Should(BeTrue(), "it gets a share again")
+	n.Eventually(n.owners).Should(HaveKey(victim), "it gets a share again")
 	for name := range proxies {
 		n.commit(map[string]string{name + "/a.yaml": configMap(name, "3")})
 	}

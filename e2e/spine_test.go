@@ -201,17 +201,7 @@ func TestEachTargetHasOneLiveAgent(t *testing.T) {
 	}
 	// The agents share the targets of all tests: how those of this one are spread
 	// depends on the others.
-	n.Eventually(func() map[string]bool {
-		var all fleetv1.RemoteClusterList
-		n.Expect(shared.onHub.List(t.Context(), &all)).To(Succeed())
-		owners := map[string]bool{}
-		for _, record := range all.Items {
-			if record.Status.Agent != "" {
-				owners[record.Status.Agent] = true
-			}
-		}
-		return owners
-	}).Should(And(HaveKey("agent-0"), HaveKey("agent-1")), "the targets are spread")
+	n.Eventually(n.owners).Should(And(HaveKey("agent-0"), HaveKey("agent-1")), "the targets are spread")
 
 	// A routing label that somebody strips comes back.
 	ks := &kustomizev1.Kustomization{ObjectMeta: n.meta("c0")}

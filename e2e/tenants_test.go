@@ -30,7 +30,7 @@ func TestWhoeverEditsTheRoutingLabelChangesNothing(t *testing.T) {
 	ks := n.kustomization("apps", "prod")
 	n.create(n.source(), ks)
 	n.becomes(ks, HavePrefix("True "))
-	owner := n.agentOf("prod")
+	owner := n.pin("prod")
 
 	current := func() *kustomizev1.Kustomization {
 		found := &kustomizev1.Kustomization{ObjectMeta: n.meta("apps")}

@@ -14,6 +14,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
@@ -295,6 +296,30 @@ func (n *tenant) agentOf(cluster string) string {
 		return ""
 	}
 	return record.Status.Agent
+}
+
+// owners are the agents that own targets, of this test or another: the tests
+// share the agents, and what one of them is given depends on the others.
+func (n *tenant) owners() map[string]bool {
+	var all fleetv1.RemoteClusterList
+	n.Expect(shared.onHub.List(n.t.Context(), &all)).To(Succeed())
+	owners := map[string]bool{}
+	for _, record := range all.Items {
+		if record.Status.Agent != "" {
+			owners[record.Status.Agent] = true
+		}
+	}
+	return owners
+}
+
+// pin keeps a target where it is, whatever other tests make and remove.
+func (n *tenant) pin(cluster string) string {
+	n.t.Helper()
+	owner := n.agentOf(cluster)
+	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, meta.PinLabel, owner)
+	record := &fleetv1.RemoteCluster{ObjectMeta: n.meta(cluster)}
+	n.Expect(shared.onHub.Patch(n.t.Context(), record, client.RawPatch(types.MergePatchType, []byte(patch)))).To(Succeed())
+	return owner
 }
 
 // configMap is a manifest.
