@@ -2,7 +2,6 @@ package helm
 
 import (
 	"context"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
@@ -13,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/headwater-dev/headwater/agent/expr"
+	"github.com/headwater-dev/headwater/agent/wake"
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
@@ -21,13 +21,8 @@ import (
 	"github.com/headwater-dev/headwater/shard/guard"
 )
 
-const (
-	// statusManager owns the status and the finalizer.
-	statusManager = "gotk-helm-controller"
-	// routedRetry is how soon an object is looked at again that is routed here
-	// while its key is not ours: the label may be ahead of the record.
-	routedRetry = 2 * time.Second
-)
+// statusManager owns the status and the finalizer.
+const statusManager = "gotk-helm-controller"
 
 // AddToManager starts the controller. It runs on changes of HelmReleases, of
 // their charts, when an action has ended, and when a target is connected again.
@@ -44,27 +39,28 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 			return ok && r.Targets.MayWrite(keyOf(own))
 		},
 	}
-	if err := index(mgr.GetFieldIndexer()); err != nil {
+	users := r.users()
+	if err := users.Add(mgr.GetFieldIndexer(), &helmv2.HelmRelease{}); err != nil {
 		return err
 	}
 	controllers := ctrl.NewControllerManagedBy(mgr)
 	if r.Options.ExternalArtifacts {
-		controllers = controllers.Watches(&sourcev1.ExternalArtifact{}, r.usersOf(sourcev1.ExternalArtifactKind), builder.WithPredicates(newChart()))
+		controllers = controllers.Watches(&sourcev1.ExternalArtifact{}, users.OfSource(sourcev1.ExternalArtifactKind), builder.WithPredicates(newChart()))
 	}
 	return controllers.
 		Named("helmrelease").
 		For(&helmv2.HelmRelease{}, builder.WithPredicates(reconcile.Changed())).
-		Watches(&sourcev1.HelmChart{}, r.usersOf(sourcev1.HelmChartKind), builder.WithPredicates(newChart())).
-		Watches(&sourcev1.OCIRepository{}, r.usersOf(sourcev1.OCIRepositoryKind), builder.WithPredicates(newChart())).
-		Watches(&helmv2.HelmRelease{}, r.dependents(), builder.WithPredicates(becameReady())).
-		Watches(&corev1.ConfigMap{}, r.readers(kindConfigMap), builder.OnlyMetadata, builder.WithPredicates(watched(r.Options.WatchConfigs))).
-		Watches(&corev1.Secret{}, r.readers(kindSecret), builder.OnlyMetadata, builder.WithPredicates(watched(r.Options.WatchConfigs))).
-		Watches(&fleetv1.RemoteCluster{}, handler.EnqueueRequestsFromMapFunc(r.usersOfTarget), builder.WithPredicates(connectionChanged())).
+		Watches(&sourcev1.HelmChart{}, users.OfSource(sourcev1.HelmChartKind), builder.WithPredicates(newChart())).
+		Watches(&sourcev1.OCIRepository{}, users.OfSource(sourcev1.OCIRepositoryKind), builder.WithPredicates(newChart())).
+		Watches(&helmv2.HelmRelease{}, users.OfDependency(), builder.WithPredicates(wake.BecameReady(ready))).
+		Watches(&corev1.ConfigMap{}, users.OfConfig(kindConfigMap), builder.OnlyMetadata, builder.WithPredicates(wake.ConfigChanged(r.Options.WatchConfigs))).
+		Watches(&corev1.Secret{}, users.OfConfig(kindSecret), builder.OnlyMetadata, builder.WithPredicates(wake.ConfigChanged(r.Options.WatchConfigs))).
+		Watches(&fleetv1.RemoteCluster{}, users.OfTarget(), builder.WithPredicates(wake.ConnectionChanged())).
 		WatchesRawSource(source.Channel(r.runs.wake, &handler.EnqueueRequestForObject{})).
 		WithOptions(r.Targets.Options(r.keyOfRequest)).
 		Complete(&guard.Reconciler[*helmv2.HelmRelease]{
 			Reader: r.Client,
-			Keeper: routed{r.Targets},
+			Keeper: wake.Routed{Keeper: r.Targets},
 			New:    func() *helmv2.HelmRelease { return &helmv2.HelmRelease{} },
 			Key:    keyOf,
 			Meter:  r.Meter,
@@ -109,17 +105,4 @@ func (r *Reconciler) keyOfRequest(request ctrl.Request) shard.Key {
 		return shard.Key{}
 	}
 	return keyOf(&obj)
-}
-
-// routed is the keeper for objects that placement has labelled for this agent:
-// those whose key it does not own yet are asked for again.
-type routed struct{ Targets }
-
-// Admit is that of the targets, and never says not at all.
-func (r routed) Admit(key shard.Key) (end func(), after time.Duration) {
-	end, after = r.Targets.Admit(key)
-	if end == nil && after == 0 {
-		after = routedRetry
-	}
-	return end, after
 }

@@ -7,18 +7,11 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
-)
-
-// The names of the objects in a readyExpr.
-const (
-	exprSelf = "self"
-	exprDep  = "dep"
 )
 
 // checkExpressions compiles what the spec has of CEL, before anything else is
@@ -28,7 +21,7 @@ func (r *Reconciler) checkExpressions(obj *helmv2.HelmRelease) error {
 		if ref.ReadyExpr == "" {
 			continue
 		}
-		if _, err := r.expressions.Compile(ref.ReadyExpr, exprSelf, exprDep); err != nil {
+		if _, err := r.expressions.CompileReady(ref.ReadyExpr); err != nil {
 			return reconcile.Stall(meta.InvalidCELExpressionReason, fmt.Errorf("spec.dependsOn[%d].readyExpr: %w", i, err))
 		}
 	}
@@ -80,7 +73,7 @@ func dependency(obj *helmv2.HelmRelease, ref meta.DependencyReference) types.Nam
 func (r *Reconciler) unready(ctx context.Context, obj, dep *helmv2.HelmRelease, expression string) (string, error) {
 	name := types.NamespacedName{Namespace: dep.Namespace, Name: dep.Name}
 	if expression != "" {
-		holds, err := r.holds(ctx, expression, obj, dep)
+		holds, err := r.expressions.Ready(ctx, expression, obj, dep)
 		if err != nil {
 			return "", fmt.Errorf("dependency '%s': readyExpr: %w", name, err)
 		}
@@ -95,20 +88,4 @@ func (r *Reconciler) unready(ctx context.Context, obj, dep *helmv2.HelmRelease, 
 		return fmt.Sprintf("dependency '%s' is not ready", name), nil
 	}
 	return "", nil
-}
-
-func (r *Reconciler) holds(ctx context.Context, expression string, obj, dep *helmv2.HelmRelease) (bool, error) {
-	condition, err := r.expressions.Compile(expression, exprSelf, exprDep)
-	if err != nil {
-		return false, err
-	}
-	self, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
-	if err != nil {
-		return false, err
-	}
-	other, err := runtime.DefaultUnstructuredConverter.ToUnstructured(dep)
-	if err != nil {
-		return false, err
-	}
-	return condition.Holds(ctx, map[string]any{exprSelf: self, exprDep: other})
 }

@@ -8,7 +8,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
@@ -20,12 +19,6 @@ import (
 // waited for without being called a cycle.
 const maxChain = 20
 
-// The names of the objects in a readyExpr.
-const (
-	exprSelf = "self"
-	exprDep  = "dep"
-)
-
 // checkExpressions compiles what the spec has of CEL, before anything else is
 // looked at: only a person can mend it.
 func (r *Reconciler) checkExpressions(obj *kustomizev1.Kustomization) error {
@@ -33,7 +26,7 @@ func (r *Reconciler) checkExpressions(obj *kustomizev1.Kustomization) error {
 		if ref.ReadyExpr == "" {
 			continue
 		}
-		if _, err := r.expressions.Compile(ref.ReadyExpr, exprSelf, exprDep); err != nil {
+		if _, err := r.expressions.CompileReady(ref.ReadyExpr); err != nil {
 			return reconcile.Stall(meta.InvalidCELExpressionReason, fmt.Errorf("spec.dependsOn[%d].readyExpr: %w", i, err))
 		}
 	}
@@ -94,7 +87,7 @@ func accessDenied(name types.NamespacedName) error {
 func (r *Reconciler) unready(ctx context.Context, obj, dep *kustomizev1.Kustomization, expression string, src *meta.Artifact) (string, error) {
 	name := types.NamespacedName{Namespace: dep.Namespace, Name: dep.Name}
 	if expression != "" {
-		holds, err := r.holds(ctx, expression, obj, dep)
+		holds, err := r.expressions.Ready(ctx, expression, obj, dep)
 		if err != nil {
 			return "", fmt.Errorf("dependency '%s': readyExpr: %w", name, err)
 		}
@@ -113,22 +106,6 @@ func (r *Reconciler) unready(ctx context.Context, obj, dep *kustomizev1.Kustomiz
 		return fmt.Sprintf("dependency '%s' is not updated yet", name), nil
 	}
 	return "", nil
-}
-
-func (r *Reconciler) holds(ctx context.Context, expression string, obj, dep *kustomizev1.Kustomization) (bool, error) {
-	condition, err := r.expressions.Compile(expression, exprSelf, exprDep)
-	if err != nil {
-		return false, err
-	}
-	self, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
-	if err != nil {
-		return false, err
-	}
-	other, err := runtime.DefaultUnstructuredConverter.ToUnstructured(dep)
-	if err != nil {
-		return false, err
-	}
-	return condition.Holds(ctx, map[string]any{exprSelf: self, exprDep: other})
 }
 
 // sameSource says whether both apply the same source.

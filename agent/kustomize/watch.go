@@ -1,16 +1,10 @@
 package kustomize
 
 import (
-	"context"
-
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/labels"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
+	"github.com/headwater-dev/headwater/agent/wake"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 )
@@ -21,7 +15,22 @@ const (
 	kindConfigMap = "ConfigMap"
 )
 
-// dependenciesOf is the index of a Kustomization by what it depends on.
+// users finds the Kustomizations that have to be looked at again.
+func (r *Reconciler) users() *wake.Index[*kustomizev1.Kustomization] {
+	return &wake.Index[*kustomizev1.Kustomization]{
+		Reader:  r.Client,
+		Kind:    "Kustomizations",
+		NewList: func() client.ObjectList { return &kustomizev1.KustomizationList{} },
+		Source: func(obj *kustomizev1.Kustomization) string {
+			return wake.Name(obj.Spec.SourceRef.Kind, obj.SourceNamespace(), obj.Spec.SourceRef.Name)
+		},
+		Target:       keyOf,
+		Dependencies: dependenciesOf,
+		Configs:      configsOf,
+	}
+}
+
+// dependenciesOf are the names of what a Kustomization depends on.
 func dependenciesOf(obj *kustomizev1.Kustomization) []string {
 	names := make([]string, 0, len(obj.Spec.DependsOn))
 	for _, ref := range obj.Spec.DependsOn {
@@ -30,12 +39,11 @@ func dependenciesOf(obj *kustomizev1.Kustomization) []string {
 	return names
 }
 
-// configsOf is the index of a Kustomization by the ConfigMaps and Secrets that
-// it reads.
+// configsOf are the ConfigMaps and Secrets that a Kustomization reads.
 func configsOf(obj *kustomizev1.Kustomization) []string {
 	var names []string
 	add := func(kind, name string) {
-		names = append(names, configIndex(kind, obj.Namespace, name))
+		names = append(names, wake.Name(kind, obj.Namespace, name))
 	}
 	if obj.Spec.PostBuild != nil {
 		for _, ref := range obj.Spec.PostBuild.SubstituteFrom {
@@ -56,54 +64,13 @@ func configsOf(obj *kustomizev1.Kustomization) []string {
 	return names
 }
 
-func configIndex(kind, namespace, name string) string { return kind + "/" + namespace + "/" + name }
-
-// dependents enqueues the Kustomizations that wait for one.
-func (r *Reconciler) dependents() handler.EventHandler {
-	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, dep client.Object) []ctrl.Request {
-		return r.users(ctx, byDependency, client.ObjectKeyFromObject(dep).String())
-	})
-}
-
-// readers enqueues the Kustomizations that read a ConfigMap or Secret.
-func (r *Reconciler) readers(kind string) handler.EventHandler {
-	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, config client.Object) []ctrl.Request {
-		return r.users(ctx, byConfig, configIndex(kind, config.GetNamespace(), config.GetName()))
-	})
-}
-
-// becameReady passes Kustomizations that others may go on after: ready now, or
-// with another revision applied.
-func becameReady() predicate.Predicate {
-	state := func(obj client.Object) (ready bool, revision string) {
-		own, ok := obj.(*kustomizev1.Kustomization)
-		if !ok {
-			return false, ""
-		}
-		return own.Generation == own.Status.ObservedGeneration &&
-			apimeta.IsStatusConditionTrue(own.Status.Conditions, meta.ReadyCondition), own.Status.LastAppliedRevision
+// state says whether others may go on after a Kustomization, and the revision
+// that it has applied.
+func state(obj client.Object) (ready bool, revision string) {
+	own, ok := obj.(*kustomizev1.Kustomization)
+	if !ok {
+		return false, ""
 	}
-	return predicate.Funcs{
-		// What is there at the start is looked at by all anyway.
-		CreateFunc: func(event.CreateEvent) bool { return false },
-		UpdateFunc: func(e event.UpdateEvent) bool {
-			was, before := state(e.ObjectOld)
-			is, after := state(e.ObjectNew)
-			return is && (!was || before != after)
-		},
-		DeleteFunc: func(event.DeleteEvent) bool { return false },
-	}
-}
-
-// watched passes changes of the ConfigMaps and Secrets that carry the label.
-func watched(selector labels.Selector) predicate.Predicate {
-	has := func(obj client.Object) bool { return selector.Matches(labels.Set(obj.GetLabels())) }
-	return predicate.Funcs{
-		// At the start every Kustomization runs by itself.
-		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList && has(e.Object) },
-		UpdateFunc: func(e event.UpdateEvent) bool {
-			return has(e.ObjectNew) && e.ObjectOld.GetResourceVersion() != e.ObjectNew.GetResourceVersion()
-		},
-		DeleteFunc: func(event.DeleteEvent) bool { return false },
-	}
+	return own.Generation == own.Status.ObservedGeneration &&
+		apimeta.IsStatusConditionTrue(own.Status.Conditions, meta.ReadyCondition), own.Status.LastAppliedRevision
 }

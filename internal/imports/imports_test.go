@@ -59,10 +59,10 @@ var allowed = map[string][]string{
 	"hub/why":                {"api/...", "shard", "shard/member", "internal/app", "hub/placement"},
 
 	"agent":                   {"api/...", "shard/...", "internal/...", "agent/..."},
-	"agent/kustomize":         {"api/...", "shard/...", "internal/...", "agent/kustomize/...", "agent/apply", "agent/expr", "agent/remote/..."},
+	"agent/kustomize":         {"api/...", "shard/...", "internal/...", "agent/kustomize/...", "agent/apply", "agent/expr", "agent/remote/...", "agent/wake"},
 	"agent/kustomize/decrypt": {},
 	"agent/kustomize/render":  {"api/meta", "internal/reconcile", "agent/openapi"},
-	"agent/helm":              {"api/...", "shard/...", "internal/...", "agent/helm/...", "agent/apply", "agent/expr", "agent/remote/..."},
+	"agent/helm":              {"api/...", "shard/...", "internal/...", "agent/helm/...", "agent/apply", "agent/expr", "agent/remote/...", "agent/wake"},
 	"agent/helm/release":      {"api/..."},
 	"agent/helm/state":        {"api/...", "agent/helm/release"},
 	"agent/helm/action":       {"api/...", "agent/helm/release", "agent/apply", "internal/reconcile"},
@@ -74,6 +74,7 @@ var allowed = map[string][]string{
 	"agent/queue":             {},
 	"agent/pull":              {"api/...", "shard", "internal/..."},
 	"agent/expr":              {"api/meta"},
+	"agent/wake":              {"api/fleet/v1alpha1", "shard", "shard/guard"},
 
 	// Black boxes: they start the processes, they do not link them.
 	"e2e":       {"api/...", "shard", "internal/testenv/...", "e2e/stack"},
