@@ -32,7 +32,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/yaml"
 
@@ -48,7 +47,7 @@ import (
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
-var shared testenv.Shared
+var shared = testenv.Shared{CRDs: true}
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
@@ -87,8 +86,6 @@ func newEnvIn(t *testing.T, namespace *corev1.Namespace) *env {
 		utilruntime.Must(add(scheme))
 	}
 	config := shared.ControlPlane(t).Config()
-	_, err := envtest.InstallCRDs(config, envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}})
-	g.Expect(err).NotTo(HaveOccurred())
 	hub, err := client.New(config, client.Options{Scheme: scheme})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(hub.Create(t.Context(), namespace)).To(Succeed())

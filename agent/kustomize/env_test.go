@@ -29,7 +29,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/yaml"
 
@@ -44,7 +43,7 @@ import (
 	"github.com/headwater-dev/headwater/shard"
 )
 
-var shared testenv.Shared
+var shared = testenv.Shared{CRDs: true}
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
@@ -80,8 +79,6 @@ func newEnv(t *testing.T) *env {
 		utilruntime.Must(add(scheme))
 	}
 	config := shared.ControlPlane(t).Config()
-	_, err := envtest.InstallCRDs(config, envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}})
-	g.Expect(err).NotTo(HaveOccurred())
 	hub, err := client.New(config, client.Options{Scheme: scheme})
 	g.Expect(err).NotTo(HaveOccurred())
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "kustomize-"}}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -19,7 +18,6 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	"github.com/headwater-dev/headwater/api/meta"
@@ -27,7 +25,7 @@ import (
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
-var shared testenv.Shared
+var shared = testenv.Shared{CRDs: true}
 
 func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 
@@ -67,8 +65,6 @@ func newHub(t *testing.T) client.Client {
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(fleetv1.AddToScheme(scheme))
 	config := shared.ControlPlane(t).Config()
-	_, err := envtest.InstallCRDs(config, envtest.CRDInstallOptions{Paths: []string{filepath.Join("..", "..", "config", "crd", "bases")}})
-	g.Expect(err).NotTo(HaveOccurred())
 	hub, err := client.New(config, client.Options{Scheme: scheme})
 	g.Expect(err).NotTo(HaveOccurred())
 	return hub

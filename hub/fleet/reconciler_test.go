@@ -2,8 +2,6 @@ package fleet
 
 import (
 	"os"
-	"path/filepath"
-	"sync"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -16,7 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -27,11 +24,7 @@ import (
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
-var (
-	shared testenv.Shared
-	// installed holds the one installation of the CRDs.
-	installed sync.Once
-)
+var shared = testenv.Shared{CRDs: true}
 
 func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 
@@ -47,10 +40,6 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	g := NewWithT(t)
 	access := shared.ControlPlane(t).Config()
-	installed.Do(func() {
-		_, err := envtest.InstallCRDs(access, envtest.CRDInstallOptions{Paths: []string{filepath.Join("..", "..", "config", "crd", "bases")}})
-		g.Expect(err).NotTo(HaveOccurred())
-	})
 	admin, err := client.New(access, client.Options{Scheme: kinds(g)})
 	g.Expect(err).NotTo(HaveOccurred())
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "fleet-"}}

@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,7 +18,6 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
@@ -30,11 +27,7 @@ import (
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
-var (
-	shared testenv.Shared
-	// installed holds the one installation of the CRDs.
-	installed sync.Once
-)
+var shared = testenv.Shared{CRDs: true}
 
 func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 
@@ -54,10 +47,6 @@ func newHub(t *testing.T) *hub {
 	t.Helper()
 	g := NewWithT(t)
 	config := shared.ControlPlane(t).Config()
-	installed.Do(func() {
-		_, err := envtest.InstallCRDs(config, envtest.CRDInstallOptions{Paths: []string{filepath.Join("..", "..", "config", "crd", "bases")}})
-		g.Expect(err).NotTo(HaveOccurred())
-	})
 	kinds := kinds(g)
 	admin, err := client.New(config, client.Options{Scheme: kinds})
 	g.Expect(err).NotTo(HaveOccurred())

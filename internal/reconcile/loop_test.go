@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -20,7 +19,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
@@ -28,7 +26,7 @@ import (
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
-var shared testenv.Shared
+var shared = testenv.Shared{CRDs: true}
 
 func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 
@@ -74,8 +72,6 @@ func newBench(t *testing.T) *bench {
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(kustomizev1.AddToScheme(scheme))
 	config := shared.ControlPlane(t).Config()
-	_, err := envtest.InstallCRDs(config, envtest.CRDInstallOptions{Paths: []string{filepath.Join("..", "..", "config", "crd", "bases")}})
-	g.Expect(err).NotTo(HaveOccurred())
 	hub, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
 	g.Expect(err).NotTo(HaveOccurred())
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "loop-"}}

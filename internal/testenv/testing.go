@@ -1,8 +1,13 @@
 package testenv
 
 import (
+	"context"
+	"fmt"
+	"path/filepath"
 	"sync"
 	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
 // ForTest starts a control plane that is stopped when the test ends.
@@ -30,13 +35,15 @@ func Assets(t testing.TB) string {
 // Shared is a control plane that the tests of one package share: it starts
 // when the first test asks for it and stops after the last.
 //
-//	var shared = testenv.Shared{Options: testenv.Options{ControllerManager: true}}
+//	var shared = testenv.Shared{CRDs: true}
 //
 //	func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 //
 // Tests that share it keep apart by namespaces.
 type Shared struct {
 	Options Options
+	// CRDs has the project's own CustomResourceDefinitions installed.
+	CRDs bool
 
 	once sync.Once
 	c    *ControlPlane
@@ -46,11 +53,28 @@ type Shared struct {
 // ControlPlane returns the shared control plane.
 func (s *Shared) ControlPlane(t testing.TB) *ControlPlane {
 	t.Helper()
-	s.once.Do(func() { s.c, s.err = Start(t.Context(), s.Options) })
+	s.once.Do(func() { s.err = s.start(t.Context()) })
 	if s.err != nil {
 		t.Fatal(s.err)
 	}
 	return s.c
+}
+
+func (s *Shared) start(ctx context.Context) (err error) {
+	if s.c, err = Start(ctx, s.Options); err != nil || !s.CRDs {
+		return err
+	}
+	root, err := repositoryRoot()
+	if err != nil {
+		return fmt.Errorf("looking for the CRDs: %w", err)
+	}
+	_, err = envtest.InstallCRDs(s.c.Config(), envtest.CRDInstallOptions{
+		Paths: []string{filepath.Join(root, "config", "crd", "bases")}, ErrorIfPathMissing: true,
+	})
+	if err != nil {
+		return fmt.Errorf("installing the CRDs: %w", err)
+	}
+	return nil
 }
 
 // Run runs the tests, stops the control plane, and returns the exit code.

@@ -30,7 +30,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	imagev1 "github.com/headwater-dev/headwater/api/image/v1"
@@ -44,11 +43,7 @@ import (
 
 const within = 30 * time.Second
 
-var (
-	shared testenv.Shared
-	// installed holds the one installation of the CRDs.
-	installed sync.Once
-)
+var shared = testenv.Shared{CRDs: true}
 
 func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 
@@ -83,10 +78,6 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	g := NewWithT(t)
 	rest := shared.ControlPlane(t).Config()
-	installed.Do(func() {
-		_, err := envtest.InstallCRDs(rest, envtest.CRDInstallOptions{Paths: []string{filepath.Join("..", "..", "..", "config", "crd", "bases")}})
-		g.Expect(err).NotTo(HaveOccurred())
-	})
 	kinds := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, imagev1.AddToScheme, sourcev1.AddToScheme} {
 		g.Expect(add(kinds)).To(Succeed())
