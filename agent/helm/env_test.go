@@ -76,8 +76,10 @@ func newEnv(t *testing.T) *env {
 	return newEnvIn(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "helm-"}})
 }
 
+// newEnvIn makes one; the tests that have one run beside each other.
 func newEnvIn(t *testing.T, namespace *corev1.Namespace) *env {
 	t.Helper()
+	t.Parallel()
 	g := NewWithT(t)
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{

@@ -69,8 +69,10 @@ type env struct {
 	options Options
 }
 
+// newEnv makes one; the tests that have one run beside each other.
 func newEnv(t *testing.T) *env {
 	t.Helper()
+	t.Parallel()
 	g := NewWithT(t)
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
