@@ -55,7 +55,7 @@ func main() {
 				&git.Controller{Store: store, Events: a.Events, Pace: pace, SSH: o.ssh, Clouds: clouds},
 				&oci.Controller{Store: store, Events: a.Events, Pace: pace, Clouds: clouds, Roots: roots},
 				&helm.Controller{Store: store, Events: a.Events, Pace: pace, Limits: o.helm, CacheBytes: o.helmCache, Clouds: clouds, Roots: roots},
-				&bucket.Controller{Store: store, Events: a.Events, Pace: pace},
+				&bucket.Controller{Store: store, Events: a.Events, Pace: pace, Clouds: clouds},
 				&repository.Reconciler{Tags: tags, Events: a.Events, Concurrent: o.concurrent, Clouds: clouds},
 				&policy.Reconciler{Tags: tags, Events: a.Events, NoCrossNamespaceRefs: o.noCrossNamespaceRefs, Clouds: clouds},
 				&automation.Reconciler{Events: a.Events, NoCrossNamespaceRefs: o.noCrossNamespaceRefs, SSH: o.ssh, Clouds: clouds},

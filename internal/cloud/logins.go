@@ -30,6 +30,9 @@ const (
 	GCP     = gcp.ProviderName
 )
 
+// AzureBlobs is what Microsoft's tokens for buckets are asked for.
+const AzureBlobs = azure.ScopeBlobStorage
+
 // InvalidConfigurationReason is Flux's, for a spec whose provider and other
 // fields do not go together.
 const InvalidConfigurationReason = "InvalidProviderConfiguration"
@@ -179,7 +182,7 @@ func (l *Logins) Blobs(ctx context.Context, provider string, who Identity) (Logi
 		return Login{}, unknown(provider, "buckets")
 	}
 	return l.login(ctx, provider, who, "blobs", func(options []auth.Option) (Login, error) {
-		token, err := auth.GetAccessToken(ctx, cloud, append(options, auth.WithScopes(azure.ScopeBlobStorage))...)
+		token, err := auth.GetAccessToken(ctx, cloud, append(options, auth.WithScopes(AzureBlobs))...)
 		if err != nil {
 			return Login{}, err
 		}

@@ -20,11 +20,17 @@ var attempt = regexp.MustCompile(`(?i),? ?request ?id: [^ ,]+`)
 // ServiceAccount is the tenant's own.
 func init() { auth.EnableObjectLevelWorkloadIdentity() }
 
-// Error is the first line of what a cloud says, without what differs from one
+// code is Microsoft's name of a refusal, which its first line does not have.
+var code = regexp.MustCompile(`AADSTS\d{1,10}`)
+
+// Error is the first line of what a cloud says, with the code of the refusal and without what differs from one
 // attempt to the next: conditions repeat it.
 func Error(provider string, err error) error {
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	text = attempt.ReplaceAllString(text, "")
+	if said := code.FindString(err.Error()); said != "" && !strings.Contains(text, said) {
+		text = strings.TrimSpace(text) + " " + said
+	}
 	if len(text) > maxError {
 		text = strings.ToValidUTF8(text[:maxError], "") + "…"
 	}
