@@ -22,10 +22,9 @@ type google struct {
 	bucket  string
 }
 
-func newGoogle(obj *sourcev1.Bucket, endpoint *url.URL, l login, transport http.RoundTripper) (storage, error) {
+func newGoogle(ctx context.Context, obj *sourcev1.Bucket, endpoint *url.URL, l login, transport http.RoundTripper) (storage, error) {
 	client := &http.Client{Transport: bearer{transport, l.Token}}
-	//nolint:noctx // nothing is sent yet, and each call has its own context
-	service, err := gcs.NewService(context.TODO(), option.WithHTTPClient(client), option.WithEndpoint(endpoint.JoinPath("storage", "v1").String()+"/"))
+	service, err := gcs.NewService(ctx, option.WithHTTPClient(client), option.WithEndpoint(endpoint.JoinPath("storage", "v1").String()+"/"))
 	if err != nil {
 		return nil, reconcile.Stall(urlInvalidReason, errors.New("spec.endpoint is not where Google's storage is, such as storage.googleapis.com"))
 	}

@@ -60,7 +60,7 @@ func (f *Fetcher) open(ctx context.Context, obj *sourcev1.Bucket) (*session, err
 	}
 	s := &session{obj: obj, close: done}
 	if s.login, err = f.loginOf(ctx, asking{obj: obj, secrets: secrets, endpoint: endpoint, base: base}); err == nil {
-		s.storage, err = storageOf(obj, endpoint, s.login, newGuard(base, maxSessionBytes, "set spec.endpoint or spec.region to where the bucket is"))
+		s.storage, err = storageOf(ctx, obj, endpoint, s.login, newGuard(base, maxSessionBytes, "set spec.endpoint or spec.region to where the bucket is"))
 	}
 	if err != nil {
 		done()
@@ -89,10 +89,10 @@ func endpointOf(obj *sourcev1.Bucket) (*url.URL, error) {
 	return u, nil
 }
 
-func storageOf(obj *sourcev1.Bucket, endpoint *url.URL, l login, transport http.RoundTripper) (storage, error) {
+func storageOf(ctx context.Context, obj *sourcev1.Bucket, endpoint *url.URL, l login, transport http.RoundTripper) (storage, error) {
 	switch obj.Spec.Provider {
 	case sourcev1.BucketProviderGoogle:
-		return newGoogle(obj, endpoint, l, transport)
+		return newGoogle(ctx, obj, endpoint, l, transport)
 	case sourcev1.BucketProviderAzure:
 		return newMicrosoft(obj, endpoint, l, transport)
 	}
