@@ -97,6 +97,6 @@ var errElsewhere = errors.New("the hub's own identity is for the cloud's own hos
 // isAzure says whether a URL is one of Azure DevOps, whose tokens are good for
 // whoever gets them. Signatures for CodeCommit are good for its hosts alone.
 func isAzure(u *url.URL) bool {
-	host := strings.ToLower(u.Host)
+	host := strings.ToLower(u.Hostname())
 	return host == "dev.azure.com" || strings.HasSuffix(host, ".visualstudio.com")
 }

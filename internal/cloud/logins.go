@@ -84,7 +84,7 @@ type Identity struct {
 	// Namespace of the object, and the ServiceAccount there that it names.
 	Namespace, Account string
 	// Proxy is what requests to the cloud go through; that of the environment
-	// when nil.
+	// when nil, and for the process's own identity.
 	Proxy *url.URL
 }
 
@@ -209,7 +209,9 @@ func (l *Logins) login(ctx context.Context, provider string, who Identity, what 
 		auth.WithClient(PastCache(l.Client, l.Live)), auth.WithServiceAccountNamespace(who.Namespace), auth.WithServiceAccountName(l.accountOf(who)),
 	}
 	proxy := ""
-	if who.Proxy != nil {
+	// The process's own identity may come from its machine, over plain HTTP: a
+	// proxy of a tenant's would see it.
+	if who.Proxy != nil && !l.Own(who) {
 		proxy = who.Proxy.String()
 		options = append(options, auth.WithProxyURL(*who.Proxy))
 	}

@@ -159,6 +159,18 @@ func TestLoginsAreKept(t *testing.T) {
 	h.Expect(ask(h.who("puller"))).NotTo(Equal(third), "another one of this name")
 }
 
+func TestTheProxyOfATenant(t *testing.T) {
+	h := newHub(t)
+	through := func(host string) error {
+		who := h.who("puller")
+		who.Proxy = &url.URL{Scheme: "http", Host: host}
+		_, err := h.logins.Blobs(t.Context(), cloud.GCP, who)
+		return err
+	}
+	h.Expect(through(strings.TrimPrefix(services.Internet.Proxy, "http://"))).To(Succeed())
+	h.Expect(through("127.0.0.1:1")).To(HaveOccurred(), "and the other's login is not used")
+}
+
 func TestFewLoginsAreKept(t *testing.T) {
 	h := newHub(t)
 	h.logins.CacheSize = 1
@@ -200,9 +212,11 @@ func TestTheProcessItself(t *testing.T) {
 	t.Setenv("AZURE_CLIENT_ID", clouds.Client)
 	t.Setenv("AZURE_CLIENT_SECRET", clouds.ClientSecret)
 	services.Registry("team.azurecr.io", clouds.MicrosoftUser(), nil)
+	// Nobody listens there: it is not asked.
+	tenants := &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
 	for _, provider := range []string{cloud.AWS, cloud.Azure} {
 		at := registries[provider]
-		login, err := new(cloud.Logins).Registry(t.Context(), provider, cloud.Identity{Namespace: "team"}, at.host+"/team/app")
+		login, err := new(cloud.Logins).Registry(t.Context(), provider, cloud.Identity{Namespace: "team", Proxy: tenants}, at.host+"/team/app")
 		g.Expect(err).NotTo(HaveOccurred(), provider)
 		g.Expect(services.Good(login.Password, "registry "+at.host)).To(BeTrue(), provider)
 	}

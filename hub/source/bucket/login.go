@@ -152,7 +152,7 @@ func isCloud(provider string, endpoint *url.URL) bool {
 		},
 	}
 	for _, domain := range domains[provider] {
-		if strings.HasSuffix(strings.ToLower(endpoint.Host), domain) {
+		if strings.HasSuffix(strings.ToLower(endpoint.Hostname()), domain) {
 			return true
 		}
 	}
