@@ -13,6 +13,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/image/repository"
 	"github.com/headwater-dev/headwater/hub/install"
 	"github.com/headwater-dev/headwater/hub/placement"
+	"github.com/headwater-dev/headwater/hub/registry/signature"
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/hub/source/bucket"
 	"github.com/headwater-dev/headwater/hub/source/git"
@@ -46,16 +47,18 @@ func main() {
 				return err
 			}
 			pace := source.Pace{Concurrent: o.concurrent, MinRetryDelay: o.minRetry, MaxRetryDelay: o.maxRetry}
+			clouds, roots := &o.clouds, &signature.Roots{}
 			return a.Add(
+				clouds,
 				&artifact.Server{Store: store, Addr: o.storageAddr},
 				o.artifactsOutside(a, store),
-				&git.Controller{Store: store, Events: a.Events, Pace: pace, SSH: o.ssh},
-				&oci.Controller{Store: store, Events: a.Events, Pace: pace},
-				&helm.Controller{Store: store, Events: a.Events, Pace: pace, Limits: o.helm, CacheBytes: o.helmCache},
-				&bucket.Controller{Store: store, Events: a.Events, Pace: pace},
-				&repository.Reconciler{Tags: tags, Events: a.Events, Concurrent: o.concurrent},
-				&policy.Reconciler{Tags: tags, Events: a.Events, NoCrossNamespaceRefs: o.noCrossNamespaceRefs},
-				&automation.Reconciler{Events: a.Events, NoCrossNamespaceRefs: o.noCrossNamespaceRefs, SSH: o.ssh},
+				&git.Controller{Store: store, Events: a.Events, Pace: pace, SSH: o.ssh, Clouds: clouds},
+				&oci.Controller{Store: store, Events: a.Events, Pace: pace, Clouds: clouds, Roots: roots},
+				&helm.Controller{Store: store, Events: a.Events, Pace: pace, Limits: o.helm, CacheBytes: o.helmCache, Clouds: clouds, Roots: roots},
+				&bucket.Controller{Store: store, Events: a.Events, Pace: pace, Clouds: clouds},
+				&repository.Reconciler{Tags: tags, Events: a.Events, Concurrent: o.concurrent, Clouds: clouds},
+				&policy.Reconciler{Tags: tags, Events: a.Events, NoCrossNamespaceRefs: o.noCrossNamespaceRefs, Clouds: clouds},
+				&automation.Reconciler{Events: a.Events, NoCrossNamespaceRefs: o.noCrossNamespaceRefs, SSH: o.ssh, Clouds: clouds},
 				&fleet.Reconciler{Namespace: a.Options.Namespace},
 				&placement.Reconciler{Namespace: a.Options.Namespace, Events: a.Events, MemberLease: o.memberLease, ReassignAfter: o.reassignAfter},
 			)

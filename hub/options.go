@@ -24,6 +24,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/source/helm"
 	"github.com/headwater-dev/headwater/internal/app"
 	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/cloud"
 )
 
 // options are the hub's own flags.
@@ -39,6 +40,8 @@ type options struct {
 	minRetry, maxRetry time.Duration
 
 	ssh remotes.Algorithms
+
+	clouds cloud.Logins
 
 	helm      helm.Limits
 	helmCache int64
@@ -63,6 +66,9 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.maxRetry, "max-retry-delay", 15*time.Minute, "time until a source that goes on failing is tried again")
 	flags.StringSliceVar(&o.ssh.KeyExchange, "ssh-kex-algos", nil, "key exchanges that ssh to Git repositories may use, in order of preference; by default the safe ones")
 	flags.StringSliceVar(&o.ssh.HostKey, "ssh-hostkey-algos", nil, "kinds of host keys that ssh to Git repositories takes; by default those in known_hosts")
+	flags.StringVar(&o.clouds.DefaultAccount, "default-service-account", "", "ServiceAccount of an object's namespace that logs in at clouds for an object with a spec.provider and no spec.serviceAccountName; by default the hub's own identity does")
+	flags.IntVar(&o.clouds.CacheSize, "token-cache-max-size", 100, "logins at clouds and GitHub Apps that are kept at once; 0 for none")
+	flags.DurationVar(&o.clouds.CacheFor, "token-cache-max-duration", time.Hour, "time for which such a login is kept at most")
 	flags.Int64Var(&o.helm.Index, "helm-index-max-size", 50<<20, "bytes of an index of a Helm repository at most")
 	flags.Int64Var(&o.helm.Chart, "helm-chart-max-size", 10<<20, "bytes of a packaged Helm chart at most")
 	flags.Int64Var(&o.helm.File, "helm-chart-file-max-size", 5<<20, "bytes of one file in a Helm chart at most")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -14,18 +13,9 @@ import (
 	"github.com/fluxcd/pkg/auth/azure"
 	"github.com/fluxcd/pkg/auth/gcp"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/internal/cloud"
 )
-
-// maxCloudError bounds in bytes what is quoted of a cloud's error.
-const maxCloudError = 300
-
-// requestID is what makes a cloud's error another one at every attempt.
-var requestID = regexp.MustCompile(`(?i),? ?request ?id: [^ ,]+`)
-
-// Object-level identity is no gate here: it is the safe way, since the
-// ServiceAccount is the tenant's own.
-func init() { auth.EnableObjectLevelWorkloadIdentity() }
 
 // clouds give access to the API servers of their managed clusters.
 func clouds() map[string]auth.RESTConfigProvider {
@@ -37,14 +27,14 @@ func clouds() map[string]auth.RESTConfigProvider {
 // loadCloud asks a cloud for the way to a cluster of its own, and for a token.
 // The ServiceAccount is one of the hub that the cloud trusts. Such a token lasts
 // for minutes; when it is refused, this is done again.
-func (c *Clusters) loadCloud(ctx context.Context, namespace string, cloud auth.RESTConfigProvider, data map[string]string) (*rest.Config, error) {
+func (c *Clusters) loadCloud(ctx context.Context, namespace string, provider auth.RESTConfigProvider, data map[string]string) (*rest.Config, error) {
 	account := data[accountKey]
 	if account == "" {
 		account = c.DefaultAccount
 	}
 	switch {
 	case data[clusterKey] == "":
-		return nil, &configError{fmt.Errorf("data key %s is missing: name the cluster as provider %s does", clusterKey, cloud.GetName())}
+		return nil, &configError{fmt.Errorf("data key %s is missing: name the cluster as provider %s does", clusterKey, provider.GetName())}
 	case data[addressKey] != "" && !strings.HasPrefix(data[addressKey], "https://"):
 		return nil, &configError{fmt.Errorf("data key %s is %q: want the https:// URL of the target's API server", addressKey, data[addressKey])}
 	case account == "" && !c.AllowOwnIdentity:
@@ -57,7 +47,7 @@ func (c *Clusters) loadCloud(ctx context.Context, namespace string, cloud auth.R
 		return nil, &configError{err}
 	}
 	options := []auth.Option{
-		auth.WithClient(accounts{c.Client, c.Live}), auth.WithServiceAccountNamespace(namespace), auth.WithServiceAccountName(account),
+		auth.WithClient(cloud.PastCache(c.Client, c.Live)), auth.WithServiceAccountNamespace(namespace), auth.WithServiceAccountName(account),
 		auth.WithClusterResource(data[clusterKey]), auth.WithAudiences(audiences...),
 	}
 	if address := data[addressKey]; address != "" {
@@ -66,32 +56,11 @@ func (c *Clusters) loadCloud(ctx context.Context, namespace string, cloud auth.R
 	if authority := data[authorityKey]; authority != "" {
 		options = append(options, auth.WithCAData(authority))
 	}
-	found, err := auth.GetRESTConfig(ctx, cloud, options...)
+	found, err := auth.GetRESTConfig(ctx, provider, options...)
 	if err != nil {
-		return nil, cloudError(cloud.GetName(), err)
+		return nil, cloud.Error(provider.GetName(), err)
 	}
 	return &rest.Config{Host: found.Host, BearerToken: found.BearerToken, TLSClientConfig: rest.TLSClientConfig{CAData: found.CAData}}, nil
-}
-
-// cloudError is the first line of what a cloud says, without what differs from
-// one attempt to the next: conditions repeat it.
-func cloudError(provider string, err error) error {
-	text, _, _ := strings.Cut(err.Error(), "\n")
-	text = requestID.ReplaceAllString(text, "")
-	if len(text) > maxCloudError {
-		text = text[:maxCloudError] + "…"
-	}
-	return fmt.Errorf("provider %s: %s", provider, strings.TrimSpace(text))
-}
-
-// accounts reads ServiceAccounts past the cache, which holds none.
-type accounts struct {
-	client.Client
-	live client.Reader
-}
-
-func (a accounts) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
-	return a.live.Get(ctx, key, obj, opts...)
 }
 
 // errNoProvider says which providers there are.

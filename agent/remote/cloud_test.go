@@ -3,7 +3,6 @@ package remote
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -119,11 +118,4 @@ func TestSettingsOfClouds(t *testing.T) {
 			g.Expect(isConfigError(err)).To(BeTrue(), "somebody has to mend it")
 		})
 	}
-}
-
-func TestWordsOfACloudStayTheSame(t *testing.T) {
-	g := NewWithT(t)
-	one := cloudError("aws", errors.New("operation error STS: AssumeRole, https response error StatusCode: 403, RequestID: 1-2-3, api error AccessDenied: no\nmore"))
-	g.Expect(one).To(MatchError("provider aws: operation error STS: AssumeRole, https response error StatusCode: 403, api error AccessDenied: no"))
-	g.Expect(len(cloudError("aws", errors.New(strings.Repeat("x", 1000))).Error())).To(BeNumerically("<", 400))
 }

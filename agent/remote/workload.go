@@ -55,8 +55,8 @@ func (c *Clusters) loadWorkload(ctx context.Context, key shard.Key) (*rest.Confi
 
 func (c *Clusters) workloadConfig(ctx context.Context, namespace string, data map[string]string) (*rest.Config, error) {
 	provider := data[providerKey]
-	if cloud, found := c.providers[provider]; found {
-		return c.loadCloud(ctx, namespace, cloud, data)
+	if known, found := c.providers[provider]; found {
+		return c.loadCloud(ctx, namespace, known, data)
 	}
 	if provider != genericProvider {
 		return nil, &configError{c.errNoProvider(provider)}

@@ -92,16 +92,27 @@ func (s Secrets) Transport(ctx context.Context, base *http.Transport, cert, prox
 			return nil, nil, err
 		}
 	}
-	if proxy != nil {
-		if err := s.Read(ctx, "spec.proxySecretRef", proxy.Name, func(secret *corev1.Secret) error {
-			u, err := proxyOf(secret.Data)
-			own.Proxy = http.ProxyURL(u)
-			return err
-		}); err != nil {
-			return nil, nil, err
-		}
+	through, err := s.Proxy(ctx, proxy)
+	if err != nil {
+		return nil, nil, err
+	}
+	if through != nil {
+		own.Proxy = http.ProxyURL(through)
 	}
 	return own, own.CloseIdleConnections, nil
+}
+
+// Proxy is the URL of the proxy that spec.proxySecretRef gives, with its login;
+// nil where that is nil.
+func (s Secrets) Proxy(ctx context.Context, ref *meta.LocalObjectReference) (through *url.URL, err error) {
+	if ref == nil {
+		return nil, nil
+	}
+	err = s.Read(ctx, "spec.proxySecretRef", ref.Name, func(secret *corev1.Secret) (err error) {
+		through, err = proxyOf(secret.Data)
+		return err
+	})
+	return through, err
 }
 
 // TLS reads ca.crt, and tls.crt with tls.key; at least one of both has to be

@@ -13,6 +13,7 @@ import (
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/access"
+	"github.com/headwater-dev/headwater/internal/cloud"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -39,11 +40,16 @@ type credentials struct {
 	tls *tls.Config
 	// ssh is nil for other URLs.
 	ssh *sshLogin
+	// app is nil but for spec.provider github.
+	app *app
 }
 
 // credentials reads the Secret of the object, if it names one.
 func (o *Opener) credentials(ctx context.Context, obj *sourcev1.GitRepository) (c credentials, err error) {
-	ssh := isSSH(obj.Spec.URL)
+	ssh, provider := isSSH(obj.Spec.URL), obj.Spec.Provider
+	if err := checkProvider(obj); err != nil {
+		return c, err
+	}
 	if obj.Spec.SecretRef == nil {
 		if ssh {
 			err = reconcile.Fail(meta.AuthenticationFailedReason, fmt.Errorf(
@@ -58,6 +64,18 @@ func (o *Opener) credentials(ctx context.Context, obj *sourcev1.GitRepository) (
 		if ssh {
 			c.ssh, err = sshLoginOf(secret.Data, o.SSH)
 			return err
+		}
+		if provider == sourcev1.GitProviderGitHub {
+			if c.app, err = appOf(secret); err != nil {
+				return reconcile.Stall(cloud.InvalidConfigurationReason, err)
+			}
+			return c.readTLS(secret.Data)
+		}
+		if len(secret.Data[appIDKey]) > 0 {
+			return reconcile.Stall(cloud.InvalidConfigurationReason, fmt.Errorf("it has the key %s of a GitHub App, but spec.provider is not %s", appIDKey, sourcev1.GitProviderGitHub))
+		}
+		if cloud.Is(provider) {
+			return c.readTLS(secret.Data)
 		}
 		return c.read(secret.Data)
 	})

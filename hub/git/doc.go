@@ -4,7 +4,9 @@
 //
 // It promises that credentials are sent to the host of spec.url alone, also
 // when that host redirects, that they appear in no error, and that what a remote
-// sends is bounded or goes to disk.
+// sends is bounded or goes to disk. What a cloud or GitHub gives for spec.provider
+// is kept by internal/cloud; the hub's own identity goes to hosts of the cloud's
+// alone.
 //
 // It never runs git or ssh, never reads the machine's configuration of them, and
 // never forces a branch: a push names the commit that it replaces, and fails

@@ -45,6 +45,9 @@ func (s *Session) Failed(ctx context.Context, doing string, err error) error {
 	case errors.As(err, &stranger):
 		err = fmt.Errorf("spec.url %s: %w of Secret %s (spec.secretRef)", remote, stranger, s.secret)
 	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed), refusedBySSH(err):
+		if s.given.forget != nil {
+			s.given.forget()
+		}
 		reason = meta.AuthenticationFailedReason
 		err = fmt.Errorf("spec.url %s: authentication failed: %s", remote, s.credentialsHint())
 	case errors.As(err, &status) && access.RetryAfter(status.Response.Header) > 0:
@@ -86,6 +89,9 @@ func (s *Session) NotFound(t Target) error {
 }
 
 func (s *Session) credentialsHint() string {
+	if s.given.whose != "" {
+		return fmt.Sprintf("the remote does not accept %s (spec.provider %s)", s.given.whose, s.obj.Spec.Provider)
+	}
 	if s.secret == "" {
 		return "the remote wants credentials, and spec.secretRef is not set"
 	}
@@ -94,6 +100,9 @@ func (s *Session) credentialsHint() string {
 
 // orCredentials covers the hosts that hide private repositories.
 func (s *Session) orCredentials() string {
+	if s.given.whose != "" {
+		return fmt.Sprintf(", or %s (spec.provider %s) does not reach it", s.given.whose, s.obj.Spec.Provider)
+	}
 	if s.secret == "" {
 		return ", or it needs credentials (spec.secretRef)"
 	}

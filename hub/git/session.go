@@ -13,6 +13,7 @@ import (
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/access"
+	"github.com/headwater-dev/headwater/internal/cloud"
 )
 
 const (
@@ -32,12 +33,16 @@ type Opener struct {
 	Transport *http.Transport
 	// SSH limits what ssh may use.
 	SSH Algorithms
+	// Clouds log in where spec.provider says so, and keep the logins of GitHub
+	// Apps.
+	Clouds *cloud.Logins
 }
 
 // Session is a conversation with one remote. It belongs to one goroutine.
 type Session struct {
 	obj      *sourcev1.GitRepository
 	secret   string
+	given    given
 	remote   transport.Transport
 	endpoint *transport.Endpoint
 	auth     transport.AuthMethod
@@ -66,6 +71,13 @@ func (o *Opener) Open(ctx context.Context, obj *sourcev1.GitRepository) (*Sessio
 		return nil, err
 	}
 	s.done = done
+	if s.given, err = o.ask(ctx, obj, known, base); err != nil {
+		done()
+		return nil, err
+	}
+	if s.given.auth != nil {
+		s.auth = s.given.auth
+	}
 	// Redirects of the first request alone are followed, and go-git drops the
 	// credentials when they lead to another host.
 	s.remote = githttp.NewClientWithOptions(&http.Client{Transport: bounded{base}},

@@ -11,6 +11,7 @@ func Access(obj *imagev1.ImageRepository) registry.Access {
 		Namespace:          obj.Namespace,
 		Remote:             "spec.image " + obj.Spec.Image,
 		SecretRef:          obj.Spec.SecretRef,
+		Provider:           obj.Spec.Provider,
 		ServiceAccountName: obj.Spec.ServiceAccountName,
 		CertSecretRef:      obj.Spec.CertSecretRef,
 		ProxySecretRef:     obj.Spec.ProxySecretRef,

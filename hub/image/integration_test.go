@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,13 +34,19 @@ import (
 	"github.com/headwater-dev/headwater/hub/image/repository"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 	"github.com/headwater-dev/headwater/internal/testenv"
+	"github.com/headwater-dev/headwater/internal/testenv/clouds"
 )
 
 const within = 20 * time.Second
 
 var shared = testenv.Shared{CRDs: true}
 
-func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
+// services are the clouds' token services, and all of the Internet there is.
+var services *clouds.Clouds
+
+func TestMain(m *testing.M) {
+	os.Exit(clouds.Run(&services, func() int { return shared.Run(m) }))
+}
 
 // world is a namespace on a real API server with both controllers, and a real
 // registry.
@@ -265,6 +273,34 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		obj := w.choose(w.namespace, scanned, tc.change)
 		w.ready(obj, "False", tc.reason, tc.message)
 	}
+}
+
+func TestARegistryOfACloud(t *testing.T) {
+	w := newWorld(t)
+	w.push("1.0.0", "1.1.0")
+	const host = "team.azurecr.io"
+	services.Registry(host, clouds.MicrosoftUser(), &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: w.registry.Host})
+		r.Out.Header.Del("Authorization")
+	}})
+	services.Hub, services.Subject = w.Client, "system:serviceaccount:"+w.namespace+":scanner"
+	for _, name := range []string{"scanner", "stranger"} {
+		w.Expect(w.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.namespace, Name: name, Annotations: map[string]string{
+				"azure.workload.identity/tenant-id": clouds.Tenant, "azure.workload.identity/client-id": clouds.Client,
+			},
+		}})).To(Succeed())
+	}
+	by := func(account string) *imagev1.ImageRepository {
+		return w.scan(host, func(spec *imagev1.ImageRepositorySpec) {
+			spec.Provider, spec.ServiceAccountName, spec.Insecure = "azure", account, false
+		})
+	}
+	scanned := by("scanner")
+	w.ready(scanned, "True", "Succeeded", "found 2 tags")
+	chosen := w.choose(w.namespace, scanned, func(spec *imagev1.ImagePolicySpec) { spec.DigestReflectionPolicy = imagev1.ReflectIfNotPresent })
+	w.ready(chosen, "True", "Succeeded", "resolved to 1.1.0 with digest sha256:")
+	w.ready(by("stranger"), "False", "AuthenticationFailed", "spec.provider: provider azure: ")
 }
 
 func TestAChoiceOutlivesALaterFailure(t *testing.T) {

@@ -7,6 +7,7 @@
 // unless spec.insecure is set; that no login appears in an error; and that lists,
 // manifests and layers are bounded in size.
 //
-// It never keeps a Secret: each session reads what it needs live. It knows no
-// cloud's login: objects that ask for one are stalled by their kinds.
+// It never keeps a Secret: each session reads what it needs live. Logins of
+// clouds are those of internal/cloud, which keeps them for a while; the hub's own
+// identity is never used over a connection that a tenant could look into.
 package registry

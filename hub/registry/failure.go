@@ -39,6 +39,9 @@ func (s *Session) Failed(ctx context.Context, reason, doing string, err error) e
 	case !errors.As(err, &answer):
 		err = fmt.Errorf("%s: %s", prefix, reconcile.OneLine(err))
 	case refused(answer):
+		if s.login.forget != nil {
+			s.login.forget()
+		}
 		reason = meta.AuthenticationFailedReason
 		err = fmt.Errorf("%s: the registry answered %d: %s", prefix, answer.StatusCode, s.login.hint())
 	case answer.StatusCode == http.StatusTooManyRequests:

@@ -27,11 +27,17 @@ type login struct {
 	secrets []string
 	secret  string
 	host    string
+	// cloud says in words whose login a cloud gave, and forget has the next one
+	// asked for anew.
+	cloud  string
+	forget func()
 }
 
 // hint says what a person can do about a login that is refused.
 func (l login) hint() string {
 	switch {
+	case l.cloud != "":
+		return l.cloud + " may not do this there"
 	case len(l.secrets) == 0:
 		return "no login was sent: neither spec.secretRef nor spec.serviceAccountName gives one"
 	case l.secret == "":

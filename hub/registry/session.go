@@ -14,6 +14,7 @@ import (
 
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/hub/access"
+	"github.com/headwater-dev/headwater/internal/cloud"
 )
 
 const (
@@ -31,6 +32,8 @@ type Opener struct {
 	// Transport carries the requests to registries without settings of their
 	// own.
 	Transport *http.Transport
+	// Clouds log in where a spec names a provider.
+	Clouds *cloud.Logins
 }
 
 // Access is what a spec says of how to reach a registry. The references are to
@@ -44,8 +47,11 @@ type Access struct {
 	SecretRef *meta.LocalObjectReference
 	// Basic allows a Secret with username and password in its place.
 	Basic bool
+	// Provider is the cloud that gives the login where there is no SecretRef;
+	// empty or generic for none.
+	Provider string
 	// ServiceAccountName names the ServiceAccount whose pull secrets are read
-	// where SecretRef has no login.
+	// where SecretRef has no login; with a Provider, the one that it knows.
 	ServiceAccountName string
 	// CertSecretRef and ProxySecretRef are about TLS and the proxy.
 	CertSecretRef, ProxySecretRef *meta.LocalObjectReference
@@ -83,7 +89,11 @@ func Parse(repository string, insecure bool) (name.Repository, error) {
 // has the reason AuthenticationFailed and names the field.
 func (o *Opener) Open(ctx context.Context, repository name.Repository, a Access) (*Session, error) {
 	secrets := access.Secrets{Reader: o.Secrets, Namespace: a.Namespace}
-	found, err := readLogin(ctx, secrets, a, repository)
+	find := readLogin
+	if cloud.Is(a.Provider) && a.SecretRef == nil {
+		find = o.cloudLogin
+	}
+	found, err := find(ctx, secrets, a, repository)
 	if err != nil {
 		return nil, err
 	}

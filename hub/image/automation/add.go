@@ -17,6 +17,7 @@ import (
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/hub/git"
+	"github.com/headwater-dev/headwater/internal/cloud"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -37,7 +38,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 		r.Live = mgr.GetAPIReader()
 	}
 	if r.Remotes == nil {
-		r.Remotes = &git.Opener{Secrets: r.Live, Transport: access.NewTransport(), SSH: r.SSH}
+		r.Remotes = &git.Opener{Secrets: r.Live, Transport: access.NewTransport(), SSH: r.SSH, Clouds: cloud.Or(r.Clouds, mgr)}
 	}
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}

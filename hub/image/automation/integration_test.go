@@ -37,6 +37,7 @@ import (
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/hub/git"
+	"github.com/headwater-dev/headwater/internal/cloud"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
@@ -99,7 +100,7 @@ func newWorld(t *testing.T) *world {
 	}
 	reconciler := &Reconciler{
 		Events:  &reconcile.Recorder{Kubernetes: w.events, Scheme: kinds},
-		Remotes: &git.Opener{Secrets: mgr.GetAPIReader(), Transport: transport},
+		Remotes: &git.Opener{Secrets: mgr.GetAPIReader(), Transport: transport, Clouds: &cloud.Logins{}},
 	}
 	g.Expect(reconciler.AddToManager(mgr)).To(Succeed())
 	ended := make(chan error, 1)

@@ -21,6 +21,7 @@ import (
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/hub/git"
+	"github.com/headwater-dev/headwater/internal/cloud"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -45,6 +46,9 @@ type Reconciler struct {
 	NoCrossNamespaceRefs bool
 	// SSH limits what ssh may use.
 	SSH git.Algorithms
+	// Clouds log in where the source names a provider; logins that are not kept
+	// when nil.
+	Clouds *cloud.Logins
 	// Remotes opens sessions with repositories; one that reads Secrets live when
 	// nil.
 	Remotes *git.Opener

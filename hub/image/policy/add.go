@@ -18,6 +18,7 @@ import (
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/hub/registry"
+	"github.com/headwater-dev/headwater/internal/cloud"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -39,7 +40,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 		r.Live = mgr.GetAPIReader()
 	}
 	if r.Registry == nil {
-		r.Registry = &registry.Opener{Secrets: r.Live, Transport: access.NewTransport()}
+		r.Registry = &registry.Opener{Secrets: r.Live, Transport: access.NewTransport(), Clouds: cloud.Or(r.Clouds, mgr)}
 	}
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}

@@ -18,6 +18,7 @@ import (
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/hub/image"
 	"github.com/headwater-dev/headwater/hub/registry"
+	"github.com/headwater-dev/headwater/internal/cloud"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -44,6 +45,9 @@ type Reconciler struct {
 	// Registry opens sessions to look digests up; one that reads Secrets live
 	// when nil.
 	Registry *registry.Opener
+	// Clouds log in where a spec names a provider; logins that are not kept when
+	// nil.
+	Clouds *cloud.Logins
 	// Client reads from the cache; the manager's when nil.
 	Client client.Client
 	// Live reads namespaces, which no cache holds; the manager's when nil.

@@ -19,6 +19,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/hub/image"
 	"github.com/headwater-dev/headwater/hub/registry"
+	"github.com/headwater-dev/headwater/internal/cloud"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -40,6 +41,9 @@ type Reconciler struct {
 	Concurrent int
 	// Registry opens sessions; one that reads Secrets live when nil.
 	Registry *registry.Opener
+	// Clouds log in where a spec names a provider; logins that are not kept when
+	// nil.
+	Clouds *cloud.Logins
 	// Clock tells when a scan was made; the real one when nil.
 	Clock clock.PassiveClock
 }
@@ -50,7 +54,7 @@ const defaultConcurrent = 4
 // interval.
 func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 	if r.Registry == nil {
-		r.Registry = &registry.Opener{Secrets: mgr.GetAPIReader(), Transport: access.NewTransport()}
+		r.Registry = &registry.Opener{Secrets: mgr.GetAPIReader(), Transport: access.NewTransport(), Clouds: cloud.Or(r.Clouds, mgr)}
 	}
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
@@ -95,7 +99,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *imagev1.ImageRepository
 func supported(obj *imagev1.ImageRepository) error {
 	return reconcile.UnsupportedFields(obj,
 		"image", "interval", "timeout", "secretRef", "proxySecretRef", "serviceAccountName", "certSecretRef",
-		"suspend", "accessFrom", "exclusionList", "provider=generic", "insecure")
+		"suspend", "accessFrom", "exclusionList", "provider", "insecure")
 }
 
 func (r *Reconciler) scan(ctx context.Context, obj *imagev1.ImageRepository, repository name.Repository) ([]string, error) {

@@ -7,6 +7,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/cloud"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -21,6 +22,9 @@ type Controller struct {
 	Events *reconcile.Recorder
 	// Pace is how hard it works.
 	Pace source.Pace
+	// Clouds log in where a spec names a provider; logins that are not kept when
+	// nil.
+	Clouds *cloud.Logins
 	// Fetcher reads the remotes; what it lacks gets the defaults.
 	Fetcher Fetcher
 }
@@ -33,6 +37,9 @@ func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	}
 	if fetcher.Transport == nil {
 		fetcher.Transport = access.NewTransport()
+	}
+	if fetcher.Clouds == nil {
+		fetcher.Clouds = cloud.Or(c.Clouds, mgr)
 	}
 	reconciler := &source.Reconciler[*sourcev1.Bucket]{
 		Fetcher: &fetcher,

@@ -9,12 +9,12 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/minio/minio-go/v7"
 	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/source"
+	"github.com/headwater-dev/headwater/internal/cloud"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -33,6 +33,9 @@ type Fetcher struct {
 	// Transport carries the requests to endpoints without settings of their
 	// own.
 	Transport *http.Transport
+	// Clouds log in where a spec names a provider, and keep what other services
+	// of tokens give.
+	Clouds *cloud.Logins
 }
 
 // Kind is Bucket.
@@ -47,7 +50,7 @@ func (*Fetcher) Ignore(obj *sourcev1.Bucket) (want *string, observed **string) {
 func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.Bucket) (source.Revision, error) {
 	if err := reconcile.UnsupportedFields(obj,
 		"bucketName", "endpoint", "interval", "timeout", "suspend", "ignore", "prefix", "region", "insecure",
-		"provider=generic", "secretRef", "certSecretRef", "proxySecretRef", "accessFrom"); err != nil {
+		"provider", "secretRef", "serviceAccountName", "sts", "certSecretRef", "proxySecretRef", "accessFrom"); err != nil {
 		return source.Revision{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
@@ -57,7 +60,7 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.Bucket) (source.Rev
 		return source.Revision{}, err
 	}
 	defer s.close()
-	found, err := s.list(ctx)
+	found, err := s.find(ctx)
 	if err != nil {
 		return source.Revision{}, err
 	}
@@ -73,7 +76,7 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.Bucket, rev source.Re
 		return source.Content{}, err
 	}
 	defer s.close()
-	found, err := s.list(ctx)
+	found, err := s.find(ctx)
 	if err != nil {
 		return source.Content{}, err
 	}
@@ -110,11 +113,7 @@ func (s *session) download(ctx context.Context, root *os.Root, key string, liste
 	if !filepath.IsLocal(name) {
 		return errors.New("the key leads out of the artifact")
 	}
-	var options minio.GetObjectOptions
-	if err := options.SetMatchETag(listed.etag); err != nil {
-		return err
-	}
-	content, err := s.client.GetObject(ctx, s.obj.Spec.BucketName, key, options)
+	content, err := s.open(ctx, key, listed)
 	if err != nil {
 		return err
 	}

@@ -97,13 +97,17 @@ func newSecret(name string, data map[string]string) *corev1.Secret {
 }
 
 func (e *endpoint) fetcher(more ...client.Object) *bucket.Fetcher {
-	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: e.Certificate().Raw}))
+	ca := certificateOf(e.Server)
 	return &bucket.Fetcher{
 		Secrets: fake.NewClientBuilder().WithObjects(append(more,
 			newSecret("login", map[string]string{"accesskey": "AKIA1", "secretkey": "s3cret"}),
 			newSecret("ca", map[string]string{"ca.crt": ca}))...).Build(),
 		Transport: access.NewTransport(),
 	}
+}
+
+func certificateOf(s *httptest.Server) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
 }
 
 func TestFetcherKeepsTheContract(t *testing.T) {
@@ -214,9 +218,8 @@ func TestFailuresAreOneSentence(t *testing.T) {
 func TestStalls(t *testing.T) {
 	e := newEndpoint(t)
 	for want, set := range map[string]func(*sourcev1.BucketSpec){
-		"spec.provider": func(s *sourcev1.BucketSpec) { s.Provider = "aws" },
-		"spec.sts":      func(s *sourcev1.BucketSpec) { s.STS = &sourcev1.BucketSTSSpec{Provider: "ldap"} },
-		"spec.endpoint": func(s *sourcev1.BucketSpec) { s.Endpoint = "https://user:x@host/path" },
+		"spec.sts.provider": func(s *sourcev1.BucketSpec) { s.STS = &sourcev1.BucketSTSSpec{Provider: "aws"} },
+		"spec.endpoint":     func(s *sourcev1.BucketSpec) { s.Endpoint = "https://user:x@host/path" },
 	} {
 		obj := e.object()
 		set(&obj.Spec)

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/fluxcd/pkg/sourceignore"
-	"github.com/minio/minio-go/v7"
 
 	"github.com/headwater-dev/headwater/hub/source"
 )
@@ -27,6 +27,8 @@ const (
 type entry struct {
 	etag string
 	size int64
+	// generation is Google's number of the state that the etag is of.
+	generation int64
 }
 
 // list is what the bucket holds by key, without what is excluded.
@@ -42,8 +44,11 @@ func (l list) revision() source.Revision {
 	return source.Revision{Name: "sha256:" + sum, ID: sum}
 }
 
-// list asks for the keys below spec.prefix.
-func (s *session) list(ctx context.Context) (list, error) {
+// listing is what is done when a bucket that does not exist shows.
+const listing = "listing"
+
+// find lists the keys below spec.prefix, without what is excluded.
+func (s *session) find(ctx context.Context) (list, error) {
 	patterns, err := s.ignored(ctx)
 	if err != nil {
 		return nil, s.failed(ctx, "reading "+sourceignore.IgnoreFile, err)
@@ -52,43 +57,41 @@ func (s *session) list(ctx context.Context) (list, error) {
 		patterns += "\n" + *s.obj.Spec.Ignore
 	}
 	matcher := sourceignore.NewMatcher(sourceignore.ReadPatterns(strings.NewReader(patterns), nil))
-	// The channel is drained to its end only when the context ends.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	found, size := list{}, int64(0)
-	for object := range s.client.ListObjects(ctx, s.obj.Spec.BucketName, minio.ListObjectsOptions{Prefix: s.obj.Spec.Prefix, Recursive: true}) {
-		if object.Err != nil {
-			return nil, s.failed(ctx, "listing", object.Err)
+	err = s.list(ctx, s.obj.Spec.Prefix, func(key string, e entry) error {
+		if strings.HasSuffix(key, "/") || key == sourceignore.IgnoreFile || matcher.Match(strings.Split(key, "/"), false) {
+			return nil
 		}
-		if strings.HasSuffix(object.Key, "/") || object.Key == sourceignore.IgnoreFile || matcher.Match(strings.Split(object.Key, "/"), false) {
-			continue
+		found[key] = e
+		if size += e.size; size > maxBytes || len(found) > maxObjects {
+			return fmt.Errorf("it holds more than %d objects or %d bytes: set spec.prefix or spec.ignore", maxObjects, int64(maxBytes))
 		}
-		found[object.Key] = entry{etag: object.ETag, size: object.Size}
-		if size += object.Size; size > maxBytes || len(found) > maxObjects {
-			return nil, s.failed(ctx, "listing", fmt.Errorf("it holds more than %d objects or %d bytes: set spec.prefix or spec.ignore", maxObjects, int64(maxBytes)))
-		}
+		return nil
+	})
+	if err == nil {
+		err = ctx.Err()
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, s.failed(ctx, "listing", err)
+	if err != nil {
+		return nil, s.failed(ctx, listing, err)
 	}
 	return found, nil
 }
 
 // ignored reads the .sourceignore at the root of the bucket, if there is one.
 func (s *session) ignored(ctx context.Context) (string, error) {
-	object, err := s.client.GetObject(ctx, s.obj.Spec.BucketName, sourceignore.IgnoreFile, minio.GetObjectOptions{})
-	if err != nil {
-		return "", err
+	object, err := s.open(ctx, sourceignore.IgnoreFile, entry{})
+	if err == nil {
+		defer func() { _ = object.Close() }()
+		var content []byte
+		if content, err = io.ReadAll(io.LimitReader(object, maxIgnoreBytes+1)); err == nil && len(content) > maxIgnoreBytes {
+			err = errors.New("it is larger than 1 MiB")
+		}
+		if err == nil {
+			return string(content), nil
+		}
 	}
-	defer func() { _ = object.Close() }()
-	content, err := io.ReadAll(io.LimitReader(object, maxIgnoreBytes+1))
-	switch {
-	case minio.ToErrorResponse(err).Code == minio.NoSuchKey:
-		return "", nil
-	case err != nil:
-		return "", err
-	case len(content) > maxIgnoreBytes:
-		return "", errors.New("it is larger than 1 MiB")
+	if s.status(err) == http.StatusNotFound {
+		return "", nil // and if there is no bucket either, its list says so
 	}
-	return string(content), nil
+	return "", err
 }

@@ -7,11 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync/atomic"
-
-	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
@@ -21,64 +18,101 @@ import (
 
 const (
 	operationFailedReason = "BucketOperationFailed"
-	accessKey             = "accesskey"
-	secretKey             = "secretkey"
+	urlInvalidReason      = "URLInvalid"
 	// maxSessionBytes bounds all that an endpoint may send in a session: the
 	// objects, and lists of them.
 	maxSessionBytes = maxBytes + 128<<20
 )
 
-// session is a conversation with one endpoint.
-type session struct {
-	obj    *sourcev1.Bucket
-	client *minio.Client
-	close  func()
+// storage is what the APIs of buckets have in common. An error of the endpoint
+// has a status.
+type storage interface {
+	// list tells of each object whose key begins with the prefix.
+	list(ctx context.Context, prefix string, each func(key string, e entry) error) error
+	// open reads an object in the state of the entry; of the zero entry, as it is.
+	// Errors may come when it is read.
+	open(ctx context.Context, key string, e entry) (io.ReadCloser, error)
+	// status is the HTTP status of an error that the endpoint answered with; zero
+	// for others.
+	status(err error) int
 }
 
-// open prepares a session; nothing is sent yet. The caller calls close.
+// session is a conversation with one endpoint.
+type session struct {
+	storage
+
+	obj   *sourcev1.Bucket
+	login login
+	close func()
+}
+
+// open prepares a session; nothing is sent to the endpoint yet. The caller calls
+// close.
 func (f *Fetcher) open(ctx context.Context, obj *sourcev1.Bucket) (*session, error) {
 	secrets := access.Secrets{Reader: f.Secrets, Namespace: obj.Namespace}
-	login := credentials.NewStaticV4("", "", "") // anonymous
-	if obj.Spec.SecretRef != nil {
-		if err := secrets.Read(ctx, "spec.secretRef", obj.Spec.SecretRef.Name, func(secret *corev1.Secret) error {
-			id, key := string(secret.Data[accessKey]), string(secret.Data[secretKey])
-			if id == "" || key == "" {
-				return fmt.Errorf("it needs the keys %s and %s", accessKey, secretKey)
-			}
-			login = credentials.NewStaticV4(id, key, "")
-			return nil
-		}); err != nil {
-			return nil, err
-		}
+	endpoint, err := endpointOf(obj)
+	if err != nil {
+		return nil, err
 	}
 	base, done, err := secrets.Transport(ctx, f.Transport, obj.Spec.CertSecretRef, obj.Spec.ProxySecretRef)
 	if err != nil {
 		return nil, err
 	}
-	client, err := minio.New(obj.Spec.Endpoint, &minio.Options{
-		Creds:      login,
-		Secure:     !obj.Spec.Insecure,
-		Region:     obj.Spec.Region,
-		Transport:  newGuard(base),
-		MaxRetries: 1, // the loop repeats what failed, with its own backoff
-	})
+	s := &session{obj: obj, close: done}
+	if s.login, err = f.loginOf(ctx, asking{obj: obj, secrets: secrets, endpoint: endpoint, base: base}); err == nil {
+		s.storage, err = storageOf(ctx, obj, endpoint, s.login, newGuard(base, maxSessionBytes, "set spec.endpoint or spec.region to where the bucket is"))
+	}
 	if err != nil {
 		done()
-		return nil, reconcile.Stall("URLInvalid", errors.New("spec.endpoint is not a host, with the port where it is not the usual one"))
+		return nil, err
 	}
-	return &session{obj: obj, client: client, close: done}, nil
+	return s, nil
+}
+
+// endpointOf is spec.endpoint as a URL: a host, or for Microsoft's and Google's
+// storage a URL.
+func endpointOf(obj *sourcev1.Bucket) (*url.URL, error) {
+	text, scheme := obj.Spec.Endpoint, "https://"
+	if obj.Spec.Insecure {
+		scheme = "http://"
+	}
+	cloud := obj.Spec.Provider == sourcev1.BucketProviderAzure || obj.Spec.Provider == sourcev1.BucketProviderGoogle
+	if !strings.Contains(text, "://") {
+		text = scheme + text
+	} else if !cloud {
+		text = ""
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" || u.Path != "" && !cloud {
+		return nil, reconcile.Stall(urlInvalidReason, errors.New("spec.endpoint is not a host, with the port where it is not the usual one; for the providers azure and gcp it may be a URL"))
+	}
+	return u, nil
+}
+
+func storageOf(ctx context.Context, obj *sourcev1.Bucket, endpoint *url.URL, l login, transport http.RoundTripper) (storage, error) {
+	switch obj.Spec.Provider {
+	case sourcev1.BucketProviderGoogle:
+		return newGoogle(ctx, obj, endpoint, l, transport)
+	case sourcev1.BucketProviderAzure:
+		return newMicrosoft(obj, endpoint, l, transport)
+	}
+	return newS3(obj, endpoint, l, transport)
 }
 
 // guard follows no redirects, which would be signed again for another host, and
 // bounds what is answered.
 type guard struct {
 	http.RoundTripper
-	left *atomic.Int64
+
+	most int64
+	left atomic.Int64
+	// remedy is for redirects.
+	remedy string
 }
 
-func newGuard(base http.RoundTripper) *guard {
-	g := &guard{base, new(atomic.Int64)}
-	g.left.Store(maxSessionBytes)
+func newGuard(base http.RoundTripper, most int64, remedy string) *guard {
+	g := &guard{RoundTripper: base, most: most, remedy: remedy}
+	g.left.Store(most)
 	return g
 }
 
@@ -89,57 +123,50 @@ func (g *guard) RoundTrip(request *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if response.Header.Get("Location") != "" && response.StatusCode >= http.StatusMultipleChoices && response.StatusCode < http.StatusBadRequest {
-		return nil, errors.Join(errors.New("the endpoint redirects: set spec.endpoint or spec.region to where the bucket is"), response.Body.Close())
+		return nil, errors.Join(errors.New("the endpoint redirects: "+g.remedy), response.Body.Close())
 	}
-	response.Body = &bounded{response.Body, g.left}
+	response.Body = &bounded{response.Body, g}
 	return response, nil
 }
 
 type bounded struct {
 	io.ReadCloser
-	left *atomic.Int64
+	by *guard
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if b.left.Add(-int64(n)) < 0 {
-		return 0, fmt.Errorf("the endpoint answers with more than %d bytes", int64(maxSessionBytes))
+	if b.by.left.Add(-int64(n)) < 0 {
+		return 0, fmt.Errorf("the endpoint answers with more than %d bytes", b.by.most)
 	}
 	return n, err
 }
 
-// failed turns what minio-go says into one sentence with a reason. Messages of
+// failed turns what a client says into one sentence with a reason. Messages of
 // the endpoint are left out: they can hold anything.
 func (s *session) failed(ctx context.Context, doing string, err error) error {
 	remote := fmt.Sprintf("spec.bucketName %q at %s: %s", s.obj.Spec.BucketName, s.obj.Spec.Endpoint, doing)
+	status := s.status(err)
 	var request *url.Error
 	for errors.As(err, &request) {
 		err = request.Err // its URL can hold a signature
 	}
 	reason := operationFailedReason
-	var answer minio.ErrorResponse
-	known := errors.As(err, &answer)
 	switch ended := ctx.Err(); {
 	case errors.Is(ended, context.DeadlineExceeded):
 		err = fmt.Errorf("%s took longer than %s (spec.timeout): %w", remote, s.obj.Timeout(), ended)
 	case ended != nil:
 		err = fmt.Errorf("%s: %w", remote, ended)
-	case known && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden):
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		s.login.refused()
 		reason = meta.AuthenticationFailedReason
-		err = fmt.Errorf("%s: the endpoint answered %d: %s", remote, answer.StatusCode, s.hint())
-	case known && answer.Code == minio.NoSuchBucket:
+		err = fmt.Errorf("%s: the endpoint answered %d: %s", remote, status, s.login.hint())
+	case status == http.StatusNotFound && doing == listing:
 		err = fmt.Errorf("%s: there is no such bucket", remote)
-	case known && answer.StatusCode >= http.StatusMultipleChoices:
-		err = fmt.Errorf("%s: the endpoint answered %d", remote, answer.StatusCode)
+	case status != 0:
+		err = fmt.Errorf("%s: the endpoint answered %d", remote, status)
 	default:
 		err = fmt.Errorf("%s: %s", remote, reconcile.OneLine(err))
 	}
 	return reconcile.Fail(reason, err)
-}
-
-func (s *session) hint() string {
-	if s.obj.Spec.SecretRef == nil {
-		return "it wants credentials, and spec.secretRef is not set"
-	}
-	return fmt.Sprintf("it does not accept the credentials of Secret %s/%s (spec.secretRef)", s.obj.Namespace, s.obj.Spec.SecretRef.Name)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/git"
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/cloud"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -21,6 +22,9 @@ type Controller struct {
 	Pace source.Pace
 	// SSH limits what ssh may use.
 	SSH git.Algorithms
+	// Clouds log in where a spec names a provider; logins that are not kept when
+	// nil.
+	Clouds *cloud.Logins
 	// Fetcher reads the remotes; what it lacks gets the defaults.
 	Fetcher Fetcher
 }
@@ -29,7 +33,7 @@ type Controller struct {
 func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	fetcher := c.Fetcher
 	if fetcher.Remotes == nil {
-		fetcher.Remotes = &git.Opener{Secrets: mgr.GetAPIReader(), Transport: access.NewTransport(), SSH: c.SSH}
+		fetcher.Remotes = &git.Opener{Secrets: mgr.GetAPIReader(), Transport: access.NewTransport(), SSH: c.SSH, Clouds: cloud.Or(c.Clouds, mgr)}
 	}
 	if fetcher.Client == nil {
 		fetcher.Client = mgr.GetClient()

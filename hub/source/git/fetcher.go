@@ -148,7 +148,7 @@ func (f *Fetcher) complete(ctx context.Context, w work, done checkedOut, include
 // supported stalls an object that asks for what is not implemented.
 func supported(obj *sourcev1.GitRepository) error {
 	if err := reconcile.UnsupportedFields(obj,
-		"url", "interval", "timeout", "suspend", "ignore", "provider=generic", "secretRef", "proxySecretRef",
+		"url", "interval", "timeout", "suspend", "ignore", "provider", "serviceAccountName", "secretRef", "proxySecretRef",
 		"ref", "verify", "recurseSubmodules", "sparseCheckout", "include", "gitImplementation", "accessFrom"); err != nil {
 		return err
 	}

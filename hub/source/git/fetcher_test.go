@@ -239,16 +239,7 @@ func TestFetchGivesWhatWasResolved(t *testing.T) {
 	g.Expect(filesBelow(t, dir)).To(HaveKeyWithValue("a", HaveSuffix("1")), "the branch moved meanwhile")
 }
 
-func TestUnsupportedFieldsStall(t *testing.T) {
-	for field, set := range map[string]func(*sourcev1.GitRepositorySpec){
-		"spec.provider":           func(s *sourcev1.GitRepositorySpec) { s.Provider = "github" },
-		"spec.serviceAccountName": func(s *sourcev1.GitRepositorySpec) { s.ServiceAccountName = "x" },
-	} {
-		obj := newObject("http://127.0.0.1:1/never-asked.git")
-		set(&obj.Spec)
-		_, err := newFetcher().Resolve(t.Context(), obj)
-		NewWithT(t).Expect(err).To(MatchError(ContainSubstring(field)))
-	}
+func TestFieldsThatMeanNothing(t *testing.T) {
 	obj := newObject("http://127.0.0.1:1/x.git")
 	obj.Spec.Provider, obj.Spec.GitImplementation = "generic", "libgit2"
 	_, err := newFetcher().Resolve(t.Context(), obj)

@@ -161,7 +161,7 @@ func TestControllerFromCommitToArtifact(t *testing.T) {
 	g.Expect(download(t, obj.Status.Artifact.URL)).To(HaveKeyWithValue("app.yaml", []byte("a: 2\n")), "the last artifact stays served")
 
 	h.patch(t, obj, func() { obj.Spec.Provider = "github" })
-	g.Eventually(h.ready(t, obj), patience).Should(HavePrefix("False UnsupportedField spec.provider is set"))
+	g.Eventually(h.ready(t, obj), patience).Should(HavePrefix("False InvalidProviderConfiguration spec.secretRef: Secret team/login: its key githubAppID"))
 
 	files := filepath.Join(h.dir, "gitrepository", "team", "fleet")
 	g.Expect(files).To(BeADirectory())

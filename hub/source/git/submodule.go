@@ -116,6 +116,7 @@ func remoteOf(parent *sourcev1.GitRepository, where string) (*sourcev1.GitReposi
 	obj.Spec = sourcev1.GitRepositorySpec{URL: to.String(), Timeout: parent.Spec.Timeout, ProxySecretRef: parent.Spec.ProxySecretRef}
 	if from, err := url.Parse(parent.Spec.URL); err == nil && from.Scheme == to.Scheme && strings.EqualFold(from.Host, to.Host) {
 		obj.Spec.SecretRef = parent.Spec.SecretRef
+		obj.Spec.Provider, obj.Spec.ServiceAccountName = parent.Spec.Provider, parent.Spec.ServiceAccountName
 	} else if to.Scheme == "ssh" {
 		return nil, reconcile.Fail(meta.AuthenticationFailedReason, fmt.Errorf(
 			"%s is not on the host of spec.url, where credentials do not follow, and ssh needs some: give it an https URL", git.PlainURL(to.String())))

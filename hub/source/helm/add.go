@@ -21,6 +21,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/hub/source/helm/index"
 	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/cloud"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -37,12 +38,20 @@ type Controller struct {
 	// CacheBytes bounds the memory of the indexes that are kept; 256 MiB when
 	// zero. --helm-index-cache-size.
 	CacheBytes int64
+	// Clouds log in where a spec names a provider; logins that are not kept when
+	// nil.
+	Clouds *cloud.Logins
+	// Roots are the public Sigstore's; ones of its own when nil.
+	Roots *signature.Roots
 }
 
 // AddToManager adds the controllers of both kinds to the manager.
 func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	if c.CacheBytes == 0 {
 		c.CacheBytes = defaultCache
+	}
+	if c.Roots == nil {
+		c.Roots = &signature.Roots{}
 	}
 	indexes := index.NewCache(c.CacheBytes)
 	transport, live := access.NewTransport(), mgr.GetAPIReader()
@@ -64,8 +73,8 @@ func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	charts := &source.Reconciler[*sourcev1.HelmChart]{
 		Fetcher: &ChartFetcher{
 			Sources: mgr.GetClient(), Secrets: live, Transport: transport, Strangers: newStrangerTransport(),
-			Registries: registry.Opener{Secrets: live, Transport: transport},
-			Signatures: signature.Verifier{Secrets: live, Public: &signature.Roots{}},
+			Registries: registry.Opener{Secrets: live, Transport: transport, Clouds: cloud.Or(c.Clouds, mgr)},
+			Signatures: signature.Verifier{Secrets: live, Public: c.Roots},
 			Indexes:    indexes, Limits: c.Limits.orDefaults(), Store: c.Store, Scratch: c.Store.WorkDir,
 		},
 		Store:   c.Store,

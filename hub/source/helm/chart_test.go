@@ -209,9 +209,6 @@ func TestChartOfARegistry(t *testing.T) {
 	repo.Spec.SecretRef = &meta.LocalObjectReference{Name: "gone"}
 	g.Expect(w.client.Update(t.Context(), repo)).To(Succeed())
 	g.Expect(w.build(obj)).To(MatchError("HelmRepository team/repo: spec.secretRef: Secret team/gone: it does not exist"))
-	repo.Spec.Provider = "aws"
-	g.Expect(w.client.Update(t.Context(), repo)).To(Succeed())
-	g.Expect(w.build(obj)).To(MatchError(ContainSubstring("spec.provider is set")))
 }
 
 func TestWhatIsFetchedIsWhatWasAskedFor(t *testing.T) {

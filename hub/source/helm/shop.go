@@ -53,7 +53,7 @@ type shop interface {
 func (f *ChartFetcher) enter(ctx context.Context, repo *sourcev1.HelmRepository, reason string) (shop, error) {
 	if repo.Spec.Type == sourcev1.HelmRepositoryTypeOCI {
 		if err := reconcile.UnsupportedFields(repo, "url", "interval", "timeout", "suspend", "secretRef", "certSecretRef",
-			"passCredentials", "type", "provider=generic", "insecure", "accessFrom"); err != nil {
+			"passCredentials", "type", "provider", "insecure", "accessFrom"); err != nil {
 			return nil, err
 		}
 		if !strings.HasPrefix(repo.Spec.URL, ociScheme) {
@@ -220,6 +220,7 @@ func (s *registryShop) open(ctx context.Context, name string) (*chartRepository,
 		Remote:        "spec.url " + s.repo.Spec.URL,
 		SecretRef:     s.repo.Spec.SecretRef,
 		Basic:         true,
+		Provider:      s.repo.Spec.Provider,
 		CertSecretRef: s.repo.Spec.CertSecretRef,
 		Insecure:      s.repo.Spec.Insecure,
 		Timeout:       s.timeout(),

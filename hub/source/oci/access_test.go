@@ -220,7 +220,6 @@ func TestEndlessList(t *testing.T) {
 func TestStalls(t *testing.T) {
 	r := newRegistry(t)
 	for want, set := range map[string]func(*sourcev1.OCIRepositorySpec){
-		"spec.provider":   func(s *sourcev1.OCIRepositorySpec) { s.Provider = "aws" },
 		"spec.ref.tag":    func(s *sourcev1.OCIRepositorySpec) { s.URL += ":v1" },
 		"spec.ref.digest": func(s *sourcev1.OCIRepositorySpec) { s.URL += "@sha256:" + strings.Repeat("a", 64) },
 		"spec.secretRef": func(s *sourcev1.OCIRepositorySpec) {

@@ -8,6 +8,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/registry/signature"
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/cloud"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -22,6 +23,11 @@ type Controller struct {
 	Events *reconcile.Recorder
 	// Pace is how hard it works.
 	Pace source.Pace
+	// Clouds log in where a spec names a provider; logins that are not kept when
+	// nil.
+	Clouds *cloud.Logins
+	// Roots are the public Sigstore's; ones of its own when nil.
+	Roots *signature.Roots
 	// Fetcher reads the remotes; what it lacks gets the defaults.
 	Fetcher Fetcher
 }
@@ -35,8 +41,14 @@ func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	if fetcher.Registries.Transport == nil {
 		fetcher.Registries.Transport = access.NewTransport()
 	}
+	if fetcher.Registries.Clouds == nil {
+		fetcher.Registries.Clouds = cloud.Or(c.Clouds, mgr)
+	}
 	if fetcher.Signatures.Secrets == nil {
 		fetcher.Signatures.Secrets = mgr.GetAPIReader()
+	}
+	if fetcher.Signatures.Public == nil {
+		fetcher.Signatures.Public = c.Roots
 	}
 	if fetcher.Signatures.Public == nil {
 		fetcher.Signatures.Public = &signature.Roots{}

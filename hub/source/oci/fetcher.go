@@ -60,7 +60,7 @@ func (*Fetcher) Observe(obj *sourcev1.OCIRepository, _ source.Revision) {
 // Resolve asks the registry for the digest that spec.ref stands for.
 func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.OCIRepository) (source.Revision, error) {
 	if err := reconcile.UnsupportedFields(obj,
-		"url", "interval", "timeout", "suspend", "ignore", "insecure", "provider=generic",
+		"url", "interval", "timeout", "suspend", "ignore", "insecure", "provider",
 		"secretRef", "serviceAccountName", "certSecretRef", "proxySecretRef", "layerSelector", "ref", "verify"); err != nil {
 		return source.Revision{}, err
 	}
@@ -179,6 +179,7 @@ func (f *Fetcher) open(ctx context.Context, obj *sourcev1.OCIRepository, reposit
 		Namespace:          obj.Namespace,
 		Remote:             "spec.url " + obj.Spec.URL,
 		SecretRef:          obj.Spec.SecretRef,
+		Provider:           obj.Spec.Provider,
 		ServiceAccountName: obj.Spec.ServiceAccountName,
 		CertSecretRef:      obj.Spec.CertSecretRef,
 		ProxySecretRef:     obj.Spec.ProxySecretRef,

@@ -1,0 +1,130 @@
+package clouds
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	signer "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+)
+
+const (
+	// Region is the one that Amazon has.
+	Region = "eu-central-1"
+	// Role is what the subject may assume there.
+	Role = "arn:aws:iam::123456789012:role/puller"
+	// AmazonRegistry is where its registries are.
+	AmazonRegistry = "123456789012.dkr.ecr." + Region + ".amazonaws.com"
+	// AmazonUser logs in at those.
+	AmazonUser = "AWS"
+
+	// OwnID and OwnKey are the process's own key at Amazon, for AWS_ACCESS_KEY_ID
+	// and AWS_SECRET_ACCESS_KEY.
+	OwnID  = "AKIAOWN"
+	OwnKey = "the-process's-own-key"
+)
+
+// amazonKey is the secret of a key, and the token of its session.
+type amazonKey struct{ secret, session string }
+
+func (c *Clouds) amazon() {
+	c.Internet.Host("sts."+Region+".amazonaws.com", http.HandlerFunc(c.assumeRole))
+	c.Internet.Host("api.ecr."+Region+".amazonaws.com", http.HandlerFunc(c.authorizationToken))
+}
+
+const assumed = `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult>
+<Credentials><AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration></Credentials>
+</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`
+
+const notAssumed = `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>AccessDenied</Code>
+<Message>Not authorized to perform sts:AssumeRoleWithWebIdentity</Message></Error><RequestId>%d</RequestId></ErrorResponse>`
+
+func (c *Clouds) assumeRole(w http.ResponseWriter, r *http.Request) {
+	c.ask("sts")
+	if r.FormValue("Action") != "AssumeRoleWithWebIdentity" || r.FormValue("RoleArn") != Role ||
+		!c.trusts(r.Context(), r.FormValue("WebIdentityToken"), "sts.amazonaws.com") {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = fmt.Fprintf(w, notAssumed, c.Asked("sts"))
+		return
+	}
+	id, secret, session := c.give("id"), c.give("key"), c.give("session")
+	c.mu.Lock()
+	c.keys[id] = amazonKey{secret, session}
+	c.mu.Unlock()
+	_, _ = fmt.Fprintf(w, assumed, id, secret, session, time.Now().Add(lifetime).UTC().Format(time.RFC3339))
+}
+
+func (c *Clouds) authorizationToken(w http.ResponseWriter, r *http.Request) {
+	c.ask("ecr")
+	if !c.Signed(r) || !strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".GetAuthorizationToken") {
+		w.WriteHeader(http.StatusBadRequest)
+		answer(w, map[string]any{"__type": "UnrecognizedClientException", "message": "The security token included in the request is invalid."})
+		return
+	}
+	token := base64.StdEncoding.EncodeToString([]byte(AmazonUser + ":" + c.give("registry "+AmazonRegistry)))
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	answer(w, map[string]any{"authorizationData": []any{map[string]any{
+		"authorizationToken": token, "expiresAt": time.Now().Add(lifetime).Unix(), "proxyEndpoint": "https://" + AmazonRegistry,
+	}}})
+}
+
+var authorization = regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request, ?SignedHeaders=([^,]+), ?Signature=`)
+
+// Signed says whether the request is signed as Amazon asks (Signature Version 4)
+// by a key that is the process's own or was given. The body can be read after.
+func (c *Clouds) Signed(r *http.Request) bool {
+	said := r.Header.Get("Authorization")
+	parts := authorization.FindStringSubmatch(said)
+	at, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+	if parts == nil || err != nil {
+		return false
+	}
+	key, ok := amazonKey{secret: OwnKey}, parts[1] == OwnID
+	if !ok {
+		c.mu.Lock()
+		key, ok = c.keys[parts[1]]
+		c.mu.Unlock()
+	}
+	body, err := io.ReadAll(r.Body)
+	if !ok || err != nil || r.Header.Get("X-Amz-Security-Token") != key.session {
+		return false
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	again := r.Clone(r.Context())
+	again.URL.Scheme, again.URL.Host, again.Header = "https", r.Host, http.Header{}
+	for name := range strings.SplitSeq(parts[4], ";") {
+		if values := r.Header.Values(name); len(values) > 0 && !strings.EqualFold(name, "X-Amz-Date") && !strings.EqualFold(name, "X-Amz-Security-Token") {
+			again.Header[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	sum := sha256.Sum256(body)
+	digest := hex.EncodeToString(sum[:])
+	if said := r.Header.Get("X-Amz-Content-Sha256"); said != "" {
+		digest = said
+	}
+	err = signer.NewSigner().SignHTTP(r.Context(), aws.Credentials{AccessKeyID: parts[1], SecretAccessKey: key.secret, SessionToken: key.session},
+		again, digest, parts[3], parts[2], at)
+	return err == nil && signature(again.Header.Get("Authorization")) == signature(said)
+}
+
+func signature(authorization string) string {
+	_, found, _ := strings.Cut(authorization, "Signature=")
+	return found
+}
+
+// answer writes JSON.
+func answer(w http.ResponseWriter, content any) {
+	if w.Header().Get("Content-Type") == "" {
+		w.Header().Set("Content-Type", "application/json")
+	}
+	_ = json.NewEncoder(w).Encode(content) // a client that is gone needs none
+}
