@@ -26,6 +26,10 @@ type BuildOptions struct {
 	// AgeSecret holds age identities that every Kustomization with decryption
 	// may use, after its own keys; none when empty.
 	AgeSecret types.NamespacedName
+	// DecryptionAccount is the ServiceAccount, in the Kustomization's namespace,
+	// in whose name clouds are asked for keys where the spec names none; when it
+	// is empty too, they are asked in the agent's.
+	DecryptionAccount string
 }
 
 // addRenderer makes the renderer, and its counters known. Those of the first one
