@@ -105,18 +105,11 @@ func (t *tree) checkPath(dir, field, value string) error {
 	if isInline(target) {
 		return nil
 	}
-	joined := path.Join(dir, target)
-	if err := checkInside(dir, joined, target); err != nil {
-		return err
-	}
 	if slices.Contains(sealedFields, field) {
 		t.sealed[clean(path.Join(dir, target))] = true
 	}
-	if field == "path" {
-		return nil // also that of a field inside an object
-	}
-	if joined == ".." || strings.HasPrefix(joined, "../") {
-		return fmt.Errorf("%q leads out of the artifact", target)
+	if err := checkInside(dir, field, target); err != nil || field == "path" {
+		return err
 	}
 	if isConfig {
 		return t.checkConfigFile(dir, target)

@@ -128,8 +128,14 @@ func (t *tree) checkRemote(field, url string) error {
 	return nil
 }
 
-// checkInside keeps what was fetched from reaching for the artifact's files.
-func checkInside(dir, joined, target string) error {
+// checkInside keeps a path in the artifact, and what was fetched from reaching
+// for the artifact's files. A field called path may be that of a field inside an
+// object.
+func checkInside(dir, field, target string) error {
+	joined := path.Join(dir, target)
+	if field != "path" && (joined == ".." || strings.HasPrefix(joined, "../")) {
+		return fmt.Errorf("%q leads out of the artifact", target)
+	}
 	if !strings.HasPrefix(dir, remotePrefix) {
 		return nil
 	}
