@@ -141,13 +141,23 @@ func waits(k *kustomizev1.Kustomization) bool {
 
 // waitNoMore deletes those who wait, and returns when all are gone.
 func (f *fleet) waitNoMore(ctx context.Context) error {
-	if err := f.onHub.DeleteAllOf(ctx, &kustomizev1.Kustomization{}, client.InNamespace(namespace), client.HasLabels{waitLabel}); err != nil {
+	var found kustomizev1.KustomizationList
+	if err := f.onHub.List(ctx, &found, client.HasLabels{waitLabel}); err != nil {
+		return err
+	}
+	// One by one: the server gives all of them together a minute.
+	group, deleting := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for i := range found.Items {
+		group.Go(func() error { return f.onHub.Delete(deleting, &found.Items[i]) })
+	}
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	return f.poll(ctx, func(ctx context.Context) (bool, error) {
-		var found kustomizev1.KustomizationList
-		err := f.onHub.List(ctx, &found, client.HasLabels{waitLabel})
-		return err == nil && len(found.Items) == 0, err
+		var left kustomizev1.KustomizationList
+		err := f.onHub.List(ctx, &left, client.HasLabels{waitLabel})
+		return err == nil && len(left.Items) == 0, err
 	})
 }
 
