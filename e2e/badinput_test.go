@@ -78,6 +78,18 @@ func TestBadSources(t *testing.T) {
 	}
 }
 
+// sealedByACloud is a Secret that nobody but Amazon's key service opens.
+const sealedByACloud = `apiVersion: v1
+kind: Secret
+metadata: {name: db}
+stringData: {password: "ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]"}
+sops:
+  kms: [{arn: "arn:aws:kms:eu-central-1:123456789012:key/1", created_at: "2026-01-01T00:00:00Z", enc: c2VhbGVk, aws_profile: ""}]
+  lastmodified: "2026-01-01T00:00:00Z"
+  mac: ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]
+  version: 3.9.0
+`
+
 func TestBadKustomizations(t *testing.T) {
 	cases := []struct {
 		name   string
@@ -121,11 +133,17 @@ func TestBadKustomizations(t *testing.T) {
 			want:   []string{"False ", "nosuch' not found"},
 		},
 		{
-			name: "a field that is not implemented",
+			name:   "a cloud's key, and no such ServiceAccount",
+			commit: map[string]string{"sealed.yaml": sealedByACloud},
 			change: func(_ *tenant, ks *kustomizev1.Kustomization) {
 				ks.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops", ServiceAccountName: "keys"}
 			},
-			want: []string{"False UnsupportedField", "spec.decryption.serviceAccountName"},
+			want: []string{"False BuildFailed", "Secret/", "/db: ", "service account ", "/keys does not exist"},
+		},
+		{
+			name:   "a remote base",
+			commit: map[string]string{"kustomization.yaml": "resources: ['https://example.com/org/repo']\n"},
+			want:   []string{"False BuildFailed", `kustomization.yaml: resources: "https://example.com/org/repo" is remote`, "--no-remote-bases=false"},
 		},
 	}
 	for _, c := range cases {

@@ -3,7 +3,6 @@ package apply
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -249,7 +248,7 @@ func (a *Applier) dryRun(ctx context.Context, change *Change) error {
 	}
 	change.Live = live
 	switch {
-	case rejected != nil && live != nil && a.forces(change.desired) && isImmutable(rejected):
+	case rejected != nil && live != nil && a.forces(change.desired) && a.hasToReplace(ctx, change.desired, rejected):
 		change.Action, change.replace = Created, true
 		return nil
 	case rejected != nil:
@@ -273,7 +272,7 @@ func (a *Applier) glance(ctx context.Context, change *Change) error {
 		return nil
 	}
 	if a.forces(change.desired) {
-		if err := a.apply(ctx, change.desired.DeepCopy(), client.DryRunAll); err != nil && isImmutable(err) {
+		if err := a.apply(ctx, change.desired.DeepCopy(), client.DryRunAll); err != nil && a.hasToReplace(ctx, change.desired, err) {
 			change.replace = true
 			return nil
 		}
@@ -330,17 +329,6 @@ func (a *Applier) miss(change *Change) {
 	if a.Full && a.Missed != nil && change.corrects() && compare(change.before, change.Ref, a.View) == same {
 		a.Missed(change.Ref)
 	}
-}
-
-// forces says whether the object may be deleted and made anew.
-func (a *Applier) forces(obj *unstructured.Unstructured) bool {
-	return a.Force || a.Owner.says(obj, "force", "enabled")
-}
-
-// isImmutable says whether the server refuses a change that it would accept in
-// a new object. Webhooks say so in words.
-func isImmutable(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.IsInvalid(err) || strings.Contains(err.Error(), "is immutable")
 }
 
 // get reads an object, nil when there is none.

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/headwater-dev/headwater/agent/kustomize/bases"
 	"github.com/headwater-dev/headwater/agent/kustomize/render"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
@@ -26,15 +27,26 @@ type BuildOptions struct {
 	// AgeSecret holds age identities that every Kustomization with decryption
 	// may use, after its own keys; none when empty.
 	AgeSecret types.NamespacedName
+	// DecryptionAccount is the ServiceAccount, in the Kustomization's namespace,
+	// in whose name clouds are asked for keys where the spec names none; when it
+	// is empty too, they are asked in the agent's.
+	DecryptionAccount string
+	// Remotes has kustomizations name bases at other places, which the agent then
+	// fetches: the network is the agent's, and what is there nobody has reviewed.
+	Remotes bool
 }
 
 // addRenderer makes the renderer, and its counters known. Those of the first one
 // in a process are the ones that are shown.
 func (r *Reconciler) addRenderer() error {
-	renderer, err := render.New(render.Options{
+	options := render.Options{
 		MaxBytes:    r.Builds.CacheBytes,
 		Concurrency: int64(runtime.GOMAXPROCS(0)),
-	})
+	}
+	if r.Builds.Remotes {
+		options.Remotes = bases.New()
+	}
+	renderer, err := render.New(options)
 	if err != nil {
 		return err
 	}
@@ -46,17 +58,18 @@ func (r *Reconciler) addRenderer() error {
 }
 
 // build renders the objects of the artifact. It is fetched and unpacked only
-// where the result is not in memory.
-func (r *Reconciler) build(ctx context.Context, obj *kustomizev1.Kustomization, src *meta.Artifact) ([]*unstructured.Unstructured, error) {
+// where the result is not in memory. Moving says that the next run may find other
+// objects in the same artifact.
+func (r *Reconciler) build(ctx context.Context, obj *kustomizev1.Kustomization, src *meta.Artifact) (objects []*unstructured.Unstructured, moving bool, err error) {
 	variables, err := r.variables(ctx, obj)
 	if err != nil {
-		return nil, reconcile.Fail(meta.BuildFailedReason, err)
+		return nil, false, reconcile.Fail(meta.BuildFailedReason, err)
 	}
 	keys, err := r.keys(ctx, obj)
 	if err != nil {
-		return nil, reconcile.Fail(meta.BuildFailedReason, err)
+		return nil, false, reconcile.Fail(meta.BuildFailedReason, err)
 	}
-	objects, err := r.renderer.Render(ctx, render.Request{
+	objects, moving, err = r.renderer.RenderNow(ctx, render.Request{
 		Digest:         src.Digest,
 		Files:          func(ctx context.Context) (map[string][]byte, error) { return r.files(ctx, src) },
 		Settings:       settings(obj),
@@ -65,9 +78,9 @@ func (r *Reconciler) build(ctx context.Context, obj *kustomizev1.Kustomization, 
 		CommonMetadata: obj.Spec.CommonMetadata,
 	})
 	if errors.Is(err, render.ErrNoPath) {
-		return nil, reconcile.Fail(meta.ArtifactFailedReason, err)
+		return nil, false, reconcile.Fail(meta.ArtifactFailedReason, err)
 	}
-	return objects, reconcile.Fail(meta.BuildFailedReason, err)
+	return objects, moving, reconcile.Fail(meta.BuildFailedReason, err)
 }
 
 // files reads the artifact into memory.

@@ -246,12 +246,12 @@ func (r *Reconciler) follow(ctx context.Context, obj *kustomizev1.Kustomization,
 // settle remembers a run that has nothing left to do, for the next to be short.
 // Runs whose inputs are not all known by the artifact and the generation, or
 // that look at health, are not.
-func (r *Reconciler) settle(obj *kustomizev1.Kustomization, to *target, changes []apply.Change) {
+func (r *Reconciler) settle(obj *kustomizev1.Kustomization, to *target, run attempt, changes []apply.Change) {
 	if to.memory == nil {
 		return
 	}
 	var done *settled
-	if selfContained(obj) && obj.Status.LastAppliedRevision == to.src.Revision {
+	if selfContained(obj) && !run.moving && obj.Status.LastAppliedRevision == to.src.Revision {
 		done = &settled{
 			uid: obj.UID, generation: obj.Generation,
 			digest: to.src.Digest, revision: to.src.Revision,

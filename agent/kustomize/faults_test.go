@@ -105,7 +105,9 @@ func TestAServerThatFailsInAllWaysIsOutlasted(t *testing.T) {
 	e := newEnv(t)
 	way := e.whimsical()
 	e.push("1", "one.yaml", configMap("one", "NS", "a"), "two.yaml", configMap("two", "NS", "a"), "web.yaml", deployment)
-	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.RetryInterval = duration(50 * time.Millisecond) })
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) {
+		obj.Spec.RetryInterval, obj.Spec.Force = duration(50*time.Millisecond), true
+	})
 	e.start()
 	e.Eventually(func() string { return e.ready("web") }, "60s", "50ms").Should(HavePrefix("True ReconciliationSucceeded: Applied revision: main@sha1:1"))
 	e.Expect(e.inventory()).To(Equal([]string{"NS_one__ConfigMap", "NS_two__ConfigMap", "NS_web_apps_Deployment"}))

@@ -45,6 +45,7 @@ var supportedFields = []string{
 	"postBuild",
 	"decryption.provider",
 	"decryption.secretRef",
+	"decryption.serviceAccountName",
 }
 
 // unsupported stalls an object that asks for something that is not implemented.

@@ -28,7 +28,7 @@ var implemented = []string{
 	"namePrefix", "nameSuffix", "commonMetadata.labels", "commonMetadata.annotations", "patches", "patchesStrategicMerge", "patchesJson6902", "images",
 	"components", "ignoreMissingComponents", "buildMetadata",
 	"postBuild.substitute", "postBuild.substituteFrom", "postBuild.substituteStrategy",
-	"decryption.provider", "decryption.secretRef.name",
+	"decryption.provider", "decryption.secretRef.name", "decryption.serviceAccountName",
 	"wait", "healthChecks",
 }
 

@@ -31,6 +31,8 @@ type attempt struct {
 	started time.Time
 	// before is the status as the run found it.
 	before kustomizev1.KustomizationStatus
+	// moving says that the next build of the same may have another result.
+	moving bool
 }
 
 // digestOf identifies what was rendered.

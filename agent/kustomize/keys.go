@@ -1,10 +1,13 @@
 package kustomize
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/headwater-dev/headwater/agent/kustomize/decrypt"
@@ -13,7 +16,8 @@ import (
 )
 
 // keys open what is encrypted; nil without spec.decryption. The object's own
-// keys come before those that the agents offer to everybody.
+// keys come before those that the agents offer to everybody. Clouds are asked in
+// the name of its ServiceAccount; of the process, as in Flux, where there is none.
 func (r *Reconciler) keys(ctx context.Context, obj *kustomizev1.Kustomization) (render.Keys, error) {
 	if obj.Spec.Decryption == nil {
 		return nil, nil
@@ -33,7 +37,30 @@ func (r *Reconciler) keys(ctx context.Context, obj *kustomizev1.Kustomization) (
 		}
 		secrets = append(secrets, shared)
 	}
-	return decrypt.New(obj.Namespace, secrets...), nil
+	keys := decrypt.New(obj.Namespace, secrets...)
+	name := cmp.Or(obj.Spec.Decryption.ServiceAccountName, r.Builds.DecryptionAccount)
+	if name == "" {
+		return keys, nil
+	}
+	account, err := r.account(ctx, types.NamespacedName{Namespace: obj.Namespace, Name: name})
+	if err != nil {
+		return nil, fmt.Errorf("spec.decryption.serviceAccountName: %w", err)
+	}
+	return keys.As(&decrypt.Identity{Account: account, Tokens: r.Client}), nil
+}
+
+// account reads a ServiceAccount of the hub. One that does not exist matters when
+// a cloud is to be asked, and not before: it may be the default one.
+func (r *Reconciler) account(ctx context.Context, name types.NamespacedName) (*corev1.ServiceAccount, error) {
+	var found corev1.ServiceAccount
+	err := r.Live.Get(ctx, name, &found)
+	if apierrors.IsNotFound(err) {
+		return &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot get ServiceAccount '%s': %w", name, err)
+	}
+	return &found, nil
 }
 
 func (r *Reconciler) keySecret(ctx context.Context, name types.NamespacedName) (decrypt.Secret, error) {

@@ -94,10 +94,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 	if short, err := r.unchanged(ctx, obj, src); short || err != nil {
 		return err
 	}
-	want, err := r.build(ctx, obj, src)
+	want, moving, err := r.build(ctx, obj, src)
 	if err != nil {
 		return err
 	}
+	run.moving = moving
 	if run.digest, err = digestOf(want); err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func (r *Reconciler) bring(ctx context.Context, obj *kustomizev1.Kustomization, 
 	if err := r.verify(ctx, obj, to, newWait(obj, to.src, run, changes)); err != nil {
 		return err
 	}
-	r.settle(obj, to, changes)
+	r.settle(obj, to, run, changes)
 	return nil
 }
 

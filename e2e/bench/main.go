@@ -26,6 +26,7 @@ func main() {
 	flag.IntVar(&o.fleet.Targets, "targets", 0, "targets of the cases without a floor; zero: what the case is meant for")
 	flag.IntVar(&o.fleet.Agents, "agents", 0, "agents, likewise")
 	flag.IntVar(&o.fleet.Samples, "samples", 0, "times from commit to Ready that each run measures at least, likewise")
+	flag.IntVar(&o.fleet.Waiting, "waiting", 0, "Kustomizations that wait for a check that never passes, likewise")
 	flag.DurationVar(&o.fleet.For, "for", 0, "how long credentials are replaced, likewise")
 	flag.Parse()
 	log.SetLogger(logr.Discard()) // the informer's

@@ -97,7 +97,10 @@ func writeFile(root *os.Root, name string, executable bool, content io.Reader) e
 		return err
 	}
 	_, err = io.Copy(f, content)
-	return errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = root.Remove(local) // half a file is none
+	}
+	return err
 }
 
 // sink is where entries go. Their names are clean, relative, and used once.
@@ -181,11 +184,10 @@ func (u *unpacker) entry(header *tar.Header) error {
 		}
 		return u.to.dir(name)
 	}
-	// A sparse file is larger than its share of the stream.
-	if err := u.meter.take(header.Size); err != nil {
+	if err := u.meter.announce(header.Size); err != nil {
 		return err
 	}
-	return u.to.file(name, header.Mode&0o111 != 0, u.tr)
+	return u.to.file(name, header.Mode&0o111 != 0, content{u.tr, u.meter})
 }
 
 // cleanName is the entry's path inside the tree, or an error when it is not
@@ -249,12 +251,32 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (m *meter) take(size int64) error {
-	if size < 0 || size > m.limits.Bytes {
+// announce refuses a file that is too large before it is read. How well it is
+// compressed shows when it is.
+func (m *meter) announce(size int64) error {
+	switch {
+	case size < 0 || size > m.limits.Bytes:
 		return fmt.Errorf("%w: it alone is larger than %d bytes", ErrTooLarge, m.limits.Bytes)
+	case m.taken+size > m.limits.Bytes:
+		return fmt.Errorf("%w: it unpacks to more than %d bytes", ErrTooLarge, m.limits.Bytes)
 	}
-	m.taken += size
-	return m.check(m.taken)
+	return nil
+}
+
+// content is that of one file. A sparse file is larger than its share of the
+// stream, so it is counted here as well.
+type content struct {
+	io.Reader
+	meter *meter
+}
+
+func (c content) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.meter.taken += int64(n)
+	if limitErr := c.meter.check(c.meter.taken); limitErr != nil {
+		return 0, limitErr
+	}
+	return n, err
 }
 
 func (m *meter) check(unpacked int64) error {

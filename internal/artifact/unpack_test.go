@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"crypto/rand"
 	"io"
 	"os"
 	"path"
@@ -106,6 +107,17 @@ func TestUnpackRefuses(t *testing.T) {
 			g.Expect(filesBelow(t, parent)).To(Equal([]string{"into"}))
 		})
 	}
+}
+
+// A file that is large and no bomb is unpacked, also when it comes first.
+func TestUnpackOneLargeFile(t *testing.T) {
+	g := NewWithT(t)
+	body := make([]byte, 33<<20)
+	_, err := rand.Read(body[:4<<20]) // the rest compresses well, and all of it not by hundreds
+	g.Expect(err).NotTo(HaveOccurred())
+	files, err := artifact.Files(bytes.NewReader(pack(t, entry{name: "large", body: string(body)})), artifact.Limits{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(files["large"]).To(HaveLen(len(body)))
 }
 
 func TestUnpackNoticesADamagedArchive(t *testing.T) {

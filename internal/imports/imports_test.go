@@ -60,6 +60,7 @@ var allowed = map[string][]string{
 
 	"agent":                   {"api/...", "shard/...", "internal/...", "agent/..."},
 	"agent/kustomize":         {"api/...", "shard/...", "internal/...", "agent/kustomize/...", "agent/apply", "agent/expr", "agent/remote/...", "agent/wake"},
+	"agent/kustomize/bases":   {},
 	"agent/kustomize/decrypt": {},
 	"agent/kustomize/render":  {"api/meta", "internal/reconcile", "agent/openapi"},
 	"agent/helm":              {"api/...", "shard/...", "internal/...", "agent/helm/...", "agent/apply", "agent/expr", "agent/remote/...", "agent/wake"},
@@ -93,7 +94,7 @@ var testsMay = []string{"api/...", "internal/testenv/...", "hub/source/sourcetes
 
 // onlyIn names the places that may import a library; everybody else asks them.
 var onlyIn = map[string][]string{
-	"github.com/go-git":                      {"hub/git", "hub/source/git", "hub/image", "internal/testenv"},
+	"github.com/go-git":                      {"hub/git", "hub/source/git", "hub/image", "agent/kustomize/bases", "internal/testenv"},
 	"helm.sh/helm":                           {"hub/source/helm", "agent/helm"},
 	"github.com/google/go-containerregistry": {"hub/registry", "hub/source/oci", "hub/source/helm", "hub/image", "internal/testenv"},
 	"sigs.k8s.io/kustomize":                  {"agent/kustomize", "agent/helm/postrender", "agent/openapi", "config", "e2e/stack"},

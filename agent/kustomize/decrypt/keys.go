@@ -32,9 +32,10 @@ type Secret struct {
 
 // Keys are those of one Kustomization. It is safe for concurrent use.
 type Keys struct {
-	id      string
-	secrets []Secret
-	load    func() ([]keyservice.KeyServiceClient, error)
+	id       string
+	secrets  []Secret
+	identity *Identity
+	load     func() ([]keyservice.KeyServiceClient, error)
 }
 
 // New makes the keys of a Kustomization in a namespace. The Secrets are tried in
@@ -49,7 +50,16 @@ func New(namespace string, secrets ...Secret) *Keys {
 	return k
 }
 
-// ID names the namespace and the state of the Secrets.
+// As has the key services of clouds asked in the name of a ServiceAccount, where
+// no Secret has credentials for them. It is to be called before any other method.
+func (k *Keys) As(identity *Identity) *Keys {
+	account := identity.Account
+	k.id += fmt.Sprintf(" as %s %s@%s", account.Name, account.UID, account.ResourceVersion)
+	k.identity = identity
+	return k
+}
+
+// ID names the namespace and the state of the Secrets and of the ServiceAccount.
 func (k *Keys) ID() string { return k.id }
 
 func (k *Keys) services() ([]keyservice.KeyServiceClient, error) {
@@ -59,10 +69,11 @@ func (k *Keys) services() ([]keyservice.KeyServiceClient, error) {
 		if err != nil {
 			return nil, fmt.Errorf("decryption Secret %s: %w", secret.Name, err)
 		}
+		r.identity = k.identity
 		services = append(services, r)
 	}
 	if len(services) == 0 {
-		services = append(services, &ring{})
+		services = append(services, &ring{identity: k.identity})
 	}
 	return services, nil
 }
@@ -75,6 +86,9 @@ type ring struct {
 	aws   *kms.CredentialsProvider
 	azure *azkv.TokenCredential
 	gcp   []byte
+	// identity is what the clouds know that have no credentials here; the
+	// process's own when nil.
+	identity *Identity
 }
 
 // readRing reads keys. Its errors quote none of them.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -162,6 +163,10 @@ func (k *Keys) open(content []byte, from, to formats.Format) (plain []byte, err 
 	return plain, nil
 }
 
+// momentary is what makes a cloud's error another one at every attempt.
+// Conditions repeat errors.
+var momentary = regexp.MustCompile(`(?i),? ?(request|trace|correlation) ?id:? [^ ,]+|,? ?timestamp: [-0-9]+ [0-9:]+Z?`)
+
 // reasons is what SOPS says of each key that did not do, in one line.
 func reasons(err error) string {
 	text := err.Error()
@@ -170,16 +175,31 @@ func reasons(err error) string {
 		text = user.UserError()
 	}
 	var kept []string
-	for _, line := range strings.Split(text, "\n") {
-		line = strings.Trim(line, " |-")
+	for _, line := range sentences(text) {
+		line = strings.Trim(momentary.ReplaceAllString(line, ""), " -")
 		if line != "" && !slices.Contains(kept, line) {
 			kept = append(kept, line)
 		}
 	}
-	const most = 600
+	const most = 1000
 	line := strings.Join(kept, "; ")
 	if len(line) > most {
 		line = line[:most] + "..."
 	}
 	return line
+}
+
+// sentences are the lines of a text, with those that SOPS has broken made whole:
+// it indents what goes on by a bar.
+func sentences(text string) []string {
+	var whole []string
+	for line := range strings.SplitSeq(text, "\n") {
+		line = strings.TrimSpace(line)
+		if rest, goesOn := strings.CutPrefix(line, "|"); goesOn && len(whole) > 0 {
+			whole[len(whole)-1] += " " + strings.TrimSpace(rest)
+			continue
+		}
+		whole = append(whole, strings.TrimPrefix(line, "- |"))
+	}
+	return whole
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"filippo.io/age"
 	agearmor "filippo.io/age/armor"
@@ -22,6 +23,10 @@ import (
 // mostDataKey bounds what a master key may hold: SOPS's data key, or a part.
 const mostDataKey = 4 << 10
 
+// keyTimeout is how long a cloud or a Vault may take to open one key: it holds
+// up the build.
+const keyTimeout = 30 * time.Second
+
 var errNotHere = errors.New("the decryption Secrets hold no key of this kind")
 
 var _ keyservice.KeyServiceClient = (*ring)(nil)
@@ -33,6 +38,8 @@ func (r *ring) Encrypt(context.Context, *keyservice.EncryptRequest, ...grpc.Call
 
 // Decrypt opens the data key of a file with the keys of the ring.
 func (r *ring) Decrypt(ctx context.Context, request *keyservice.DecryptRequest, _ ...grpc.CallOption) (*keyservice.DecryptResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
+	defer cancel()
 	plain, err := r.decrypt(ctx, request.GetKey(), request.GetCiphertext())
 	if err != nil {
 		return nil, err
@@ -57,19 +64,9 @@ func (r *ring) decrypt(ctx context.Context, key *keyservice.Key, sealed []byte) 
 	case *keyservice.Key_KmsKey:
 		return r.byAWS(ctx, kind.KmsKey, sealed)
 	case *keyservice.Key_AzureKeyvaultKey:
-		master := azkv.NewMasterKey(kind.AzureKeyvaultKey.GetVaultUrl(), kind.AzureKeyvaultKey.GetName(), kind.AzureKeyvaultKey.GetVersion())
-		master.EncryptedKey = string(sealed)
-		if r.azure != nil {
-			r.azure.ApplyToMasterKey(master)
-		}
-		return master.DecryptContext(ctx)
+		return r.byAzure(ctx, kind.AzureKeyvaultKey, sealed)
 	case *keyservice.Key_GcpKmsKey:
-		master := gcpkms.NewMasterKeyFromResourceID(kind.GcpKmsKey.GetResourceId())
-		master.EncryptedKey = string(sealed)
-		if len(r.gcp) > 0 {
-			gcpkms.CredentialJSON(r.gcp).ApplyToMasterKey(master)
-		}
-		return master.DecryptContext(ctx)
+		return r.byGCP(ctx, kind.GcpKmsKey, sealed)
 	}
 	return nil, fmt.Errorf("keys of the kind %T are not supported", key.GetKeyType())
 }
@@ -82,8 +79,41 @@ func (r *ring) byAWS(ctx context.Context, key *keyservice.KmsKey, sealed []byte)
 	// A profile would be one of the process.
 	master := kms.NewMasterKey(key.GetArn(), key.GetRole(), values)
 	master.EncryptedKey = string(sealed)
-	if r.aws != nil {
+	switch {
+	case r.aws != nil:
 		r.aws.ApplyToMasterKey(master)
+	case r.identity != nil:
+		if err := r.identity.applyAWS(ctx, master); err != nil {
+			return nil, err
+		}
+	}
+	return master.DecryptContext(ctx)
+}
+
+func (r *ring) byAzure(ctx context.Context, key *keyservice.AzureKeyVaultKey, sealed []byte) ([]byte, error) {
+	master := azkv.NewMasterKey(key.GetVaultUrl(), key.GetName(), key.GetVersion())
+	master.EncryptedKey = string(sealed)
+	switch {
+	case r.azure != nil:
+		r.azure.ApplyToMasterKey(master)
+	case r.identity != nil:
+		if err := r.identity.applyAzure(ctx, master); err != nil {
+			return nil, err
+		}
+	}
+	return master.DecryptContext(ctx)
+}
+
+func (r *ring) byGCP(ctx context.Context, key *keyservice.GcpKmsKey, sealed []byte) ([]byte, error) {
+	master := gcpkms.NewMasterKeyFromResourceID(key.GetResourceId())
+	master.EncryptedKey = string(sealed)
+	switch {
+	case len(r.gcp) > 0:
+		gcpkms.CredentialJSON(r.gcp).ApplyToMasterKey(master)
+	case r.identity != nil:
+		if err := r.identity.applyGCP(ctx, master); err != nil {
+			return nil, err
+		}
 	}
 	return master.DecryptContext(ctx)
 }

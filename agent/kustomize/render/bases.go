@@ -34,8 +34,8 @@ var sealedFields = []string{"path", "files", "env", "envs", "patchesStrategicMer
 var textFields = []string{"commonLabels", "commonAnnotations", "labels", "annotations", "pairs"}
 
 // checkKustomization refuses a kustomization file that reaches out of the
-// artifact: over the network or by a path. kustomize has no switch for the
-// first, and takes the second for a path inside.
+// artifact by a path, or over the network where that was not fetched before.
+// kustomize has no switch for the latter, and takes the former for a path inside.
 func (t *tree) checkKustomization(dir string, content []byte) error {
 	var k types.Kustomization
 	if err := k.Unmarshal(content); err != nil {
@@ -100,7 +100,7 @@ func (t *tree) checkPath(dir, field, value string) error {
 		target = file
 	}
 	if overNetwork.MatchString(value) || overNetwork.MatchString(target) {
-		return fmt.Errorf("%q is remote: remote bases and files are not supported, put a copy into the source", abbreviated(value))
+		return t.checkRemote(field, value)
 	}
 	if isInline(target) {
 		return nil
@@ -108,11 +108,8 @@ func (t *tree) checkPath(dir, field, value string) error {
 	if slices.Contains(sealedFields, field) {
 		t.sealed[clean(path.Join(dir, target))] = true
 	}
-	if field == "path" {
-		return nil // also that of a field inside an object
-	}
-	if joined := path.Join(dir, target); joined == ".." || strings.HasPrefix(joined, "../") {
-		return fmt.Errorf("%q leads out of the artifact", target)
+	if err := checkInside(dir, field, target); err != nil || field == "path" {
+		return err
 	}
 	if isConfig {
 		return t.checkConfigFile(dir, target)

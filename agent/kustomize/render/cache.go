@@ -13,6 +13,8 @@ import (
 type result struct {
 	objects []*unstructured.Unstructured
 	bytes   int64
+	// moving says that something of it is at another place. It is not kept.
+	moving bool
 }
 
 // unlimited is how many entries a layer may have: it is bounded in bytes.
@@ -82,10 +84,10 @@ func (l *layer) lookup(key string) (result, bool) {
 	return l.entries.Get(key)
 }
 
-// keep stores a result, unless it alone is more than half of the bound: it
-// would drive out everybody else's.
+// keep stores a result, unless it may be another the next time, or it alone is
+// more than half of the bound: it would drive out everybody else's.
 func (l *layer) keep(key string, made result) {
-	if made.bytes > l.most/2 {
+	if made.moving || made.bytes > l.most/2 {
 		return
 	}
 	l.mu.Lock()

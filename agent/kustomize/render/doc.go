@@ -3,7 +3,8 @@
 //
 // It promises that
 //   - a build sees the files of its artifact and nothing else: no path leads
-//     out of them, and nothing is fetched over the network;
+//     out of them. Where the Renderer has Remotes, what a kustomization names at
+//     another place is fetched before, and kustomize sees files as well;
 //   - a build that asks for too much (aliases that multiply their anchors,
 //     overlays that multiply their bases, variables that multiply) ends with an
 //     error that names the file or the object;

@@ -53,6 +53,8 @@ type Options struct {
 	// Concurrency is how many builds may run at once; 2. Each holds the files of
 	// an artifact.
 	Concurrency int64
+	// Remotes fetches what kustomizations name at other places; nil to refuse it.
+	Remotes Remotes
 
 	most limits
 	// noShortWay leaves all to kustomize, for a test to compare.
@@ -70,7 +72,7 @@ const (
 type Renderer struct {
 	options                Options
 	rendered, substituted  *layer
-	building               *semaphore.Weighted
+	building, fetching     *semaphore.Weighted
 	builds, shortcuts, hit prometheus.Counter
 }
 
@@ -91,6 +93,7 @@ func New(o Options) (*Renderer, error) {
 	r := &Renderer{
 		options:   o,
 		building:  semaphore.NewWeighted(o.Concurrency),
+		fetching:  semaphore.NewWeighted(fetching),
 		builds:    counter("headwater_builds_total", "Builds of an artifact's directory, successful or not."),
 		shortcuts: counter("headwater_builds_direct_total", "Builds that took the short way round kustomize."),
 		hit:       counter("headwater_build_cache_hits_total", "Builds that were spared because the result was kept in memory."),
@@ -114,12 +117,19 @@ func (r *Renderer) Collect(to chan<- prometheus.Metric) {
 // Render builds the objects. An empty directory is an empty set. The objects
 // are the caller's own.
 func (r *Renderer) Render(ctx context.Context, req Request) ([]*unstructured.Unstructured, error) {
+	objects, _, err := r.RenderNow(ctx, req)
+	return objects, err
+}
+
+// RenderNow is Render, and says whether the same request may have another result
+// the next time: something of it is at another place, which may change.
+func (r *Renderer) RenderNow(ctx context.Context, req Request) (objects []*unstructured.Unstructured, moving bool, err error) {
 	key, err := req.key()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	render := func(ctx context.Context) (result, error) {
-		made, kept, err := r.rendered.get(ctx, key, func(ctx context.Context) (result, error) { return r.build(ctx, req) })
+		made, kept, err := r.rendered.get(ctx, key, func(ctx context.Context) (result, error) { return r.buildWithRemotes(ctx, req) })
 		if kept {
 			r.hit.Inc()
 		}
@@ -132,11 +142,11 @@ func (r *Renderer) Render(ctx context.Context, req Request) ([]*unstructured.Uns
 		made, err = r.substitute(ctx, key, req.Variables, render)
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	objects := made.copied()
+	objects = made.copied()
 	setCommonMetadata(objects, req.CommonMetadata)
-	return objects, nil
+	return objects, made.moving, nil
 }
 
 // substitute fills in variables. The layer below is asked only where the result
@@ -151,7 +161,9 @@ func (r *Renderer) substitute(ctx context.Context, key string, variables *Variab
 			return result{}, err
 		}
 		objects, err := variables.fill(made.objects)
-		return of(objects), err
+		filled := of(objects)
+		filled.moving = made.moving
+		return filled, err
 	})
 	if kept {
 		r.hit.Inc()
@@ -176,8 +188,8 @@ func (req Request) key() (string, error) {
 	return key, nil
 }
 
-// build renders and decrypts.
-func (r *Renderer) build(ctx context.Context, req Request) (result, error) {
+// build renders and decrypts, with what was fetched from other places.
+func (r *Renderer) build(ctx context.Context, req Request, fetched map[string]remote) (result, error) {
 	if err := r.building.Acquire(ctx, 1); err != nil {
 		return result{}, err
 	}
@@ -192,7 +204,7 @@ func (r *Renderer) build(ctx context.Context, req Request) (result, error) {
 		return result{}, err
 	}
 	t := newTree(ctx, files, r.options.most)
-	t.keys = req.Keys
+	t.keys, t.remotes = req.Keys, r.options.Remotes != nil
 	if !t.isDir(dir) {
 		return result{}, fmt.Errorf("%w: spec.path %q is no directory of the artifact", ErrNoPath, req.Settings.Path)
 	}
@@ -200,6 +212,7 @@ func (r *Renderer) build(ctx context.Context, req Request) (result, error) {
 	if err != nil || k == nil {
 		return result{}, err
 	}
+	t.mount(fetched)
 	found, err := r.objects(t, dir, k)
 	if err != nil {
 		return result{}, err

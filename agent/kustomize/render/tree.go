@@ -28,6 +28,10 @@ func defaultLimits() limits {
 	return limits{reads: 20_000, bytes: 256 << 20, aliases: 200_000}
 }
 
+// maxFileBytes is the largest file that a build reads. Parsed YAML takes many
+// times its size in memory, and nobody's file may take all of the agent's.
+const maxFileBytes = 16 << 20
+
 var errReadOnly = errors.New("the files of an artifact are read-only")
 
 // tree is the read-only file system of one build: the files of an artifact,
@@ -40,6 +44,11 @@ type tree struct {
 	dirs  map[string][]string
 	// over are files in place of those of the artifact.
 	over map[string][]byte
+	// mounted are files of other places, and fetched what they were fetched for;
+	// remotes says that the build may name such places.
+	mounted map[string][]byte
+	fetched map[string]remote
+	remotes bool
 
 	most, used limits
 	refusal    error
@@ -57,7 +66,7 @@ var _ filesys.FileSystem = (*tree)(nil)
 // newTree makes a file system of an artifact's files, given by slash-separated
 // paths. The files are shared, not copied.
 func newTree(ctx context.Context, files map[string][]byte, most limits) *tree {
-	t := &tree{ctx: ctx, files: files, dirs: map[string][]string{"": nil}, over: map[string][]byte{}, sealed: map[string]bool{}, most: most}
+	t := &tree{ctx: ctx, files: files, dirs: map[string][]string{"": nil}, over: map[string][]byte{}, mounted: map[string][]byte{}, sealed: map[string]bool{}, most: most}
 	for name := range files {
 		t.link(name)
 	}
@@ -112,6 +121,9 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 	if !ok {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
+	if len(content) > maxFileBytes {
+		return nil, t.refuse(fmt.Errorf("%s: the file has %d bytes, and a build reads files of up to %d: split it", name, len(content), maxFileBytes))
+	}
 	t.used.reads++
 	t.used.bytes += len(content)
 	if t.used.reads > t.most.reads || t.used.bytes > t.most.bytes {
@@ -126,6 +138,9 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 	}
 	if dir, base := splitPath(name); isKustomizationFile(base) {
 		if err := t.checkKustomization(dir, content); err != nil {
+			return nil, t.refuse(fmt.Errorf("%s: %w", name, err))
+		}
+		if content, err = t.brought(dir, content); err != nil {
 			return nil, t.refuse(fmt.Errorf("%s: %w", name, err))
 		}
 	}
@@ -156,6 +171,9 @@ func (t *tree) again() {
 
 func (t *tree) content(name string) ([]byte, bool) {
 	if content, ok := t.over[name]; ok {
+		return content, true
+	}
+	if content, ok := t.mounted[name]; ok {
 		return content, true
 	}
 	content, ok := t.files[name]

@@ -17,6 +17,8 @@ type Options struct {
 	Targets, Agents, Pairs int
 	// Samples is how many times from commit to Ready each run measures at least.
 	Samples int
+	// Waiting is how many Kustomizations wait for a check that never passes.
+	Waiting int
 	// For is how long credentials are replaced.
 	For time.Duration
 }
@@ -25,8 +27,13 @@ type Options struct {
 type benchCase struct {
 	targets, agents int
 	proxied         bool
-	run             func(context.Context, *fleet) error
+	// flags of the agents, besides the defaults.
+	flags []string
+	run   func(context.Context, *fleet) error
 }
+
+// waitingWorkers is how many the issue gives those who wait.
+const waitingWorkers = 4
 
 func cases() map[string]benchCase {
 	return map[string]benchCase{
@@ -35,6 +42,7 @@ func cases() map[string]benchCase {
 		"slow":        {targets: 50, agents: 2, proxied: true, run: compare("30% of the targets answer in 20 s", crawl)},
 		"credentials": {targets: 20, agents: 2, proxied: true, run: replaceCredentials},
 		"memory":      {targets: 1000, agents: 4, run: measureMemory},
+		"waiting":     {targets: 10, agents: 1, flags: []string{fmt.Sprintf("--concurrent=%d", waitingWorkers)}, run: measureWaiting},
 	}
 }
 
@@ -53,7 +61,7 @@ func Run(ctx context.Context, name string, o Options, out io.Writer) error {
 	if o.Agents == 0 {
 		o.Agents = c.agents
 	}
-	f := &fleet{Options: o, out: out, proxied: c.proxied}
+	f := &fleet{Options: o, out: out, proxied: c.proxied, flags: c.flags}
 	defer f.close()
 	if err := f.open(ctx); err != nil {
 		return err

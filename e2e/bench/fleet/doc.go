@@ -1,6 +1,7 @@
 // Package fleet has the benchmark's cases of many targets: what targets that are
 // down, hang or crawl cost the others; what it costs to replace credentials all
-// the time; and how much memory an agent takes for many targets.
+// the time; how much memory an agent takes for many targets; and what those who
+// wait for health cost the others.
 //
 // Each case makes a fleet of its own: a hub with some agents, with default
 // flags, kubeconfig Secrets for two API servers, and a Kustomization for each

@@ -38,6 +38,7 @@ type fleet struct {
 	Options
 	out      io.Writer
 	proxied  bool
+	flags    []string
 	dir      string
 	hub      *testenv.ControlPlane
 	planes   []*testenv.ControlPlane
@@ -48,6 +49,7 @@ type fleet struct {
 	agents   []*stack.Process
 	watch    *watch
 	commits  int
+	made     int // Kustomizations for a moment
 	revision string
 	cleanup  []func()
 }
@@ -141,7 +143,7 @@ func (f *fleet) startProduct(ctx context.Context) error {
 		return err
 	}
 	for i := range f.Agents {
-		agent, err := f.product.StartAgent(ctx, fmt.Sprintf("agent-%d", i))
+		agent, err := f.product.StartAgent(ctx, fmt.Sprintf("agent-%d", i), f.flags...)
 		if err != nil {
 			return err
 		}

@@ -19,5 +19,5 @@ func TestPercentile(t *testing.T) {
 
 func TestUnknownCase(t *testing.T) {
 	err := Run(t.Context(), "nosuch", Options{}, t.Output())
-	NewWithT(t).Expect(err).To(MatchError(`no such case: "nosuch"; want one of [blackholed credentials hanging memory slow]`))
+	NewWithT(t).Expect(err).To(MatchError(`no such case: "nosuch"; want one of [blackholed credentials hanging memory slow waiting]`))
 }
