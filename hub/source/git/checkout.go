@@ -51,6 +51,8 @@ func checkOut(ctx context.Context, objects storer.EncodedObjectStorer, hash plum
 		return checkedOut{}, err
 	}
 	done := checkedOut{message: commit.Message, links: map[string]plumbing.Hash{}, tree: tree}
+	files := writer{root: root}
+	defer files.close()
 	walker := object.NewTreeWalker(tree, true, nil)
 	defer walker.Close()
 	for {
@@ -66,7 +68,7 @@ func checkOut(ctx context.Context, objects storer.EncodedObjectStorer, hash plum
 		case entry.Mode == filemode.Submodule:
 			done.links[name] = entry.Hash
 		default:
-			err = writeEntry(root, objects, name, entry)
+			err = files.write(objects, name, entry)
 		}
 		if err != nil {
 			return checkedOut{}, fmt.Errorf("writing %q: %w", name, err)
@@ -118,9 +120,42 @@ func modulesOf(tree *object.Tree) ([]byte, error) {
 	return []byte(content), err
 }
 
-// writeEntry writes a file. Links are not part of an artifact, and directories
-// come with their files.
-func writeEntry(root *os.Root, objects storer.EncodedObjectStorer, name string, entry object.TreeEntry) error {
+// writer writes files below a root. It keeps the directory of the last one open:
+// a tree is walked directory by directory.
+type writer struct {
+	root *os.Root
+	dir  string
+	in   *os.Root // nil as long as dir is the root
+}
+
+func (w *writer) close() {
+	if w.in != nil {
+		_ = w.in.Close() // nothing was written to the directory itself
+		w.in = nil
+	}
+}
+
+// enter makes the directory and returns it.
+func (w *writer) enter(dir string) (*os.Root, error) {
+	if dir == "." {
+		return w.root, nil
+	}
+	if w.in != nil && dir == w.dir {
+		return w.in, nil
+	}
+	w.close()
+	if err := w.root.MkdirAll(dir, dirMode); err != nil {
+		return nil, err
+	}
+	var err error
+	w.dir = dir
+	w.in, err = w.root.OpenRoot(dir)
+	return w.in, err
+}
+
+// write writes a file. Links are not part of an artifact, and directories come
+// with their files.
+func (w *writer) write(objects storer.EncodedObjectStorer, name string, entry object.TreeEntry) error {
 	mode := os.FileMode(fileMode)
 	switch entry.Mode {
 	case filemode.Regular, filemode.Deprecated:
@@ -139,10 +174,11 @@ func writeEntry(root *os.Root, objects storer.EncodedObjectStorer, name string, 
 	}
 	defer func() { _ = content.Close() }()
 	local := filepath.FromSlash(name)
-	if err := root.MkdirAll(filepath.Dir(local), dirMode); err != nil {
+	dir, err := w.enter(filepath.Dir(local))
+	if err != nil {
 		return err
 	}
-	f, err := root.OpenFile(local, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	f, err := dir.OpenFile(filepath.Base(local), os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}
