@@ -24,6 +24,11 @@ const (
 
 	modulesFile = ".gitmodules"
 	maxModules  = 1 << 20
+
+	// maxFiles and maxBytes bound what a commit is written out to. Agents take
+	// a fifth, and an eighth, of that, without what is excluded.
+	maxFiles = 500_000
+	maxBytes = 4 << 30
 )
 
 // checkedOut is what was found in a commit besides its files.
@@ -50,6 +55,9 @@ func checkOut(ctx context.Context, objects storer.EncodedObjectStorer, hash plum
 	if err != nil {
 		return checkedOut{}, err
 	}
+	if err := checkSize(ctx, tree, only); err != nil {
+		return checkedOut{}, err
+	}
 	done := checkedOut{message: commit.Message, links: map[string]plumbing.Hash{}, tree: tree}
 	files := writer{root: root}
 	defer files.close()
@@ -74,6 +82,26 @@ func checkOut(ctx context.Context, objects storer.EncodedObjectStorer, hash plum
 			return checkedOut{}, fmt.Errorf("writing %q: %w", name, err)
 		}
 	}
+}
+
+// checkSize counts the files before one is written: a few objects can make up a
+// tree that is larger than any disk, since it can hold one tree many times.
+func checkSize(ctx context.Context, tree *object.Tree, only []string) error {
+	walker := object.NewTreeWalker(tree, true, nil)
+	defer walker.Close()
+	for files := 0; files <= maxFiles; {
+		name, entry, err := walker.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return fmt.Errorf("reading the commit's tree: %w", err)
+		}
+		if entry.Mode != filemode.Dir && below(name, only) {
+			files++
+		}
+	}
+	return fmt.Errorf("the commit has more than %d files: name the directories that are needed in spec.sparseCheckout", maxFiles)
 }
 
 // directories are those of spec.sparseCheckout, in plain form. Each has to be
@@ -123,9 +151,10 @@ func modulesOf(tree *object.Tree) ([]byte, error) {
 // writer writes files below a root. It keeps the directory of the last one open:
 // a tree is walked directory by directory.
 type writer struct {
-	root *os.Root
-	dir  string
-	in   *os.Root // nil as long as dir is the root
+	root  *os.Root
+	bytes int64 // written
+	dir   string
+	in    *os.Root // nil as long as dir is the root
 }
 
 func (w *writer) close() {
@@ -167,6 +196,9 @@ func (w *writer) write(objects storer.EncodedObjectStorer, name string, entry ob
 	blob, err := object.GetBlob(objects, entry.Hash)
 	if err != nil {
 		return err
+	}
+	if w.bytes += blob.Size; w.bytes > maxBytes {
+		return fmt.Errorf("the commit has more than %d bytes: name the directories that are needed in spec.sparseCheckout", int64(maxBytes))
 	}
 	content, err := blob.Reader()
 	if err != nil {
