@@ -11,10 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -301,15 +301,20 @@ func rearchive(dir, file string) (sum string, err error) {
 	h := sha256.New()
 	zipper := gzip.NewWriter(io.MultiWriter(made, h))
 	tarrer := tar.NewWriter(zipper)
-	err = filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = root.Close() }()
+	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		content, err := os.ReadFile(path)
+		content, err := root.ReadFile(name)
 		if err != nil {
 			return err
 		}
-		header := &tar.Header{Name: strings.TrimPrefix(path, dir+"/"), Mode: 0o600, Size: int64(len(content)), Typeflag: tar.TypeReg}
+		header := &tar.Header{Name: name, Mode: 0o600, Size: int64(len(content)), Typeflag: tar.TypeReg}
 		if err := tarrer.WriteHeader(header); err != nil {
 			return err
 		}
