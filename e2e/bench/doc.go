@@ -9,6 +9,9 @@
 // times over, and the ratio is that of neighbours: what else the machine does
 // meanwhile hits both.
 //
+// Some cases are of a hub alone, with sources and no targets (polls, pulls), and
+// some of a fleet with sick targets: they say what they compare with what.
+//
 // It prints seconds, the CPU time and peak memory of each process, and the
 // requests that each API server answered. It is not part of make test: it
 // judges nothing.

@@ -20,9 +20,10 @@ import (
 func main() {
 	var o options
 	flag.IntVar(&o.kustomizations, "kustomizations", 100, "Kustomizations, of four objects each")
+	flag.IntVar(&o.sources, "sources", 1000, "OCIRepositories of the case pulls")
 	flag.IntVar(&o.pairs, "pairs", 5, "runs of floor and product")
 	flag.StringVar(&o.root, "root", ".", "the repository's root")
-	flag.StringVar(&o.name, "case", "apply", "what to measure: "+strings.Join(slices.Concat(shapeNames(), fleet.Names()), ", "))
+	flag.StringVar(&o.name, "case", "apply", "what to measure: "+strings.Join(slices.Concat(shapeNames(), sortedKeys(hubCases()), fleet.Names()), ", "))
 	flag.IntVar(&o.fleet.Targets, "targets", 0, "targets of the cases without a floor; zero: what the case is meant for")
 	flag.IntVar(&o.fleet.Agents, "agents", 0, "agents, likewise")
 	flag.IntVar(&o.fleet.Samples, "samples", 0, "times from commit to Ready that each run measures at least, likewise")
@@ -41,6 +42,7 @@ func main() {
 // options are the flags.
 type options struct {
 	kustomizations, pairs int
+	sources               int
 	root                  string
 	name                  string
 	fleet                 fleet.Options
@@ -50,6 +52,9 @@ type options struct {
 func measure(ctx context.Context, o options) error {
 	if s, found := shapes()[o.name]; found {
 		return run(ctx, o, s)
+	}
+	if measure, found := hubCases()[o.name]; found {
+		return runHub(ctx, o, measure)
 	}
 	o.fleet.Root, o.fleet.Pairs = o.root, o.pairs
 	return fleet.Run(ctx, o.name, o.fleet, os.Stdout)

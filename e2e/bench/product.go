@@ -66,12 +66,12 @@ func (w *world) upgrade(ctx context.Context) error {
 func (w *world) interval(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
-	before, err := w.runs(ctx)
+	before, err := w.runs(ctx, kustomizev1.KustomizationKind)
 	if err != nil {
 		return err
 	}
 	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
-		now, err := w.runs(ctx)
+		now, err := w.runs(ctx, kustomizev1.KustomizationKind)
 		return now-before >= float64(w.kustomizations), err
 	})
 }

@@ -177,8 +177,9 @@ func (w *world) connected(ctx context.Context) (bool, error) {
 	return connected == len(w.sites), nil
 }
 
-// runs reads from the agent how often Kustomizations have been reconciled.
-func (w *world) runs(ctx context.Context) (float64, error) {
+// runs reads from the agent, or from a hub alone, how often objects of the kind
+// have been reconciled.
+func (w *world) runs(ctx context.Context, kind string) (float64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.metrics+"/metrics", nil)
 	if err != nil {
 		return 0, err
@@ -188,18 +189,18 @@ func (w *world) runs(ctx context.Context) (float64, error) {
 	defer cancel()
 	response, err := http.DefaultClient.Do(request.WithContext(ctx))
 	if err != nil {
-		return 0, fmt.Errorf("reading the agent's metrics: %w", err)
+		return 0, fmt.Errorf("reading the metrics of runs: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	return countRuns(response.Body), nil
+	return countRuns(response.Body, kind), nil
 }
 
-// countRuns sums the runs of Kustomizations in an agent's metrics.
-func countRuns(metrics io.Reader) float64 {
+// countRuns sums the runs of a kind in the metrics.
+func countRuns(metrics io.Reader, kind string) float64 {
 	sum := 0.0
 	lines := bufio.NewScanner(metrics)
 	for lines.Scan() {
-		if strings.HasPrefix(lines.Text(), `headwater_reconcile_total{kind="Kustomization"`) {
+		if strings.HasPrefix(lines.Text(), fmt.Sprintf("headwater_reconcile_total{kind=%q", kind)) {
 			_, value, _ := strings.Cut(lines.Text(), "} ")
 			var count float64
 			_, _ = fmt.Sscan(value, &count) // zero when it is no number

@@ -19,13 +19,17 @@ import (
 	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
-// largeObject is the size from which a file is streamed from the packfile
-// rather than held in memory.
-const largeObject = 4 << 20
+const (
+	// largeObject is the size from which a file is streamed from the packfile
+	// rather than held in memory.
+	largeObject = 4 << 20
+	// objectCache bounds the objects in memory that others may be made of.
+	objectCache = 8 * cache.MiByte
+)
 
 // Download fetches a commit into a store at dir, without history where the
 // server can. The references are those that List returned; the target is how
-// the commit was found there.
+// the commit was found there. The store can be read until the session is closed.
 func (s *Session) Download(ctx context.Context, refs *packp.AdvRefs, t Target, commit plumbing.Hash, dir string) (storer.EncodedObjectStorer, error) {
 	objects, err := s.download(ctx, refs.Capabilities, wants(refs, t, commit), dir)
 	if err == nil {
@@ -90,8 +94,9 @@ func (s *Session) download(ctx context.Context, can *capability.List, want wante
 		return nil, err
 	}
 	defer func() { _ = response.Close() }()
-	objects := filesystem.NewStorageWithOptions(osfs.New(dir, osfs.WithBoundOS()), cache.NewObjectLRUDefault(),
-		filesystem.Options{ExclusiveAccess: true, LargeObjectThreshold: largeObject})
+	objects := filesystem.NewStorageWithOptions(osfs.New(dir, osfs.WithBoundOS()), cache.NewObjectLRU(objectCache),
+		filesystem.Options{ExclusiveAccess: true, KeepDescriptors: true, LargeObjectThreshold: largeObject})
+	s.stores = append(s.stores, objects)
 	return objects, packfile.UpdateObjectStorage(objects, demultiplexed(request.Capabilities, response))
 }
 

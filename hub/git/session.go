@@ -49,6 +49,8 @@ type Session struct {
 	done     func()
 	// fetch is the part of the conversation that reads; nil before the list.
 	fetch transport.UploadPackSession
+	// stores are those with what was downloaded.
+	stores []io.Closer
 }
 
 // Open prepares a session; nothing is sent yet. The caller calls Close. Errors
@@ -101,6 +103,9 @@ func (o *Opener) transport(ctx context.Context, obj *sourcev1.GitRepository, kno
 // Close ends the session.
 func (s *Session) Close() {
 	s.hangUp()
+	for _, store := range s.stores {
+		_ = store.Close() // it was read from
+	}
 	s.done()
 }
 

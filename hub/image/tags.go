@@ -1,10 +1,13 @@
 package image
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -46,10 +49,29 @@ func OpenTags(dir string) (*Tags, error) {
 	return &Tags{dir: dir}, nil
 }
 
-// Revision is a checksum of a sorted list of tags.
+// Revision is a checksum of a sorted list of tags: of the bytes that are kept of
+// them.
 func Revision(tags []string) string {
-	sum := sha256.Sum256([]byte(strings.Join(tags, "\n")))
-	return "sha256:" + hex.EncodeToString(sum[:])
+	h := sha256.New()
+	w := bufio.NewWriter(h)
+	_ = write(w, tags) // a hash takes everything
+	_ = w.Flush()
+	return revisionOf(h)
+}
+
+func revisionOf(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }
+
+// write separates the tags by newlines.
+func write(w *bufio.Writer, tags []string) error {
+	for i, tag := range tags {
+		if i > 0 {
+			_ = w.WriteByte('\n') // the error comes again with the next
+		}
+		if _, err := w.WriteString(tag); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Put replaces the tags of the repository: whoever reads finds the old ones or
@@ -59,8 +81,9 @@ func (t *Tags) Put(repository types.NamespacedName, tags []string) error {
 	if err != nil {
 		return fmt.Errorf("keeping the tags of ImageRepository %s: %w", repository, err)
 	}
-	_, err = file.WriteString(strings.Join(tags, "\n"))
-	if err = errors.Join(err, file.Close()); err == nil {
+	w := bufio.NewWriter(file)
+	err = write(w, tags)
+	if err = errors.Join(err, w.Flush(), file.Close()); err == nil {
 		err = os.Rename(file.Name(), t.file(repository))
 	}
 	if err != nil {
@@ -78,14 +101,32 @@ func (t *Tags) Get(repository types.NamespacedName, revision string) ([]string, 
 	if err != nil {
 		return nil, fmt.Errorf("reading the tags of ImageRepository %s: %w", repository, err)
 	}
-	var tags []string
-	if len(content) > 0 {
-		tags = strings.Split(string(content), "\n")
-	}
-	if Revision(tags) != revision {
+	h := sha256.New()
+	_, _ = h.Write(content) // a hash takes everything
+	if revisionOf(h) != revision {
 		return nil, ErrNotScanned
 	}
-	return tags, nil
+	if len(content) == 0 {
+		return nil, nil
+	}
+	return strings.Split(string(content), "\n"), nil
+}
+
+// Has says whether the tags of the revision are there.
+func (t *Tags) Has(repository types.NamespacedName, revision string) (bool, error) {
+	file, err := os.Open(t.file(repository))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading the tags of ImageRepository %s: %w", repository, err)
+	}
+	defer func() { _ = file.Close() }()
+	h := sha256.New()
+	if _, err := io.Copy(h, file); err != nil {
+		return false, fmt.Errorf("reading the tags of ImageRepository %s: %w", repository, err)
+	}
+	return revisionOf(h) == revision, nil
 }
 
 // Remove forgets the tags of the repository.

@@ -18,10 +18,14 @@ func TestTagsAreThoseOfTheRevision(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = tags.Get(app, Revision(nil))
 	g.Expect(err).To(MatchError(ErrNotScanned))
+	g.Expect(tags.Has(app, Revision(nil))).To(BeFalse())
 
 	found := []string{"1.0.0", "1.1.0"}
 	g.Expect(tags.Put(app, found)).To(Succeed())
 	g.Expect(tags.Get(app, Revision(found))).To(Equal(found))
+	g.Expect(tags.Has(app, Revision(found))).To(BeTrue())
+	g.Expect(tags.Has(app, Revision([]string{"1.0.0"}))).To(BeFalse())
+	g.Expect(Revision(found)).To(Equal("sha256:c65d2366c2c3082b74e04f4a879f40bed90a7a4f89cefd4ab04e766cb5885dac"), "that of the tags with a newline between them")
 	_, err = tags.Get(app, Revision([]string{"1.0.0"}))
 	g.Expect(err).To(MatchError(ErrNotScanned), "another revision than the status names")
 	_, err = tags.Get(types.NamespacedName{Namespace: "other", Name: "app"}, Revision(found))
@@ -51,6 +55,7 @@ func TestDamagedTagsCountAsNone(t *testing.T) {
 	g.Expect(os.WriteFile(filepath.Join(dir, files[0].Name()), []byte("1.0.0\n1.1"), 0o600)).To(Succeed())
 	_, err = tags.Get(app, Revision(found))
 	g.Expect(err).To(MatchError(ErrNotScanned))
+	g.Expect(tags.Has(app, Revision(found))).To(BeFalse())
 }
 
 func TestWhatAKilledScanLeftIsRemoved(t *testing.T) {

@@ -49,8 +49,8 @@ func (p Pace) options() controller.Options {
 	}
 }
 
-// AddToManager runs the kind in the loop: when an object's spec changes, when
-// somebody asks, and at its interval.
+// AddToManager runs the kind in the loop: when an object's spec changes, or a
+// watched Secret that it names, when somebody asks, and at its interval.
 func (r *Reconciler[T]) AddToManager(mgr ctrl.Manager) error {
 	loop := &reconcile.Loop[T]{
 		Client: mgr.GetClient(),
@@ -70,6 +70,7 @@ func (r *Reconciler[T]) AddToManager(mgr ctrl.Manager) error {
 		Named(strings.ToLower(r.Fetcher.Kind())).
 		For(obj, builder.WithPredicates(reconcile.Changed())).
 		WithOptions(r.Pace.options())
+	watchSecrets(controller, mgr.GetClient(), obj)
 	if r.Watches != nil {
 		r.Watches(controller)
 	}

@@ -18,6 +18,9 @@ const (
 	archivedFileMode = 0o600
 	archivedExecMode = 0o700
 	archivedDirMode  = 0o750
+
+	// copyBytes is the size of the buffer that all files of a tree go through.
+	copyBytes = 32 << 10
 )
 
 // Archive writes the tree at dir as a gzipped tar in Flux's layout: entries in
@@ -30,7 +33,7 @@ const (
 // The same tree gives the same bytes.
 func Archive(ctx context.Context, w io.Writer, dir string, exclude func(path string, isDir bool) bool) error {
 	gz := gzip.NewWriter(w)
-	a := &archiver{ctx: ctx, tw: tar.NewWriter(gz), dir: dir, exclude: exclude}
+	a := &archiver{ctx: ctx, tw: tar.NewWriter(gz), dir: dir, exclude: exclude, buffer: make([]byte, copyBytes)}
 	err := filepath.WalkDir(dir, a.add)
 	if err == nil {
 		err = errors.Join(a.tw.Close(), gz.Close())
@@ -46,6 +49,7 @@ type archiver struct {
 	tw      *tar.Writer
 	dir     string
 	exclude func(path string, isDir bool) bool
+	buffer  []byte
 }
 
 func (a *archiver) add(path string, d fs.DirEntry, err error) error {
@@ -85,6 +89,12 @@ func (a *archiver) addFile(path, name string) error {
 	if err := a.tw.WriteHeader(header); err != nil {
 		return err
 	}
-	_, err = io.Copy(a.tw, f)
+	_, err = copyThrough(a.buffer, a.tw, f)
 	return err
+}
+
+// copyThrough is io.CopyBuffer that uses the buffer in any case: files and tars
+// have methods of their own, which make a buffer for each file.
+func copyThrough(buffer []byte, to io.Writer, from io.Reader) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, buffer)
 }

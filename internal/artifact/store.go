@@ -29,6 +29,13 @@ const (
 	// defaultRetentionTTL and defaultRetentionRecords are Flux's.
 	defaultRetentionTTL     = time.Minute
 	defaultRetentionRecords = 2
+	// fullCheckInterval is how long a file that was read and found whole is
+	// taken to be so, as long as nobody has touched it. It bounds for how long
+	// a disk that lost bits by itself goes unnoticed.
+	fullCheckInterval = 10 * time.Minute
+	// settled is how old the last change of a file has to be: file systems
+	// count in steps, and a second change within one step would not show.
+	settled = 2 * time.Second
 )
 
 // Ref names the object whose artifacts are stored.
@@ -80,10 +87,13 @@ type Store struct {
 	digests map[string]stamped
 }
 
-// stamped is the digest of a file, and which file it was computed of.
+// stamped is the digest of a file, and which state of which file it is that of.
 type stamped struct {
 	digest string
-	info   fs.FileInfo
+	state  state
+	// read is when the file was last read to its end and found to be so; zero
+	// when its state may have changed since without a trace.
+	read time.Time
 }
 
 // NewStore opens the store and sweeps what an earlier process left unfinished.
@@ -183,6 +193,8 @@ func (s *Store) write(ctx context.Context, artifact *meta.Artifact, write func(i
 	if err != nil {
 		return err
 	}
+	size := info.Size()
+	artifact.Size, artifact.Digest = &size, canonicalDigest(h)
 	target := s.local(artifact.Path)
 	if err := os.MkdirAll(filepath.Dir(target), dirMode); err != nil {
 		return err
@@ -190,9 +202,12 @@ func (s *Store) write(ctx context.Context, artifact *meta.Artifact, write func(i
 	if err := os.Rename(f.Name(), target); err != nil {
 		return err
 	}
-	size := info.Size()
-	artifact.Size, artifact.Digest = &size, canonicalDigest(h)
-	s.remember(artifact.Path, stamped{artifact.Digest, info})
+	// After the rename, which counts as a change.
+	stored, err := stateOf(f)
+	if err != nil {
+		return err
+	}
+	s.remember(artifact.Path, stamped{digest: artifact.Digest, state: stored})
 	return syncDir(filepath.Dir(target))
 }
 
@@ -224,10 +239,10 @@ func (s *Store) link(dir, file string) error {
 	return os.Rename(fresh, link)
 }
 
-// Open opens the artifact's file after it has verified it; errors are those of
-// Verify. The caller closes it.
+// Open opens the artifact's file after it has read and verified it; errors are
+// those of Verify. The caller closes it.
 func (s *Store) Open(artifact *meta.Artifact) (*os.File, error) {
-	if err := s.Verify(artifact); err != nil {
+	if err := s.verify(artifact, 0); err != nil {
 		return nil, err
 	}
 	f, err := s.root.Open(filepath.FromSlash(artifact.Path))
@@ -239,8 +254,14 @@ func (s *Store) Open(artifact *meta.Artifact) (*os.File, error) {
 
 // Verify says whether the artifact's file is there and is what its digest
 // names. The error wraps ErrNotFound or ErrDigest; a damaged file is removed,
-// so that it is not served.
+// so that it is not served. A file that nobody has touched since it was read is
+// read again every ten minutes only.
 func (s *Store) Verify(artifact *meta.Artifact) error {
+	return s.verify(artifact, fullCheckInterval)
+}
+
+// verify trusts what was read no longer ago than trusted.
+func (s *Store) verify(artifact *meta.Artifact, trusted time.Duration) error {
 	want, err := parseDigest(artifact.Digest)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDigest, err)
@@ -256,7 +277,7 @@ func (s *Store) Verify(artifact *meta.Artifact) error {
 		return fmt.Errorf("artifact %s: %w", artifact.Path, err)
 	}
 	defer func() { _ = f.Close() }()
-	err = want.verify(f)
+	err = s.check(artifact.Path, f, want, trusted)
 	if errors.Is(err, ErrDigest) {
 		err = errors.Join(err, s.root.Remove(filepath.FromSlash(artifact.Path)))
 		s.forget(artifact.Path)
@@ -264,6 +285,30 @@ func (s *Store) Verify(artifact *meta.Artifact) error {
 	if err != nil {
 		return fmt.Errorf("artifact %s: %w", artifact.Path, err)
 	}
+	return nil
+}
+
+// check reads the file, unless that was done within the time and the file is in
+// the same state still.
+func (s *Store) check(artifactPath string, f *os.File, want digest, trusted time.Duration) error {
+	// Before it is read: what changes meanwhile is another state.
+	found, err := stateOf(f)
+	if err != nil {
+		return err
+	}
+	now := s.options.Now()
+	known, ok := s.known(artifactPath)
+	if ok && known.state == found && known.digest == want.String() && now.Sub(known.read) < trusted {
+		return nil
+	}
+	if err := want.verify(f); err != nil {
+		return err
+	}
+	checked := stamped{digest: want.String(), state: found}
+	if now.Sub(found.changedAt()) > settled {
+		checked.read = now
+	}
+	s.remember(artifactPath, checked)
 	return nil
 }
 
@@ -285,24 +330,28 @@ func (s *Store) local(artifactPath string) string {
 }
 
 // digest is that of an open file at the path, computed once for as long as it
-// stays the same file.
+// stays in the same state.
 func (s *Store) digest(artifactPath string, f *os.File) (string, error) {
-	info, err := f.Stat()
+	found, err := stateOf(f)
 	if err != nil {
 		return "", err
 	}
-	s.mu.Lock()
-	known, ok := s.digests[artifactPath]
-	s.mu.Unlock()
-	if ok && os.SameFile(known.info, info) && known.info.Size() == info.Size() {
+	if known, ok := s.known(artifactPath); ok && known.state == found {
 		return known.digest, nil
 	}
 	h := sha256.New()
-	if _, err := io.Copy(h, io.NewSectionReader(f, 0, info.Size())); err != nil {
+	if _, err := io.Copy(h, io.NewSectionReader(f, 0, found.size)); err != nil {
 		return "", err
 	}
-	s.remember(artifactPath, stamped{canonicalDigest(h), info})
+	s.remember(artifactPath, stamped{digest: canonicalDigest(h), state: found})
 	return canonicalDigest(h), nil
+}
+
+func (s *Store) known(artifactPath string) (stamped, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok := s.digests[artifactPath]
+	return known, ok
 }
 
 func (s *Store) remember(artifactPath string, d stamped) {

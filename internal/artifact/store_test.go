@@ -4,9 +4,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,6 +131,52 @@ func TestStoreVerify(t *testing.T) {
 	g.Expect(store.Verify(&foreign)).To(MatchError(artifact.ErrNotFound))
 	foreign.Digest = "md5:abc"
 	g.Expect(store.Verify(&foreign)).To(MatchError(artifact.ErrDigest))
+}
+
+// TestStoreReadsAFileNowAndThen counts the bytes that this process reads.
+func TestStoreReadsAFileNowAndThen(t *testing.T) {
+	g := NewWithT(t)
+	store, dir, clock := newStore(t)
+	content := strings.Repeat("hello", 1<<20)
+	a := publish(t, store, "abc", content)
+	local := filepath.Join(dir, filepath.FromSlash(a.Path))
+	reads := func() bool {
+		t.Helper()
+		before := bytesRead(t)
+		g.Expect(store.Verify(a)).To(Succeed())
+		return bytesRead(t)-before >= len(content)
+	}
+	clock.now = time.Now()
+	g.Expect(reads()).To(BeTrue(), "nobody has read it since it was written")
+	g.Expect(reads()).To(BeTrue(), "it was written just now, and may be so again without a trace")
+
+	clock.now = clock.now.Add(time.Minute)
+	g.Expect(reads()).To(BeTrue())
+	g.Expect(reads()).To(BeFalse(), "nobody has touched it")
+	clock.now = clock.now.Add(11 * time.Minute)
+	g.Expect(reads()).To(BeTrue(), "a disk may lose bits by itself")
+	g.Expect(reads()).To(BeFalse())
+
+	opened, err := store.Open(a)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(opened.Close()).To(Succeed())
+	before, err := os.Stat(local)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(os.WriteFile(local, []byte("jello"+content[len("jello"):]), 0o600)).To(Succeed())
+	g.Expect(os.Chtimes(local, before.ModTime(), before.ModTime())).To(Succeed(), "as a copy that keeps times does")
+	g.Expect(store.Verify(a)).To(MatchError(artifact.ErrDigest))
+}
+
+// bytesRead is what this process has read from files so far.
+func bytesRead(t *testing.T) int {
+	t.Helper()
+	g := NewWithT(t)
+	content, err := os.ReadFile("/proc/self/io")
+	g.Expect(err).NotTo(HaveOccurred())
+	var count int
+	_, err = fmt.Sscanf(string(content), "rchar: %d", &count)
+	g.Expect(err).NotTo(HaveOccurred())
+	return count
 }
 
 func TestStoreKeepsAReplacedArtifactForTheTTL(t *testing.T) {

@@ -73,17 +73,18 @@ func UnpackTo(dir string, r io.Reader, limits Limits) error {
 		return fmt.Errorf("unpacking: %w", err)
 	}
 	defer func() { _ = root.Close() }()
+	buffer := make([]byte, copyBytes)
 	return unpack(r, limits, sink{
 		dir: func(name string) error {
 			return root.MkdirAll(filepath.FromSlash(name), archivedDirMode)
 		},
 		file: func(name string, executable bool, content io.Reader) error {
-			return writeFile(root, name, executable, content)
+			return writeFile(root, name, executable, content, buffer)
 		},
 	})
 }
 
-func writeFile(root *os.Root, name string, executable bool, content io.Reader) error {
+func writeFile(root *os.Root, name string, executable bool, content io.Reader, buffer []byte) error {
 	local := filepath.FromSlash(name)
 	if err := root.MkdirAll(filepath.Dir(local), archivedDirMode); err != nil {
 		return err
@@ -96,7 +97,7 @@ func writeFile(root *os.Root, name string, executable bool, content io.Reader) e
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, content)
+	_, err = copyThrough(buffer, f, content)
 	if err = errors.Join(err, f.Close()); err != nil {
 		_ = root.Remove(local) // half a file is none
 	}

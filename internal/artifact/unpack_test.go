@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/rand"
+	"fmt"
 	"io"
 	"os"
 	"path"
@@ -118,6 +119,69 @@ func TestUnpackOneLargeFile(t *testing.T) {
 	files, err := artifact.Files(bytes.NewReader(pack(t, entry{name: "large", body: string(body)})), artifact.Limits{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(files["large"]).To(HaveLen(len(body)))
+}
+
+// TestUnpackEnds reads archives that have no end of their own: they are made while
+// they are read, until nobody reads any more.
+func TestUnpackEnds(t *testing.T) {
+	zeros := make([]byte, 1<<20)
+	for name, c := range map[string]struct {
+		level int
+		more  func(tw *tar.Writer, i int) error
+		want  []string
+	}{
+		"a file of 10 GB": {gzip.BestSpeed, func(tw *tar.Writer, i int) error {
+			if i == 0 {
+				return tw.WriteHeader(&tar.Header{Name: "bomb", Typeflag: tar.TypeReg, Size: 10 << 30})
+			}
+			_, err := tw.Write(zeros)
+			return err
+		}, []string{`"bomb"`, "larger than 536870912 bytes"}},
+		"files of 10 GB together": {gzip.BestSpeed, func(tw *tar.Writer, i int) error {
+			err := tw.WriteHeader(&tar.Header{Name: fmt.Sprintf("bomb-%d", i), Typeflag: tar.TypeReg, Size: int64(len(zeros))})
+			if err == nil {
+				_, err = tw.Write(zeros)
+			}
+			return err
+		}, []string{`"bomb-`, "500 times"}},
+		"tiny files without end": {gzip.NoCompression, func(tw *tar.Writer, i int) error {
+			return tw.WriteHeader(&tar.Header{Name: fmt.Sprintf("%d/%d", i/1000, i), Typeflag: tar.TypeReg})
+		}, []string{"too large", "100000 entries"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			read, write := io.Pipe()
+			made := make(chan int64)
+			go func() {
+				zipped, _ := gzip.NewWriterLevel(write, c.level) // the error is about the level
+				counted := &counting{w: zipped}
+				tw := tar.NewWriter(counted)
+				var err error
+				for i := 0; err == nil; i++ {
+					err = c.more(tw, i)
+				}
+				made <- counted.n
+			}()
+			_, err := artifact.Files(read, artifact.Limits{})
+			g.Expect(read.Close()).To(Succeed())
+			g.Expect(err).To(HaveOccurred())
+			for _, part := range c.want {
+				g.Expect(err.Error()).To(ContainSubstring(part))
+			}
+			g.Expect(<-made).To(BeNumerically("<", 100<<20), "bytes before they are compressed")
+		})
+	}
+}
+
+type counting struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counting) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
 }
 
 func TestUnpackNoticesADamagedArchive(t *testing.T) {

@@ -2,7 +2,6 @@ package repository
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -121,8 +120,8 @@ func (r *Reconciler) scan(ctx context.Context, obj *imagev1.ImageRepository, rep
 func (r *Reconciler) store(obj *imagev1.ImageRepository, tags []string) error {
 	key := client.ObjectKeyFromObject(obj)
 	now, before := result(tags), obj.Status.LastScanResult
-	_, err := r.Tags.Get(key, now.Revision)
-	if errors.Is(err, image.ErrNotScanned) {
+	kept, err := r.Tags.Has(key, now.Revision)
+	if err == nil && !kept {
 		err = r.Tags.Put(key, tags)
 	}
 	if err != nil {

@@ -24,6 +24,11 @@ const (
 
 	modulesFile = ".gitmodules"
 	maxModules  = 1 << 20
+
+	// maxFiles and maxBytes bound what a commit is written out to. Agents take
+	// a fifth, and an eighth, of that, without what is excluded.
+	maxFiles = 500_000
+	maxBytes = 4 << 30
 )
 
 // checkedOut is what was found in a commit besides its files.
@@ -50,7 +55,12 @@ func checkOut(ctx context.Context, objects storer.EncodedObjectStorer, hash plum
 	if err != nil {
 		return checkedOut{}, err
 	}
+	if err := checkSize(ctx, tree, only); err != nil {
+		return checkedOut{}, err
+	}
 	done := checkedOut{message: commit.Message, links: map[string]plumbing.Hash{}, tree: tree}
+	files := writer{root: root}
+	defer files.close()
 	walker := object.NewTreeWalker(tree, true, nil)
 	defer walker.Close()
 	for {
@@ -66,12 +76,32 @@ func checkOut(ctx context.Context, objects storer.EncodedObjectStorer, hash plum
 		case entry.Mode == filemode.Submodule:
 			done.links[name] = entry.Hash
 		default:
-			err = writeEntry(root, objects, name, entry)
+			err = files.write(objects, name, entry)
 		}
 		if err != nil {
 			return checkedOut{}, fmt.Errorf("writing %q: %w", name, err)
 		}
 	}
+}
+
+// checkSize counts the files before one is written: a few objects can make up a
+// tree that is larger than any disk, since it can hold one tree many times.
+func checkSize(ctx context.Context, tree *object.Tree, only []string) error {
+	walker := object.NewTreeWalker(tree, true, nil)
+	defer walker.Close()
+	for files := 0; files <= maxFiles; {
+		name, entry, err := walker.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return fmt.Errorf("reading the commit's tree: %w", err)
+		}
+		if entry.Mode != filemode.Dir && below(name, only) {
+			files++
+		}
+	}
+	return fmt.Errorf("the commit has more than %d files: name the directories that are needed in spec.sparseCheckout", maxFiles)
 }
 
 // directories are those of spec.sparseCheckout, in plain form. Each has to be
@@ -118,9 +148,43 @@ func modulesOf(tree *object.Tree) ([]byte, error) {
 	return []byte(content), err
 }
 
-// writeEntry writes a file. Links are not part of an artifact, and directories
-// come with their files.
-func writeEntry(root *os.Root, objects storer.EncodedObjectStorer, name string, entry object.TreeEntry) error {
+// writer writes files below a root. It keeps the directory of the last one open:
+// a tree is walked directory by directory.
+type writer struct {
+	root  *os.Root
+	bytes int64 // written
+	dir   string
+	in    *os.Root // nil as long as dir is the root
+}
+
+func (w *writer) close() {
+	if w.in != nil {
+		_ = w.in.Close() // nothing was written to the directory itself
+		w.in = nil
+	}
+}
+
+// enter makes the directory and returns it.
+func (w *writer) enter(dir string) (*os.Root, error) {
+	if dir == "." {
+		return w.root, nil
+	}
+	if w.in != nil && dir == w.dir {
+		return w.in, nil
+	}
+	w.close()
+	if err := w.root.MkdirAll(dir, dirMode); err != nil {
+		return nil, err
+	}
+	var err error
+	w.dir = dir
+	w.in, err = w.root.OpenRoot(dir)
+	return w.in, err
+}
+
+// write writes a file. Links are not part of an artifact, and directories come
+// with their files.
+func (w *writer) write(objects storer.EncodedObjectStorer, name string, entry object.TreeEntry) error {
 	mode := os.FileMode(fileMode)
 	switch entry.Mode {
 	case filemode.Regular, filemode.Deprecated:
@@ -133,16 +197,20 @@ func writeEntry(root *os.Root, objects storer.EncodedObjectStorer, name string, 
 	if err != nil {
 		return err
 	}
+	if w.bytes += blob.Size; w.bytes > maxBytes {
+		return fmt.Errorf("the commit has more than %d bytes: name the directories that are needed in spec.sparseCheckout", int64(maxBytes))
+	}
 	content, err := blob.Reader()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = content.Close() }()
 	local := filepath.FromSlash(name)
-	if err := root.MkdirAll(filepath.Dir(local), dirMode); err != nil {
+	dir, err := w.enter(filepath.Dir(local))
+	if err != nil {
 		return err
 	}
-	f, err := root.OpenFile(local, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	f, err := dir.OpenFile(filepath.Base(local), os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}

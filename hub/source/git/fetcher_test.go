@@ -29,7 +29,7 @@ import (
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
-func newRepository(t *testing.T) *testenv.Repository {
+func newRepository(t testing.TB) *testenv.Repository {
 	t.Helper()
 	g := NewWithT(t)
 	server, err := testenv.StartGit(t.Context())
@@ -40,7 +40,7 @@ func newRepository(t *testing.T) *testenv.Repository {
 	return repository
 }
 
-func commit(t *testing.T, r *testenv.Repository, files map[string]string) string {
+func commit(t testing.TB, r *testenv.Repository, files map[string]string) string {
 	t.Helper()
 	hash, err := r.Commit(t.Context(), "Change files\n\nand say why", files)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())

@@ -3,6 +3,7 @@ package git_test
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -136,4 +137,33 @@ func TestServersThatMisbehave(t *testing.T) {
 			g.Expect(stored(t, r, obj)).To(HaveKeyWithValue("a", "2"))
 		})
 	}
+}
+
+// TestATreeWithoutEnd has half a million files, which are two trees and one file.
+func TestATreeWithoutEnd(t *testing.T) {
+	g := NewWithT(t)
+	repository := newRepository(t)
+	commit(t, repository, map[string]string{"a": "1"})
+	obj := newObject(repository.URL)
+	r := reconciler(t, newFetcher())
+	g.Expect(r.Reconcile(t.Context(), obj)).To(Succeed())
+
+	tree := func(count int, mode, kind, object string) string {
+		var entries strings.Builder
+		for i := range count {
+			fmt.Fprintf(&entries, "%s %s %s\t%03d\n", mode, kind, object, i)
+		}
+		return run(t, repository, entries.String(), "mktree")
+	}
+	blob := run(t, repository, "x", "hash-object", "-w", "--stdin")
+	root := tree(501, "040000", "tree", tree(1000, "100644", "blob", blob))
+	head := run(t, repository, "", "commit-tree", root, "-m", "Grow", "-p", "main")
+	run(t, repository, "", "update-ref", "refs/heads/main", head)
+	g.Expect(r.Reconcile(t.Context(), obj)).To(MatchError(ContainSubstring("the commit has more than 500000 files: name the directories that are needed in spec.sparseCheckout")))
+	g.Expect(condition(obj, "FetchFailed")).To(HavePrefix("True GitOperationFailed"))
+	g.Expect(stored(t, r, obj)).To(Equal(map[string]string{"a": "1"}), "the last good artifact stays")
+
+	obj.Spec.SparseCheckout = []string{"007"}
+	g.Expect(r.Reconcile(t.Context(), obj)).To(Succeed(), "the remedy")
+	g.Expect(stored(t, r, obj)).To(HaveLen(1000))
 }

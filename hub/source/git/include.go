@@ -47,12 +47,35 @@ func (f *Fetcher) includesOf(ctx context.Context, obj *sourcev1.GitRepository) (
 			return nil, source.Unavailable(reconcile.Wait(notFoundReason, fmt.Sprintf("%s: there is no GitRepository %s", field, key), includeRetry))
 		case err != nil:
 			return nil, source.Unavailable(reconcile.Fail(notFoundReason, fmt.Errorf("%s: reading GitRepository %s: %w", field, key, err)))
+		case f.includes(ctx, &other, obj.Name, map[string]bool{}):
+			return nil, source.Unavailable(reconcile.Wait(illegalPathReason, fmt.Sprintf("%s: GitRepository %s includes this one in turn: remove one of the two", field, key), includeRetry))
 		case other.Status.Artifact == nil:
 			return nil, source.Unavailable(reconcile.Wait(noArtifactReason, fmt.Sprintf("%s: GitRepository %s has no artifact yet", field, key), includeRetry))
 		}
 		included = append(included, other.Status.Artifact)
 	}
 	return included, nil
+}
+
+// includes says whether the repository includes the named one in the end. In a
+// circle each new artifact would make the next, larger one. Those that cannot be
+// read say so where they are included.
+func (f *Fetcher) includes(ctx context.Context, from *sourcev1.GitRepository, name string, seen map[string]bool) bool {
+	seen[from.Name] = true
+	for _, include := range from.Spec.Include {
+		next := include.GitRepositoryRef.Name
+		if next == name {
+			return true
+		}
+		var other sourcev1.GitRepository
+		if seen[next] || f.Client.Get(ctx, client.ObjectKey{Namespace: from.Namespace, Name: next}, &other) != nil {
+			continue
+		}
+		if f.includes(ctx, &other, name, seen) {
+			return true
+		}
+	}
+	return false
 }
 
 func checkInclude(obj *sourcev1.GitRepository, include sourcev1.GitRepositoryInclude) error {

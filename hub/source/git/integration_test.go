@@ -198,3 +198,42 @@ func TestControllerIsSilentWhenNothingChanges(t *testing.T) {
 	g.Expect(h.Get(t.Context(), client.ObjectKeyFromObject(obj), obj)).To(Succeed())
 	g.Expect(obj.ResourceVersion).To(Equal(version))
 }
+
+// TestControllerIsWoken changes what objects with a long interval depend on.
+func TestControllerIsWoken(t *testing.T) {
+	g := NewWithT(t)
+	main, shared := newRepository(t), newRepository(t)
+	commit(t, main, map[string]string{"app.yaml": "a: 1\n"})
+	commit(t, shared, map[string]string{"base.yaml": "b: 1\n"})
+	main.Protect("flux", "s3cret")
+	h := startHub(t)
+	other := newObject(shared.URL)
+	other.Name = "shared"
+	other.Spec.Interval.Duration = time.Hour
+	obj := newObject(main.URL)
+	obj.Spec.Interval.Duration = time.Hour
+	obj.Spec.SecretRef = &meta.LocalObjectReference{Name: "login"}
+	obj.Spec.Include = []sourcev1.GitRepositoryInclude{{GitRepositoryRef: meta.LocalObjectReference{Name: "shared"}}}
+	login := newSecret("login", map[string]string{"username": "flux", "password": "s3cret"})
+	login.Labels = map[string]string{"reconcile.fluxcd.io/watch": "Enabled"}
+	for _, o := range []client.Object{login, other, obj} {
+		g.Expect(h.Create(t.Context(), o)).To(Succeed())
+	}
+	included := func() string {
+		if h.ready(t, obj)() == "" || obj.Status.Artifact == nil {
+			return ""
+		}
+		return string(download(t, obj.Status.Artifact.URL)["shared/base.yaml"])
+	}
+	// The first artifact of what is included wakes sooner than the 30 s after
+	// which a missing one is looked for again.
+	g.Eventually(included, patience/2).Should(Equal("b: 1\n"))
+
+	commit(t, shared, map[string]string{"base.yaml": "b: 2\n"})
+	h.patch(t, other, func() { other.Annotations = map[string]string{"reconcile.fluxcd.io/requestedAt": "now"} })
+	g.Eventually(included, patience).Should(Equal("b: 2\n"), "what is included has another artifact")
+
+	login.Data["password"] = []byte("old")
+	g.Expect(h.Update(t.Context(), login)).To(Succeed())
+	g.Eventually(h.ready(t, obj), patience).Should(HavePrefix("False AuthenticationFailed"), "the Secret has the watch label")
+}

@@ -271,3 +271,24 @@ func TestIncludeReplacesNothing(t *testing.T) {
 	obj.Spec.Include = []sourcev1.GitRepositoryInclude{{GitRepositoryRef: meta.LocalObjectReference{Name: "shared"}}}
 	g.Expect(r.Reconcile(t.Context(), obj)).To(MatchError(ContainSubstring("shared/child.txt is there already")))
 }
+
+func TestIncludesDoNotGoInCircles(t *testing.T) {
+	g := NewWithT(t)
+	main, shared, _ := family(t)
+	includes := func(obj *sourcev1.GitRepository, names ...string) *sourcev1.GitRepository {
+		for _, name := range names {
+			obj.Spec.Include = append(obj.Spec.Include, sourcev1.GitRepositoryInclude{GitRepositoryRef: meta.LocalObjectReference{Name: name}})
+		}
+		return obj
+	}
+	named := func(name string) *sourcev1.GitRepository {
+		obj := newObject(shared.URL)
+		obj.Name = name
+		return obj
+	}
+	r, _ := including(t, includes(named("b"), "c"), includes(named("c"), "gone", "b", "a"))
+	a := includes(newObject(main.URL), "b")
+	a.Name = "a"
+	g.Expect(r.Reconcile(t.Context(), a)).To(MatchError("spec.include[0]: GitRepository team/b includes this one in turn: remove one of the two"))
+	g.Expect(condition(a, "IncludeUnavailable")).To(HavePrefix("True IllegalPath"))
+}

@@ -85,7 +85,7 @@ func (a author) tag(t *testing.T, r *testenv.Repository, name, commit string) {
 }
 
 // reconciler runs the fetcher against a store, as the hub does.
-func reconciler(t *testing.T, f *git.Fetcher) *source.Reconciler[*sourcev1.GitRepository] {
+func reconciler(t testing.TB, f *git.Fetcher) *source.Reconciler[*sourcev1.GitRepository] {
 	t.Helper()
 	store, err := artifact.NewStore(artifact.StoreOptions{Dir: t.TempDir(), AdvertisedAddr: "hub.test:9090"})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())

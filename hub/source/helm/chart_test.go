@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	ociregistry "github.com/google/go-containerregistry/pkg/registry"
@@ -20,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
@@ -237,6 +239,8 @@ func TestWhatIsFetchedIsWhatWasAskedFor(t *testing.T) {
 		"two charts":    {packed: hostile(&tar.Header{Name: "app/x"}, &tar.Header{Name: "other/x"}), want: "more than one directory"},
 		"no URL":        {packed: func(t *testing.T) []byte { return newChart(t, "app", "1.0.0", nil) }, change: func(e map[string]any) { e["urls"] = []string{} }, want: "no usable URL"},
 		"a file:// URL": {packed: func(t *testing.T) []byte { return newChart(t, "app", "1.0.0", nil) }, change: func(e map[string]any) { e["urls"] = []string{"file:///etc/passwd"} }, want: `of scheme "file"`},
+		"a bomb":        {packed: bomb, want: `"app/bomb": the archive is too large`},
+		"tiny files":    {packed: hostile(tinyFiles()...), want: "more than 10000 entries"},
 		"too large":     {packed: func(*testing.T) []byte { return make([]byte, 11<<20) }, want: "larger than 10485760 bytes (--helm-chart-max-size)"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -250,6 +254,62 @@ func TestWhatIsFetchedIsWhatWasAskedFor(t *testing.T) {
 			g.Expect(obj.Status.Artifact).To(BeNil())
 		})
 	}
+}
+
+// TestAPackageThatDoesNotCome has a repository whose index is well.
+func TestAPackageThatDoesNotCome(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer func(http.ResponseWriter, *http.Request)
+		want   string
+	}{
+		"busy": {func(out http.ResponseWriter, _ *http.Request) {
+			out.Header().Set("Retry-After", "17")
+			http.Error(out, "leak", http.StatusTooManyRequests)
+		}, "429, too many requests: trying again in 17s"},
+		"by drops": {func(out http.ResponseWriter, request *http.Request) {
+			_, _ = out.Write([]byte{0x1f})
+			_ = http.NewResponseController(out).Flush()
+			<-request.Context().Done()
+		}, "took longer than 200ms (spec.timeout)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r, w := newRepository(t), newWorld(t)
+			r.add(t, newChart(t, "app", "1.0.0", nil), "app", "1.0.0", nil)
+			repo := r.object()
+			w.sync(repo)
+			if name == "by drops" {
+				g.Expect(w.client.Get(t.Context(), keyOf(repo), repo)).To(Succeed())
+				repo.Spec.Timeout = &metav1.Duration{Duration: 200 * time.Millisecond}
+				g.Expect(w.client.Update(t.Context(), repo)).To(Succeed())
+			}
+			r.intercept = func(out http.ResponseWriter, request *http.Request) bool { c.answer(out, request); return true }
+			obj := chartObject("HelmRepository", "app", "*")
+			err := w.build(obj)
+			g.Expect(err).To(MatchError(ContainSubstring(c.want)))
+			g.Expect(err.Error()).NotTo(Or(ContainSubstring("leak"), ContainSubstring("s3cret"), ContainSubstring("\n")))
+			g.Expect(condition(obj, "FetchFailed")).To(HavePrefix("True ChartPullError HelmRepository team/repo: "))
+		})
+	}
+}
+
+// bomb is an archive that says it holds a file of 10 GB.
+func bomb(t *testing.T) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	zipper := gzip.NewWriter(&b)
+	NewWithT(t).Expect(tar.NewWriter(zipper).WriteHeader(&tar.Header{Name: "app/bomb", Size: 10 << 30})).To(Succeed())
+	NewWithT(t).Expect(zipper.Close()).To(Succeed())
+	return b.Bytes()
+}
+
+// tinyFiles are more than a chart may have.
+func tinyFiles() []*tar.Header {
+	var all []*tar.Header
+	for i := range 10_001 {
+		all = append(all, &tar.Header{Name: fmt.Sprintf("app/%d", i)})
+	}
+	return all
 }
 
 // hostile is an archive of the entries, all empty.

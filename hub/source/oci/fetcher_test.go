@@ -271,6 +271,7 @@ func TestBadLayers(t *testing.T) {
 	}{
 		"escape":   {map[string]string{"../../x": "1"}, "leads out of the archive"},
 		"absolute": {map[string]string{outside: "1"}, "leads out of the archive"},
+		"bomb":     {map[string]string{"bomb": strings.Repeat("x", 40<<20)}, `"bomb": the archive is too large: it unpacks to more than 500 times its size`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.push(t, "latest", artifactOf(t, filesLayer(t, c.files)))
@@ -292,4 +293,24 @@ func TestBadLayers(t *testing.T) {
 	f, obj := r.fetcher(), r.object()
 	_, err := f.Fetch(t.Context(), obj, resolve(t, f, obj), t.TempDir())
 	g.Expect(err).To(HaveOccurred(), "the layer is not what its digest names")
+}
+
+func TestALayerByDrops(t *testing.T) {
+	g := NewWithT(t)
+	r := newRegistry(t)
+	r.push(t, "latest", artifactOf(t, filesLayer(t, map[string]string{"a": "1"})))
+	r.intercept = func(w http.ResponseWriter, request *http.Request) bool {
+		if !strings.Contains(request.URL.Path, "/blobs/") {
+			return false
+		}
+		_, _ = w.Write([]byte{0x1f})
+		_ = http.NewResponseController(w).Flush()
+		<-request.Context().Done()
+		return true
+	}
+	f, obj := r.fetcher(), r.object()
+	rev := resolve(t, f, obj)
+	obj.Spec.Timeout = &metav1.Duration{Duration: 200 * time.Millisecond}
+	_, err := f.Fetch(t.Context(), obj, rev, t.TempDir())
+	g.Expect(err).To(MatchError(ContainSubstring("took longer than 200ms (spec.timeout)")))
 }

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"runtime"
-	"runtime/metrics"
 	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
 const plain = `apiVersion: v1
@@ -292,7 +292,7 @@ func BenchmarkParse(b *testing.B) {
 			text := large(asJSON)
 			b.SetBytes(int64(len(text)))
 			for b.Loop() {
-				peak := watchHeap(func() {
+				peak := testenv.PeakHeap(func() {
 					i, err := Parse(bytes.NewReader(text), int64(len(text)), discard{})
 					NewWithT(b).Expect(err).NotTo(HaveOccurred())
 					NewWithT(b).Expect(i.Versions()).To(Equal(benchmarked))
@@ -307,33 +307,3 @@ func BenchmarkParse(b *testing.B) {
 type discard struct{}
 
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
-
-// watchHeap returns by how much the heap grew at most during f.
-func watchHeap(f func()) uint64 {
-	runtime.GC()
-	before := heap()
-	done, stopped := make(chan struct{}), make(chan uint64)
-	go func() {
-		peak := before
-		for {
-			select {
-			case <-done:
-				stopped <- peak - before
-				return
-			default:
-				peak = max(peak, heap())
-				runtime.Gosched()
-			}
-		}
-	}()
-	f()
-	close(done)
-	return <-stopped
-}
-
-// heap is what the heap holds, garbage included.
-func heap() uint64 {
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
-}
