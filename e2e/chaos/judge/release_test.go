@@ -148,9 +148,12 @@ func TestReleasesThatTwoActOn(t *testing.T) {
 			want:    []string{judge.TwoActions},
 		},
 		"unlocked while its action may still go on": {
-			records: append(half(), lease(4, 10, ""), lease(4.1, 20, "agent-1_b"), lease(4.2, 20, ""), lease(4.3, 10, "agent-0_a"),
-				stored(5, 10, "create", 3, "pending-upgrade")),
-			want: []string{judge.TwoActions},
+			records: append(half(), stored(5, 20, "update", 2, "failed")),
+			want:    []string{judge.NoFence, judge.TwoWriters, judge.TwoActions},
+		},
+		"begun anew in the next tenure without unlocking": {
+			records: append(half(), lease(4, 10, ""), lease(4.3, 10, "agent-0_a"), stored(5, 10, "create", 3, "pending-upgrade")),
+			want:    []string{judge.TwoActions},
 		},
 		"one process begins a second upgrade in its first": {
 			records: append(half(), stored(3.2, 10, "create", 3, "pending-upgrade")),
