@@ -52,8 +52,9 @@ func TestFilesAreTheObjects(t *testing.T) {
 func TestCountRuns(t *testing.T) {
 	metrics := `# TYPE headwater_reconcile_total counter
 headwater_reconcile_total{kind="GitRepository",outcome="ready"} 5
+headwater_reconcile_total{kind="KustomizationOther",outcome="ready"} 7
 headwater_reconcile_total{kind="Kustomization",outcome="ready"} 12
 headwater_reconcile_total{kind="Kustomization",outcome="failed"} 3
 `
-	NewWithT(t).Expect(countRuns(strings.NewReader(metrics))).To(Equal(15.0))
+	NewWithT(t).Expect(countRuns(strings.NewReader(metrics), "Kustomization")).To(Equal(15.0))
 }

@@ -41,7 +41,7 @@ func (w *world) makeSites(ctx context.Context) error {
 	w.sites = []*site{{hub: stack.Namespace, floor: "bench-floor", product: productNamespace}}
 	if w.shape.own {
 		w.sites = nil
-		for i := range w.kustomizations {
+		for i := range w.count() {
 			w.sites = append(w.sites, &site{
 				hub: fmt.Sprintf("team-%04d", i), floor: fmt.Sprintf("floor-%04d", i), product: fmt.Sprintf("product-%04d", i),
 			})
@@ -112,7 +112,7 @@ func allowEverybody(ctx context.Context, plane *testenv.ControlPlane) error {
 func rules() []rbacv1.PolicyRule {
 	all := []string{"get", "list", "watch", "create", "update", "patch", "delete"}
 	return []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"serviceaccounts", "services"}, Verbs: all},
+		{APIGroups: []string{""}, Resources: []string{"serviceaccounts", "services", "secrets"}, Verbs: all},
 		{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: all[:3]},
 		{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: all},
 		{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"ingresses"}, Verbs: all},
@@ -142,6 +142,11 @@ func (w *world) connect(ctx context.Context) error {
 func (w *world) declare(ctx context.Context) error {
 	if !w.shape.sources {
 		if err := w.hub.Create(ctx, w.gitRepository("bench")); err != nil {
+			return err
+		}
+	}
+	if w.shape.helm {
+		if err := w.hub.Create(ctx, w.helmChart()); err != nil {
 			return err
 		}
 	}
@@ -177,8 +182,9 @@ func (w *world) connected(ctx context.Context) (bool, error) {
 	return connected == len(w.sites), nil
 }
 
-// runs reads from the agent how often Kustomizations have been reconciled.
-func (w *world) runs(ctx context.Context) (float64, error) {
+// runs reads from the agent, or from a hub alone, how often objects of the kind
+// have been reconciled.
+func (w *world) runs(ctx context.Context, kind string) (float64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.metrics+"/metrics", nil)
 	if err != nil {
 		return 0, err
@@ -188,18 +194,18 @@ func (w *world) runs(ctx context.Context) (float64, error) {
 	defer cancel()
 	response, err := http.DefaultClient.Do(request.WithContext(ctx))
 	if err != nil {
-		return 0, fmt.Errorf("reading the agent's metrics: %w", err)
+		return 0, fmt.Errorf("reading the metrics of runs: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	return countRuns(response.Body), nil
+	return countRuns(response.Body, kind), nil
 }
 
-// countRuns sums the runs of Kustomizations in an agent's metrics.
-func countRuns(metrics io.Reader) float64 {
+// countRuns sums the runs of a kind in the metrics.
+func countRuns(metrics io.Reader, kind string) float64 {
 	sum := 0.0
 	lines := bufio.NewScanner(metrics)
 	for lines.Scan() {
-		if strings.HasPrefix(lines.Text(), `headwater_reconcile_total{kind="Kustomization"`) {
+		if strings.HasPrefix(lines.Text(), fmt.Sprintf("headwater_reconcile_total{kind=%q", kind)) {
 			_, value, _ := strings.Cut(lines.Text(), "} ")
 			var count float64
 			_, _ = fmt.Sscan(value, &count) // zero when it is no number

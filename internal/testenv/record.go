@@ -102,8 +102,8 @@ func (r *Record) readBody(about target, content []byte) {
 			Name   string
 			Labels map[string]string
 		}
-		DryRun   []string
-		Spec     json.RawMessage
+		DryRun []string
+		Spec   json.RawMessage
 	}
 	if decode(content, &body) != nil {
 		return
