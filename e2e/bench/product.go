@@ -66,12 +66,12 @@ func (w *world) upgrade(ctx context.Context) error {
 func (w *world) interval(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
-	before, err := w.runs(ctx)
+	before, err := w.runs(ctx, kustomizev1.KustomizationKind)
 	if err != nil {
 		return err
 	}
 	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
-		now, err := w.runs(ctx)
+		now, err := w.runs(ctx, kustomizev1.KustomizationKind)
 		return now-before >= float64(w.kustomizations), err
 	})
 }
@@ -177,6 +177,9 @@ func (w *world) eachSource(ctx context.Context, do func(context.Context, *source
 // reset puts the first version into the repository and, where the source is
 // there already, waits until the hub has its artifact. It is not measured.
 func (w *world) reset(ctx context.Context) error {
+	if w.shape.helm {
+		return w.awaitChart(ctx)
+	}
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
 	if err := w.commit(ctx, "v1"); err != nil || w.shape.sources {
