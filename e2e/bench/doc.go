@@ -9,6 +9,10 @@
 // times over, and the ratio is that of neighbours: what else the machine does
 // meanwhile hits both.
 //
+// The case helm has HelmReleases instead, and the Helm SDK itself as their floor:
+// the same chart by 16 actions at a time, with a client for each target whose
+// discovery has been done.
+//
 // It prints seconds, the CPU time and peak memory of each process, and the
 // requests that each API server answered. It is not part of make test: it
 // judges nothing.

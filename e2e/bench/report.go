@@ -48,6 +48,18 @@ func (s spread) String() string {
 	return fmt.Sprintf("%.2f (%.2f–%.2f)", s.median, s.least, s.most)
 }
 
+// noFloor is how long a floor takes that does nothing, at most, in seconds.
+const noFloor = 0.001
+
+// ratioOf is how much longer the product takes; nothing where there is no floor.
+func ratioOf(pairs []pair) string {
+	ratio := spreadOf(pairs, func(p pair) float64 { return p.product.seconds / p.floor.seconds })
+	if spreadOf(pairs, func(p pair) float64 { return p.floor.seconds }).most < noFloor {
+		return ""
+	}
+	return ratio.String()
+}
+
 // print writes the tables: time, CPU time, memory, requests.
 func (r *report) print(out io.Writer, peaks map[string]float64) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -56,7 +68,7 @@ func (r *report) print(out io.Writer, peaks map[string]float64) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", name,
 			spreadOf(r.pairs[name], func(p pair) float64 { return p.floor.seconds }),
 			spreadOf(r.pairs[name], func(p pair) float64 { return p.product.seconds }),
-			spreadOf(r.pairs[name], func(p pair) float64 { return p.product.seconds / p.floor.seconds }))
+			ratioOf(r.pairs[name]))
 	}
 	r.printMedians(table, "\nfloor, CPU seconds", "%.2f", func(p pair) map[string]float64 { return p.floor.cpu })
 	r.printMedians(table, "\nproduct, CPU seconds", "%.2f", func(p pair) map[string]float64 { return p.product.cpu })
