@@ -41,7 +41,8 @@ type action struct {
 	pid     int
 	version int
 	status  string
-	// tenure is the one that it was begun in; nil when it was begun in none.
+	// tenure is the one that it was begun in, or the first of its row; nil when
+	// it was begun in none.
 	tenure *tenure
 }
 
@@ -132,19 +133,24 @@ func (f *follower) continues(w testenv.Record) bool {
 	return f.open != nil && f.open.pid == w.PID && f.tenureOf(w) == f.open.tenure
 }
 
-// tenureOf is the tenure that covers the write. Two writes in none are in the
-// same: that they are in none is another rule's.
+// tenureOf is the first of the row of tenures of which one covers the write. Two
+// writes in none are in the same: that they are in none is another rule's.
 func (f *follower) tenureOf(w testenv.Record) *tenure {
 	i := slices.IndexFunc(f.history.tenures, func(t *tenure) bool { return t.pid == w.PID && t.covers(w) })
 	if i < 0 {
 		return nil
 	}
-	return f.history.tenures[i]
+	return f.history.tenures[i].first()
 }
 
 // left says whether whoever was at work can be so no more: its tenure is over.
 func (f *follower) left(w testenv.Record) bool {
-	return f.open != nil && f.open.tenure != nil && !w.Begin.Before(f.open.tenure.end())
+	if f.open == nil || f.open.tenure == nil {
+		return false
+	}
+	return !slices.ContainsFunc(f.history.tenures, func(t *tenure) bool {
+		return t.first() == f.open.tenure && t.from.Before(w.Begin) && w.Begin.Before(t.end())
+	})
 }
 
 // created is the begin of an install, an upgrade or a rollback.

@@ -98,6 +98,9 @@ func TestReleases(t *testing.T) {
 				stored(13.1, 20, "create", 3, "pending-upgrade"), applied(13.2, 20), stored(13.3, 20, "update", 3, "deployed")),
 			interrupted: map[string]int{"pending-upgrade": 1},
 		},
+		"stopped for so long that the fence ran out, and going on since nobody took it": {
+			records: append(half(), lease(12, 10, "agent-0_a"), applied(12.1, 10), stored(12.2, 10, "update", 2, "deployed")),
+		},
 		"failed by itself, and rolled back": {
 			records: append(half(),
 				stored(3.2, 10, "update", 2, "failed"),
@@ -143,8 +146,12 @@ func TestReleasesThatTwoActOn(t *testing.T) {
 			want:        []string{judge.NoFence, judge.TwoWriters, judge.TwoActions},
 			interrupted: map[string]int{"pending-upgrade": 1},
 		},
-		"one that has the fence again goes on with what it had begun": {
-			records: append(half(), lease(12, 10, "agent-0_a"), applied(12.1, 10)),
+		"one that has the fence again after another goes on with what it had begun": {
+			records: append(taken(), lease(13, 20, ""), lease(14, 10, "agent-0_a"), applied(14.1, 10)),
+			want:    []string{judge.TwoActions},
+		},
+		"one that has given the fence up goes on with what it had begun": {
+			records: append(half(), lease(4, 10, ""), lease(5, 10, "agent-0_a"), applied(5.1, 10)),
 			want:    []string{judge.TwoActions},
 		},
 		"unlocked while its action may still go on": {
