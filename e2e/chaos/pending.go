@@ -30,18 +30,15 @@ func killPending(ctx context.Context, w *world) (judge.Fault, error) {
 	}, nil)
 }
 
-// stopPending is SIGSTOP, and SIGCONT when others may have acted.
+// stopPending is SIGSTOP, and SIGCONT when another has acted.
 func stopPending(ctx context.Context, w *world) (judge.Fault, error) {
-	return w.whilePending(ctx, "SIGSTOP", (*runner).Pause, func(r *runner) error {
-		err := pass(ctx, scaled(time.Minute))
-		return errors.Join(err, r.Resume())
-	})
+	return w.whilePending(ctx, "SIGSTOP", (*runner).Pause, (*runner).Resume)
 }
 
 // whilePending brings the releases of one target into the four statuses that say
 // that an action is under way, does something to the agent whose actions they
-// are, and lets whoever acts then go on. What was done is undone by back, if
-// there is something to undo.
+// are, and lets whoever acts then go on. When another has acted, back undoes what
+// was done, if there is something to undo.
 func (w *world) whilePending(ctx context.Context, how string, do, back func(*runner) error) (judge.Fault, error) {
 	if len(w.releases) == 0 {
 		return judge.Fault{}, errors.New("no target has releases")
@@ -68,15 +65,12 @@ func (w *world) whilePending(ctx context.Context, how string, do, back func(*run
 	for _, r := range some {
 		w.hooks.Set(r, passing(""))
 	}
-	if back != nil {
-		err := back(agent)
-		f.End = time.Now()
-		if err != nil {
-			return f, err
-		}
-	}
 	// Whoever has the target now ends the uninstall. The user has it back then.
 	err = w.until(ctx, "the uninstall to be ended", func(ctx context.Context) bool { return w.gone(ctx, four.uninstall) })
+	if back != nil {
+		err = errors.Join(err, back(agent))
+		f.End = time.Now()
+	}
 	if err != nil {
 		return f, err
 	}
