@@ -101,7 +101,7 @@ func (w *world) begins(ctx context.Context, four roles) error {
 	for status, r := range four.byStatus() {
 		w.hooks.Set(r, passing(status))
 	}
-	// This one's next upgrade fails, which is why it is rolled back.
+	// This one's upgrade fails, which is why it is rolled back.
 	broken := passing(pendingRollback)
 	broken[pendingUpgrade] = corev1.PodFailed
 	w.hooks.Set(four.rollback, broken)
@@ -109,8 +109,10 @@ func (w *world) begins(ctx context.Context, four roles) error {
 	if err := w.onHub.Create(ctx, four.install.helmRelease(true)); err != nil {
 		return err
 	}
-	if err := w.setHook(ctx, four.upgrade, true); err != nil {
-		return err
+	for _, r := range []*release{four.upgrade, four.rollback} {
+		if err := w.setHook(ctx, r, true); err != nil {
+			return err
+		}
 	}
 	if err := w.delete(ctx, four.uninstall); err != nil {
 		return err

@@ -221,9 +221,10 @@ func (w *world) gone(ctx context.Context, r *release) bool {
 	return apierrors.IsNotFound(w.onHub.Get(ctx, client.ObjectKeyFromObject(r.helmRelease(false)), &helmv2.HelmRelease{}))
 }
 
-// setHook puts the hook into the release, or takes it out.
+// setHook puts the hook into the release, or takes it out. It is an upgrade even
+// where the hook is there already.
 func (w *world) setHook(ctx context.Context, r *release, hook bool) error {
-	patch := fmt.Appendf(nil, `{"spec":{"values":{"hook":%t}}}`, hook)
+	patch := fmt.Appendf(nil, `{"spec":{"values":{"hook":%t,"change":%d}}}`, hook, time.Now().UnixMilli())
 	if err := w.onHub.Patch(ctx, r.helmRelease(hook), client.RawPatch("application/merge-patch+json", patch)); err != nil {
 		return fmt.Errorf("changing the values of HelmRelease %s: %w", r.title(), err)
 	}
