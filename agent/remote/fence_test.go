@@ -104,6 +104,26 @@ func expectHeld(t *testing.T, err error, holder string) {
 	g.Expect(held.after).To(BeNumerically(">", 0))
 }
 
+// A process that was stopped for long may find the fence free again: whoever had
+// it meanwhile has acted, and what was begun before is not to be continued.
+func TestAFenceThatAnotherHadMeanwhileIsTakenAnew(t *testing.T) {
+	g := NewWithT(t)
+	a, b, clock, _ := fencesOn(t)
+	g.Expect(a.take(t.Context())).To(Succeed())
+	before := a.tenure()
+	clock.Step(31 * time.Second)
+	g.Expect(a.take(t.Context())).To(Succeed())
+	g.Expect(a.tenure()).To(Equal(before), "nobody else had it")
+
+	expectHeld(t, b.take(t.Context()), "agent-a_1")
+	clock.Step(41 * time.Second)
+	g.Expect(b.take(t.Context())).To(Succeed())
+	g.Expect(b.release(t.Context())).To(Succeed())
+
+	g.Expect(a.take(t.Context())).To(Succeed())
+	g.Expect(a.tenure()).To(Equal(before + 1))
+}
+
 func TestASuccessorWaitsUntilTheHolderCanNoLongerWrite(t *testing.T) {
 	g := NewWithT(t)
 	a, b, clock, _ := fencesOn(t)

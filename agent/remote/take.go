@@ -89,6 +89,9 @@ func (f *fence) takeAt(ctx context.Context, at *place) error {
 	if err != nil {
 		return err
 	}
+	if gone || !f.untouched(lease) {
+		f.shut()
+	}
 	if gone {
 		err = f.create(ctx, at, began)
 	} else {
@@ -104,6 +107,12 @@ func (f *fence) takeAt(ctx context.Context, at *place) error {
 	}
 	f.use()
 	return f.pending()
+}
+
+// untouched says whether the Lease is as this process has left it: nobody else has
+// had it since. Else another may have acted meanwhile, and it is taken anew.
+func (f *fence) untouched(lease *coordinationv1.Lease) bool {
+	return f.lease != nil && lease.UID == f.lease.UID && tenureOf(lease) == tenureOf(f.lease)
 }
 
 // note remembers in the hub that the fence is made at the place, before it is.

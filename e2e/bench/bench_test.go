@@ -22,19 +22,22 @@ apiserver_request_duration_seconds_count{resource="pods",verb="LIST"} 7
 
 func TestReport(t *testing.T) {
 	g := NewWithT(t)
-	r := &report{}
+	r := &report{each: 2}
 	for i, seconds := range []float64{3, 9, 6} {
 		r.add("install", pair{
 			floor:   measurement{seconds: 2},
 			product: measurement{seconds: seconds, cpu: map[string]float64{"agent": float64(i)}, requests: map[string]float64{"hub LIST": seconds}},
 		})
 	}
+	r.add("by interval", pair{floor: measurement{seconds: 1e-7}, product: measurement{seconds: 60}})
 	var out bytes.Buffer
 	g.Expect(r.print(&out, map[string]float64{"agent": 41.6})).To(Succeed())
 	g.Expect(out.String()).To(And(
 		MatchRegexp(`install +2\.00 \(2\.00–2\.00\) +6\.00 \(3\.00–9\.00\) +3\.00 \(1\.50–4\.50\)`),
-		MatchRegexp(`product, CPU seconds +install\nagent +1\.00`),
-		MatchRegexp(`product, requests answered +install\nhub LIST +6\n`),
+		MatchRegexp(`by interval +0\.00 \(0\.00–0\.00\) +60\.00 \(60\.00–60\.00\)\s+floor`),
+		MatchRegexp(`product, CPU seconds +install +by interval\nagent +1\.00`),
+		MatchRegexp(`product, CPU seconds of each +install +by interval\nagent +0\.5000`),
+		MatchRegexp(`product, requests answered +install +by interval\nhub LIST +6 `),
 		MatchRegexp(`peak memory, MiB\s+agent +42`),
 	))
 }

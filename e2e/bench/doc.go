@@ -9,8 +9,11 @@
 // times over, and the ratio is that of neighbours: what else the machine does
 // meanwhile hits both.
 //
-// Some cases are of a hub alone, with sources and no targets (polls, pulls), and
-// some of a fleet with sick targets: they say what they compare with what.
+// The case helm has HelmReleases instead, and the Helm SDK itself as their floor:
+// the same chart by 16 actions at a time, with a client for each target whose
+// discovery has been done. Some cases are of a hub alone, with sources and no
+// targets (polls, pulls), and some of a fleet with sick targets: they say what
+// they compare with what.
 //
 // It prints seconds, the CPU time and peak memory of each process, and the
 // requests that each API server answered. It is not part of make test: it

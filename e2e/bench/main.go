@@ -19,12 +19,12 @@ import (
 
 func main() {
 	var o options
-	flag.IntVar(&o.kustomizations, "kustomizations", 100, "Kustomizations, of four objects each")
+	flag.IntVar(&o.kustomizations, "kustomizations", 100, "Kustomizations, of four objects each, or HelmReleases")
 	flag.IntVar(&o.sources, "sources", 1000, "OCIRepositories of the case pulls")
 	flag.IntVar(&o.pairs, "pairs", 5, "runs of floor and product")
 	flag.StringVar(&o.root, "root", ".", "the repository's root")
 	flag.StringVar(&o.name, "case", "apply", "what to measure: "+strings.Join(slices.Concat(shapeNames(), sortedKeys(hubCases()), fleet.Names()), ", "))
-	flag.IntVar(&o.fleet.Targets, "targets", 0, "targets of the cases without a floor; zero: what the case is meant for")
+	flag.IntVar(&o.fleet.Targets, "targets", 0, "targets of the case helm and of the cases without a floor; zero: what the case is meant for")
 	flag.IntVar(&o.fleet.Agents, "agents", 0, "agents, likewise")
 	flag.IntVar(&o.fleet.Samples, "samples", 0, "times from commit to Ready that each run measures at least, likewise")
 	flag.IntVar(&o.fleet.Waiting, "waiting", 0, "Kustomizations that wait for a check that never passes, likewise")
@@ -74,12 +74,11 @@ func run(ctx context.Context, o options, s shape) error {
 	if err := w.Open(ctx); err != nil {
 		return err
 	}
-	fmt.Printf("%d Kustomizations of 4 objects %s; the floor makes %d calls at a time; %d CPUs\n",
-		o.kustomizations, s.about, parallel, runtime.NumCPU())
+	fmt.Println(w.about())
 	if err := w.connect(ctx); err != nil {
 		return fmt.Errorf("connecting: %w\n%s", err, w.product.Logs(logLines))
 	}
-	results := &report{}
+	results := &report{each: float64(o.kustomizations)}
 	for i := range o.pairs {
 		if err := w.reset(ctx); err != nil {
 			return fmt.Errorf("preparing: %w\n%s", err, w.product.Logs(logLines))
@@ -95,6 +94,15 @@ func run(ctx context.Context, o options, s shape) error {
 		}
 	}
 	return results.print(os.Stdout, w.peaks())
+}
+
+// about says what is measured, for people.
+func (w *world) about() string {
+	what, floor := "Kustomizations of 4 objects", fmt.Sprintf("%d calls", parallel)
+	if w.shape.helm {
+		what, floor = "HelmReleases", fmt.Sprintf("%d actions of the Helm SDK", helmParallel)
+	}
+	return fmt.Sprintf("%d %s %s; the floor makes %s at a time; %d CPUs", w.kustomizations, what, w.shape.about, floor, runtime.NumCPU())
 }
 
 func (w *world) run(ctx context.Context, s step) (pair, error) {

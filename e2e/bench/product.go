@@ -177,6 +177,9 @@ func (w *world) eachSource(ctx context.Context, do func(context.Context, *source
 // reset puts the first version into the repository and, where the source is
 // there already, waits until the hub has its artifact. It is not measured.
 func (w *world) reset(ctx context.Context) error {
+	if w.shape.helm {
+		return w.awaitChart(ctx)
+	}
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
 	if err := w.commit(ctx, "v1"); err != nil || w.shape.sources {

@@ -25,6 +25,8 @@ type shape struct {
 	own bool
 	// sources has a GitRepository for each Kustomization.
 	sources bool
+	// helm has HelmReleases in the place of Kustomizations.
+	helm bool
 	// interval of the Kustomizations.
 	interval time.Duration
 }
@@ -33,6 +35,7 @@ func shapes() map[string]shape {
 	return map[string]shape{
 		"apply":   {about: "on one cluster, of one source", planes: 1, interval: time.Hour},
 		"sources": {about: "on one cluster, each of a source of its own", planes: 1, sources: true, interval: time.Hour},
+		"helm":    {about: "each of podinfo and with a kubeconfig of its own, or of as many as -targets says, on two API servers", planes: 2, own: true, helm: true, interval: time.Minute},
 		"fleet":   {about: "of one source and path, each with a kubeconfig of its own, on two API servers", planes: 2, own: true, interval: time.Minute},
 	}
 }
@@ -48,8 +51,18 @@ type site struct {
 	admin          client.Client
 	// client has the credentials of the kubeconfig, for the floor.
 	client client.Client
+	// warm is the client of the Helm SDK, for the floor of HelmReleases.
+	warm *warmClient
 	// kubeconfig is the content of the Secret.
 	kubeconfig []byte
+}
+
+// count is how many sites there are of their own.
+func (w *world) count() int {
+	if w.shape.helm && w.fleet.Targets > 0 {
+		return w.fleet.Targets
+	}
+	return w.kustomizations
 }
 
 // site of the i-th Kustomization.

@@ -41,7 +41,7 @@ func (w *world) makeSites(ctx context.Context) error {
 	w.sites = []*site{{hub: stack.Namespace, floor: "bench-floor", product: productNamespace}}
 	if w.shape.own {
 		w.sites = nil
-		for i := range w.kustomizations {
+		for i := range w.count() {
 			w.sites = append(w.sites, &site{
 				hub: fmt.Sprintf("team-%04d", i), floor: fmt.Sprintf("floor-%04d", i), product: fmt.Sprintf("product-%04d", i),
 			})
@@ -112,7 +112,7 @@ func allowEverybody(ctx context.Context, plane *testenv.ControlPlane) error {
 func rules() []rbacv1.PolicyRule {
 	all := []string{"get", "list", "watch", "create", "update", "patch", "delete"}
 	return []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"serviceaccounts", "services"}, Verbs: all},
+		{APIGroups: []string{""}, Resources: []string{"serviceaccounts", "services", "secrets"}, Verbs: all},
 		{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: all[:3]},
 		{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: all},
 		{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"ingresses"}, Verbs: all},
@@ -142,6 +142,11 @@ func (w *world) connect(ctx context.Context) error {
 func (w *world) declare(ctx context.Context) error {
 	if !w.shape.sources {
 		if err := w.hub.Create(ctx, w.gitRepository("bench")); err != nil {
+			return err
+		}
+	}
+	if w.shape.helm {
+		if err := w.hub.Create(ctx, w.helmChart()); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/e2e/stack"
 	"github.com/headwater-dev/headwater/internal/testenv"
@@ -29,18 +30,22 @@ type world struct {
 	hubPlane   *testenv.ControlPlane
 	planes     []*testenv.ControlPlane // of the targets
 	hub        client.Client           // as administrator
-	cache      cache.Cache             // of the hub's Kustomizations
+	cache      cache.Cache             // of the hub's Kustomizations or HelmReleases
 	sites      []*site
 	product    *stack.Stack
 	metrics    string // address of the agent's
 	repository *testenv.Repository
 	revision   string // the last commit
+	podinfo    *podinfo
 	pids       map[string]int
 	cleanup    []func()
 }
 
 // steps are run in this order; each leaves what the next needs.
 func (w *world) steps() []step {
+	if w.shape.helm {
+		return w.helmSteps()
+	}
 	steps := []step{
 		{"install", w.applyAll("v1"), w.install, w.verify("v1", w.kustomizations)},
 		{"nothing changed", w.applyAll("v1"), w.nothing, w.verify("v1", w.kustomizations)},
@@ -78,6 +83,11 @@ func (w *world) Open(ctx context.Context) error {
 	}
 	if err := w.makeRepository(ctx); err != nil {
 		return err
+	}
+	if w.shape.helm {
+		if err := w.openHelm(ctx); err != nil {
+			return err
+		}
 	}
 	return w.startProduct(ctx)
 }
@@ -158,7 +168,11 @@ func (w *world) startCache(ctx context.Context) error {
 	if !w.cache.WaitForCacheSync(ctx) {
 		return ctx.Err()
 	}
-	_, err := w.cache.GetInformer(ctx, &kustomizev1.Kustomization{})
+	var kind client.Object = &kustomizev1.Kustomization{}
+	if w.shape.helm {
+		kind = &helmv2.HelmRelease{}
+	}
+	_, err := w.cache.GetInformer(ctx, kind)
 	return err
 }
 

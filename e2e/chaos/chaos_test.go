@@ -13,30 +13,34 @@ import (
 // short is a run that takes a minute or so.
 func short(faults ...string) options {
 	o := usual()
-	o.root, o.targets, o.agents, o.faults = "../..", 12, 3, faults
+	o.root, o.targets, o.releaseTargets, o.agents, o.faults = "../..", 12, 2, 3, faults
 	return o
 }
 
 func TestShortRun(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	result, err := run(t.Context(), short("stop", "cut-hub", "delete-fence"), t.Output())
+	result, err := run(t.Context(), short("stop", "cut-hub", "kill-pending", "delete-fence"), t.Output())
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(result.faults).To(HaveLen(3))
-	g.Expect(result.verdict.Writers).To(Equal(3), "all agents have worked")
+	g.Expect(result.faults).To(HaveLen(5), "starting the agent again that was killed is one")
+	g.Expect(result.verdict.Interrupted).To(And(
+		HaveKey(pendingInstall), HaveKey(pendingUpgrade), HaveKey(pendingRollback), HaveKey(uninstalling)))
+	g.Expect(result.verdict.Writers).To(BeNumerically(">=", 3), "all agents have worked")
 }
 
 // The same without the fence: agents that were stopped or cut off write beside
-// those that took over, and the judge sees it.
+// those that took over, also in the middle of actions on releases, and the judge
+// sees it.
 func TestWithoutTheFenceItIsCondemned(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	o := short("stop", "cut-hub")
+	o := short("stop-pending", "cut-hub")
 	o.agentBinary = "../../bin/agent-nofence"
 	result, err := run(t.Context(), o, t.Output())
 	g.Expect(err).To(MatchError(ContainSubstring("condemned")))
 	g.Expect(result.verdict.Violations).To(ContainElement(HaveField("Rule", judge.TwoWriters)))
 	g.Expect(result.verdict.Violations).To(ContainElement(HaveField("Rule", judge.NoFence)))
+	g.Expect(result.verdict.Violations).To(ContainElement(HaveField("Rule", judge.TwoActions)))
 }
 
 // What users get has neither of the two things that the test builds have.

@@ -27,6 +27,9 @@ func rules() []rbacv1.PolicyRule {
 	all := []string{"get", "list", "watch", "create", "update", "patch", "delete"}
 	return []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: all},
+		// of releases, their records and hooks
+		{APIGroups: []string{""}, Resources: []string{"secrets", "pods"}, Verbs: all},
+		{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: all},
 		{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: all[:3]},
 		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: all},
 	}
@@ -44,6 +47,7 @@ func (w *world) declare(ctx context.Context) error {
 				Reference: &sourcev1.GitRepositoryRef{Branch: "main"},
 			},
 		},
+		helmChart(),
 	}
 	for _, k := range w.keys {
 		kubeconfig, err := k.kubeconfig(ctx)
@@ -51,6 +55,9 @@ func (w *world) declare(ctx context.Context) error {
 			return err
 		}
 		objects = append(objects, &corev1.Secret{ObjectMeta: named(k.name), Data: map[string][]byte{"value": kubeconfig}}, k.kustomization())
+	}
+	for _, r := range w.releases {
+		objects = append(objects, r.helmRelease(false))
 	}
 	for _, object := range objects {
 		if err := w.onHub.Create(ctx, object); err != nil {

@@ -1,8 +1,8 @@
 // Command chaos breaks what can break while a fleet is at work, and has the
 // record judged: a hub of two replicas, agents as processes, some tens of
-// targets on two API servers, and commits that never stop. Processes are killed,
-// stopped and doubled, connections cut, API servers restarted, Leases deleted,
-// clusters moved from pool to pool, clocks set.
+// targets on two API servers, some with Helm releases besides, and commits that
+// never stop. Processes are killed, stopped and doubled, connections cut, API
+// servers restarted, Leases deleted, clusters moved from pool to pool, clocks set.
 //
 // After each fault it waits until every target has applied a commit that was made
 // since, and asks the judge (package judge) about everything so far. It ends with

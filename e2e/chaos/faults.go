@@ -25,6 +25,8 @@ func faults() []fault {
 	return []fault{
 		{"kill", killAgent, startAgain},
 		{"stop", stopAgent, nil},
+		{"kill-pending", killPending, endPending},
+		{"stop-pending", stopPending, endPending},
 		{"cut-hub", cutFromHub, nil},
 		{"cut-target", cutFromTargets, nil},
 		{"kill-hub", killLeader, hubReturns},

@@ -126,7 +126,7 @@ func (w *world) show(violations []judge.Violation, known int) {
 // rank puts what happened before what might have.
 func rank(v judge.Violation) int {
 	switch v.Rule {
-	case judge.TwoWriters, judge.WrongPrune:
+	case judge.TwoWriters, judge.TwoActions, judge.WrongPrune:
 		return 0
 	case judge.EarlyFence:
 		return 2
@@ -139,12 +139,19 @@ func rank(v judge.Violation) int {
 func (w *world) evidence(finals map[string]judge.Final) judge.Case {
 	c := judge.Case{
 		Agents: w.processes(), Faults: w.outcome.faults, Bound: w.bound,
-		Removed: w.source.Removed(), Revision: w.source.Head(),
+		Removed: w.source.Removed(), Revision: w.source.Head(), Chart: chartVersion(w.source.count()),
 	}
 	for _, k := range w.keys {
 		key := judge.Key{Name: k.name, User: k.user, Records: k.proxy.Records(), Final: judge.Final{Ready: "True", Revision: c.Revision}}
 		if finals != nil {
 			key.Final = finals[k.name]
+		}
+		for _, r := range k.releases {
+			final := judge.Final{Ready: "True", Revision: c.Chart}
+			if finals != nil {
+				final = finals[r.title()]
+			}
+			key.Releases = append(key.Releases, r.evidence(final))
 		}
 		c.Keys = append(c.Keys, key)
 	}
@@ -161,10 +168,14 @@ func (w *world) conclude(ctx context.Context) error {
 	for _, k := range w.keys {
 		finals[k.name] = w.final(ctx, k)
 	}
+	for _, r := range w.releases {
+		finals[r.title()] = w.finalRelease(ctx, r)
+	}
 	verdict := judge.Judge(w.evidence(finals))
 	w.outcome.verdict = verdict
 	w.screen.Say("the end: %d commits, %d writes by %d processes in %d tenures of %d targets; %d faults; seed %d",
 		w.source.count(), verdict.Writes, verdict.Writers, verdict.Tenures, len(w.keys), len(w.outcome.faults), w.seed)
+	w.screen.Say("%d actions on %d Helm releases, of which these were taken over: %v", verdict.Actions, len(w.releases), verdict.Interrupted)
 	w.show(verdict.Violations, 0)
 	if count := len(verdict.Violations); count > 0 {
 		errs = append(errs, fmt.Errorf("condemned: %d violations, the first of them %s", count, verdict.Violations[0]))

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/e2e/chaos/judge"
 )
@@ -42,20 +43,14 @@ func (w *world) await(ctx context.Context, n int) error {
 	for _, k := range w.keys {
 		waiting[k.name] = "nothing is known of it"
 	}
+	for _, r := range w.releases {
+		waiting[r.title()] = "nothing is known of it"
+	}
+	count := len(waiting)
 	err := wait.PollUntilContextCancel(ctx, look, true, func(ctx context.Context) (bool, error) {
-		var all kustomizev1.KustomizationList
-		if err := w.onHub.List(ctx, &all, client.InNamespace(fleet)); err != nil {
-			return false, nil // the hub may be down; it is asked again
-		}
-		for i := range all.Items {
-			o := &all.Items[i]
-			status, message := readyOf(o)
-			if status == string(metav1.ConditionTrue) && w.source.Number(o.Status.LastAppliedRevision) >= n {
-				delete(waiting, o.Name)
-			} else if _, open := waiting[o.Name]; open {
-				waiting[o.Name] = fmt.Sprintf("Ready %s at commit %d: %s", status, w.source.Number(o.Status.LastAppliedRevision), message)
-			}
-		}
+		// The hub may be down; it is asked again.
+		_ = w.lookAtKustomizations(ctx, waiting, n)
+		_ = w.lookAtReleases(ctx, waiting, n)
 		return len(waiting) == 0, nil
 	})
 	if err == nil {
@@ -67,12 +62,51 @@ func (w *world) await(ctx context.Context, n int) error {
 	}
 	slices.Sort(lines)
 	return fmt.Errorf("%w: of %d, %d have not been Ready at commit %d within %s: %s",
-		errUnsettled, len(w.keys), len(lines), n, patience, strings.Join(lines[:min(len(lines), 5)], "; "))
+		errUnsettled, count, len(lines), n, patience, strings.Join(lines[:min(len(lines), 5)], "; "))
 }
 
-func readyOf(o *kustomizev1.Kustomization) (status, message string) {
-	ready := apimeta.FindStatusCondition(o.Status.Conditions, "Ready")
-	if ready == nil || ready.ObservedGeneration != o.Generation {
+// lookAtKustomizations takes those out that are Ready at the n-th commit, and
+// notes why the others are not.
+func (w *world) lookAtKustomizations(ctx context.Context, waiting map[string]string, n int) error {
+	var all kustomizev1.KustomizationList
+	if err := w.onHub.List(ctx, &all, client.InNamespace(fleet)); err != nil {
+		return err
+	}
+	for i := range all.Items {
+		o := &all.Items[i]
+		status, message := readyOf(o, o.Status.Conditions)
+		number := w.source.Number(o.Status.LastAppliedRevision)
+		if status == string(metav1.ConditionTrue) && number >= n {
+			delete(waiting, o.Name)
+		} else if _, open := waiting[o.Name]; open {
+			waiting[o.Name] = fmt.Sprintf("Ready %s at commit %d: %s", status, number, message)
+		}
+	}
+	return nil
+}
+
+// lookAtReleases does the same with HelmReleases, and the chart in that commit.
+func (w *world) lookAtReleases(ctx context.Context, waiting map[string]string, n int) error {
+	var all helmv2.HelmReleaseList
+	if err := w.onHub.List(ctx, &all, client.InNamespace(fleet)); err != nil {
+		return err
+	}
+	for i := range all.Items {
+		o := &all.Items[i]
+		status, message := readyOf(o, o.Status.Conditions)
+		version := o.Status.LastAttemptedRevision
+		if status == string(metav1.ConditionTrue) && chartNumber(version) >= chartNumber(chartVersion(n)) {
+			delete(waiting, o.Name)
+		} else if _, open := waiting[o.Name]; open {
+			waiting[o.Name] = fmt.Sprintf("Ready %s at chart %s: %s", status, version, message)
+		}
+	}
+	return nil
+}
+
+func readyOf(o client.Object, conditions []metav1.Condition) (status, message string) {
+	ready := apimeta.FindStatusCondition(conditions, "Ready")
+	if ready == nil || ready.ObservedGeneration != o.GetGeneration() {
 		return "", ""
 	}
 	return string(ready.Status), ready.Message
@@ -85,7 +119,7 @@ func (w *world) final(ctx context.Context, k *key) judge.Final {
 		return judge.Final{Ready: err.Error()}
 	}
 	f := judge.Final{Revision: o.Status.LastAppliedRevision}
-	f.Ready, _ = readyOf(&o)
+	f.Ready, _ = readyOf(&o, o.Status.Conditions)
 	f.Wrong = k.compare(ctx, w.source.count())
 	return f
 }
@@ -98,7 +132,9 @@ func (k *key) compare(ctx context.Context, n int) string {
 	}
 	have := map[string]string{}
 	for _, o := range found.Items {
-		have[o.Name] = o.Data["commit"]
+		if !k.owned(o.Name) {
+			have[o.Name] = o.Data["commit"]
+		}
 	}
 	delete(have, "kube-root-ca.crt")
 	for _, name := range objectsOf(n) {

@@ -65,6 +65,7 @@ func (s *source) commit(ctx context.Context) error {
 		list += "- " + name + ".yaml\n"
 	}
 	files["apps/kustomization.yaml"] = list
+	maps.Copy(files, chartFiles(n))
 	if last := season(n - 1); n > 1 && last != season(n) {
 		s.mu.Lock()
 		s.removed[last] = time.Now()

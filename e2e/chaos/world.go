@@ -33,16 +33,19 @@ const (
 // world is what faults happen to.
 type world struct {
 	options
-	screen  screen
-	dir     string
-	random  *rand.Rand
-	hub     *testenv.ControlPlane
-	planes  []*testenv.ControlPlane
-	onHub   client.Client
-	keys    []*key
-	source  *source
-	product *stack.Stack
-	hubs    []*runner
+	screen screen
+	dir    string
+	random *rand.Rand
+	hub    *testenv.ControlPlane
+	planes []*testenv.ControlPlane
+	onHub  client.Client
+	keys   []*key
+	// releases of all keys
+	releases []*release
+	hooks    hooks
+	source   *source
+	product  *stack.Stack
+	hubs     []*runner
 
 	mu     sync.Mutex // guards what follows
 	agents []*runner
@@ -63,6 +66,8 @@ type key struct {
 	// deeds are on the record.
 	admin client.Client
 	hand  client.Client
+	// releases on the target; most have none.
+	releases []*release
 }
 
 func newWorld(o options, out io.Writer) *world {
@@ -76,7 +81,8 @@ func newWorld(o options, out io.Writer) *world {
 
 // Open starts everything.
 func (w *world) Open(ctx context.Context) error {
-	w.screen.Say("seed %d: %d targets on two API servers, %d agents, two hubs, a commit every %s", w.seed, w.targets, w.options.agents, w.every)
+	w.screen.Say("seed %d: %d targets on two API servers, %d of them with %d Helm releases each, %d agents, two hubs, a commit every %s",
+		w.seed, w.targets, w.releaseTargets, releasesEach, w.options.agents, w.every)
 	var err error
 	if w.dir, err = os.MkdirTemp("", "headwater-chaos-*"); err != nil {
 		return err
@@ -88,13 +94,20 @@ func (w *world) Open(ctx context.Context) error {
 	if err := w.makeKeys(ctx); err != nil {
 		return err
 	}
+	w.makeReleases()
 	if w.source, err = newSource(ctx, w.after); err != nil {
 		return err
 	}
 	if err := w.startProduct(ctx); err != nil {
 		return err
 	}
-	return w.declare(ctx)
+	if err := w.declare(ctx); err != nil {
+		return err
+	}
+	ctx, end := context.WithCancel(ctx)
+	w.after(end)
+	go w.hooks.Run(ctx)
+	return w.watchFailures(ctx)
 }
 
 // Close ends and removes everything.

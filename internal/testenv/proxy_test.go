@@ -135,6 +135,30 @@ func TestProxyRecordsLeases(t *testing.T) {
 	g.Expect(writes[2].Lease).To(BeNil())
 }
 
+func TestProxyRecordsTheLabelsOfSecrets(t *testing.T) {
+	g := NewWithT(t)
+	p, kubeconfig := newProxy(t)
+	kube := clientFor(t, kubeconfig)
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "proxied", Name: "labelled", Labels: map[string]string{"status": "pending-install"}},
+		Data:       map[string][]byte{"release": []byte("hidden")},
+	}
+	g.Expect(kube.Create(t.Context(), secret)).To(Succeed())
+	secret.Labels["status"] = "deployed"
+	g.Expect(kube.Update(t.Context(), secret)).To(Succeed())
+	g.Expect(kube.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "proxied", Name: "labelled", Labels: map[string]string{"status": "other"},
+	}})).To(Succeed())
+
+	var said []string
+	for _, record := range p.Records() {
+		if record.Mutating {
+			said = append(said, record.Verb+" "+record.Name+" "+record.Labels["status"])
+		}
+	}
+	g.Expect(said).To(Equal([]string{"create labelled pending-install", "update labelled deployed", "create labelled "}))
+}
+
 func TestProxyTellsProcessesApart(t *testing.T) {
 	g := NewWithT(t)
 	p, kubeconfig := newProxy(t)
@@ -354,12 +378,14 @@ func TestProxyOfAServerThatIsDown(t *testing.T) {
 }
 
 // newProxy returns a proxy of the shared control plane, and a kubeconfig that
-// leads through it and may do everything with ConfigMaps and Leases.
+// leads through it and may do everything with ConfigMaps and Leases, and write
+// Secrets.
 func newProxy(t *testing.T) (*Proxy, []byte) {
 	t.Helper()
 	c := shared.ControlPlane(t)
 	_, err := c.ServiceAccount(t.Context(), "proxied", "agent", []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"*"}},
+		{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"create", "update"}},
 		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"*"}},
 	})
 	if err != nil {
@@ -372,7 +398,7 @@ func newProxy(t *testing.T) (*Proxy, []byte) {
 	t.Cleanup(p.Stop)
 	admin, after := adminClient(t), context.WithoutCancel(t.Context())
 	t.Cleanup(func() {
-		for _, kind := range []client.Object{&corev1.ConfigMap{}, &coordinationv1.Lease{}} {
+		for _, kind := range []client.Object{&corev1.ConfigMap{}, &corev1.Secret{}, &coordinationv1.Lease{}} {
 			if err := admin.DeleteAllOf(after, kind, client.InNamespace("proxied")); err != nil {
 				t.Error(err)
 			}

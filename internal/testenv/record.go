@@ -53,6 +53,9 @@ type Record struct {
 	// Lease is what a write to a Lease says; nil for deletions, JSON patches
 	// and other kinds.
 	Lease *coordinationv1.LeaseSpec
+	// Labels are those that a write gives a Secret, which say what Helm keeps in
+	// it; nil for other kinds. What is in a Secret is not recorded.
+	Labels map[string]string
 
 	// Begin is when the request had arrived at the proxy.
 	Begin time.Time
@@ -85,7 +88,7 @@ func newRecord(r *http.Request, content []byte) *Record {
 		FieldManager: query.Get("fieldManager"),
 		DryRun:       slices.Contains(query["dryRun"], metav1.DryRunAll),
 	}
-	if about.writes() && (about.Name == "" || about.Verb == "delete" || about.isLease()) {
+	if about.writes() && (about.Name == "" || about.Verb == "delete" || about.isLease() || about.isSecret()) {
 		record.readBody(about, content)
 	}
 	record.Mutating = about.writes() && !record.DryRun
@@ -95,9 +98,12 @@ func newRecord(r *http.Request, content []byte) *Record {
 // readBody takes from the body of a write what the URL does not say.
 func (r *Record) readBody(about target, content []byte) {
 	var body struct {
-		Metadata struct{ Name string }
-		DryRun   []string
-		Spec     json.RawMessage
+		Metadata struct {
+			Name   string
+			Labels map[string]string
+		}
+		DryRun []string
+		Spec   json.RawMessage
 	}
 	if decode(content, &body) != nil {
 		return
@@ -108,6 +114,9 @@ func (r *Record) readBody(about target, content []byte) {
 		return
 	case r.Name == "":
 		r.Name = body.Metadata.Name
+	}
+	if about.isSecret() {
+		r.Labels = body.Metadata.Labels
 	}
 	if about.isLease() && len(body.Spec) > 0 {
 		spec := &coordinationv1.LeaseSpec{}

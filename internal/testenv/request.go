@@ -92,3 +92,5 @@ func (t target) writes() bool {
 func (t target) isLease() bool {
 	return t.APIGroup == coordinationv1.GroupName && t.Resource == "leases"
 }
+
+func (t target) isSecret() bool { return t.APIGroup == "" && t.Resource == "secrets" }

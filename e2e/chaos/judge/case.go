@@ -20,8 +20,8 @@ type Case struct {
 	// Removed says when an object was taken out of the source, by name. What
 	// is not in it may not be deleted.
 	Removed map[string]time.Time
-	// Revision is the last commit.
-	Revision string
+	// Revision is the last commit, and Chart the version of the chart in it.
+	Revision, Chart string
 }
 
 // Key is one target as one kubeconfig Secret names it.
@@ -32,7 +32,23 @@ type Key struct {
 	User string
 	// Records of the key's proxy, by begin.
 	Records []testenv.Record
+	// Releases are the Helm releases on the target.
+	Releases []Release
 	// Final is how the run left the key.
+	Final Final
+}
+
+// Release is one Helm release. The names of its objects are its own, or begin
+// with it and a dash, and no other object's does.
+type Release struct {
+	Name string
+	// Left are the times at which its HelmRelease was deleted. At no other is it
+	// uninstalled, unless it has failed.
+	Left []time.Time
+	// Counted are the failures that its HelmRelease has shown and that the run
+	// has not brought about.
+	Counted []string
+	// Final is how the run left it. Revision is the version of its chart.
 	Final Final
 }
 
@@ -103,6 +119,15 @@ const (
 	WrongOwner = "wrong owner"
 	// WrongPrune: something was deleted that the source has.
 	WrongPrune = "pruned wrongly"
+	// TwoActions: somebody wrote about a release while another's action on it was
+	// under way, or outside of any.
+	TwoActions = "two actions on one release"
+	// Skipped: a version of a release does not follow the one before.
+	Skipped = "version skipped"
+	// Remedied: a release was undone that had not failed.
+	Remedied = "remedied without a failure"
+	// Counted: a failure was counted where only a process had ended.
+	Counted = "failure counted without one"
 	// NotReady: the end is not what the last commit says.
 	NotReady = "not ready at the end"
 )
@@ -113,6 +138,10 @@ type Verdict struct {
 	// Writes, Tenures and Writers are how many there were, Leases left out: a
 	// verdict on nothing is worth nothing.
 	Writes, Tenures, Writers int
+	// Actions is how many there were on releases, and Interrupted how many of
+	// them somebody else has ended, by the status that they were left in.
+	Actions     int
+	Interrupted map[string]int
 	// Recoveries has one entry for each fault.
 	Recoveries []Recovery
 }

@@ -1,6 +1,7 @@
 // Package judge decides from the records of the proxies in front of the targets
 // whether at every moment one agent at most acted for each key, and whether each
-// key had an owner again in time.
+// key had an owner again in time; and of each Helm release, whether at every
+// moment one action at most was at work on it.
 //
 // It promises to believe nobody: who wrote is the process that owned the
 // connection, who might write is what the successful writes to the fence Lease

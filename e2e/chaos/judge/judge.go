@@ -57,7 +57,8 @@ func (j *judgement) key(key Key) {
 			last = &w
 		}
 	}
-	j.final(key)
+	j.releases(key, h)
+	j.final(key.Name, key.Final, j.Revision)
 }
 
 // writes are those that change the target, Leases of fences left out.
@@ -81,6 +82,9 @@ func (j *judgement) prune(key Key, w testenv.Record) {
 	if w.Verb != "delete" && w.Verb != "deletecollection" || !succeeded(w) {
 		return
 	}
+	if slices.ContainsFunc(key.Releases, func(r Release) bool { return r.owns(w) }) {
+		return // an action's, which is judged as such
+	}
 	if removed, ok := j.Removed[w.Name]; !ok || w.Begin.Before(removed) {
 		j.object(key, w, WrongPrune, "the source has "+w.Resource+" "+w.Namespace+"/"+w.Name)
 	}
@@ -99,15 +103,14 @@ func (h *history) describe(w testenv.Record) string {
 	}
 }
 
-func (j *judgement) final(key Key) {
-	f := key.Final
+func (j *judgement) final(of string, f Final, revision string) {
 	switch {
 	case f.Ready != "True":
-		j.add(Violation{Rule: NotReady, Key: key.Name, Text: "Ready is " + strconv.Quote(f.Ready)})
-	case f.Revision != j.Revision:
-		j.add(Violation{Rule: NotReady, Key: key.Name, Text: "applied is " + strconv.Quote(f.Revision) + ", not " + strconv.Quote(j.Revision)})
+		j.add(Violation{Rule: NotReady, Key: of, Text: "Ready is " + strconv.Quote(f.Ready)})
+	case f.Revision != revision:
+		j.add(Violation{Rule: NotReady, Key: of, Text: "applied is " + strconv.Quote(f.Revision) + ", not " + strconv.Quote(revision)})
 	case f.Wrong != "":
-		j.add(Violation{Rule: NotReady, Key: key.Name, Text: f.Wrong})
+		j.add(Violation{Rule: NotReady, Key: of, Text: f.Wrong})
 	}
 }
 

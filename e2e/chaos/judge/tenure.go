@@ -29,6 +29,18 @@ type tenure struct {
 	stamp time.Time
 	// until is when the write began that gave it up, or took it; zero if none.
 	until time.Time
+	// resumes is the tenure of the same process that ran out just before, with
+	// nobody's in between; nil when it was taken anew.
+	resumes *tenure
+}
+
+// first is the tenure that was taken anew, of a row that one process let run out
+// and took up again. It may go on then with what it had begun.
+func (t *tenure) first() *tenure {
+	for t != nil && t.resumes != nil {
+		t = t.resumes
+	}
+	return t
 }
 
 // end is when the process may write no more.
@@ -115,6 +127,7 @@ func (h *history) held(w testenv.Record) {
 	duration := time.Duration(ptr.Deref(w.Lease.LeaseDurationSeconds, 0)) * time.Second
 	stamp := ptr.Deref(w.Lease.RenewTime, metav1.MicroTime{}).Time
 	last := h.current
+	var resumes *tenure
 	if last != nil && last.holder == holder {
 		if last.pid != w.PID && stamp.Equal(last.stamp) {
 			return // who waits for it has said so, and left the rest as it was
@@ -126,6 +139,9 @@ func (h *history) held(w testenv.Record) {
 			last.renewed, last.duration, last.stamp = w.Begin, duration, stamp
 			return
 		}
+		if last.pid == w.PID {
+			resumes = last
+		}
 	}
 	if last != nil && last.holder != holder {
 		if w.Begin.Before(last.end()) {
@@ -133,7 +149,7 @@ func (h *history) held(w testenv.Record) {
 		}
 		last.until = earlier(last.until, w.Begin)
 	}
-	h.current = &tenure{pid: w.PID, holder: holder, from: w.End, renewed: w.Begin, duration: duration, stamp: stamp}
+	h.current = &tenure{pid: w.PID, holder: holder, from: w.End, renewed: w.Begin, duration: duration, stamp: stamp, resumes: resumes}
 	h.tenures = append(h.tenures, h.current)
 }
 
