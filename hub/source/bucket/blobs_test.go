@@ -21,7 +21,6 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/headwater-dev/headwater/api/meta"
@@ -227,13 +226,13 @@ func (b *blobs) object(provider, endpoint string) *sourcev1.Bucket {
 }
 
 // fetcher trusts the endpoint, and the hosts of the clouds.
-func (b *blobs) fetcher(login map[string]string, more ...client.Object) *bucket.Fetcher {
+func (b *blobs) fetcher(login map[string]string) *bucket.Fetcher {
 	ca := string(services.Internet.CA)
 	if b != nil {
 		ca += certificateOf(b.Server)
 	}
 	return &bucket.Fetcher{
-		Secrets:   fake.NewClientBuilder().WithObjects(append(more, newSecret("login", login), newSecret("ca", map[string]string{"ca.crt": ca}))...).Build(),
+		Secrets:   fake.NewClientBuilder().WithObjects(newSecret("login", login), newSecret("ca", map[string]string{"ca.crt": ca})).Build(),
 		Transport: access.NewTransport(),
 		Clouds:    &cloud.Logins{CacheSize: 10, CacheFor: time.Hour},
 	}

@@ -67,8 +67,9 @@ type asking struct {
 func (f *Fetcher) loginOf(ctx context.Context, a asking) (login, error) {
 	spec := &a.obj.Spec
 	generic := !cloud.Is(spec.Provider)
+	ldap, amazon := generic, spec.Provider == cloud.AWS // what gives temporary keys for it
 	switch sts := spec.STS; {
-	case sts != nil && !(generic && sts.Provider == sourcev1.STSProviderLDAP) && !(spec.Provider == cloud.AWS && sts.Provider == sourcev1.STSProviderAmazon):
+	case sts != nil && (!ldap || sts.Provider != sourcev1.STSProviderLDAP) && (!amazon || sts.Provider != sourcev1.STSProviderAmazon):
 		return login{}, reconcile.Stall(invalidSTSReason, fmt.Errorf("spec.sts.provider %q does not go with spec.provider %q: use ldap with generic, and aws with aws", sts.Provider, spec.Provider))
 	case spec.SecretRef != nil:
 		return f.secretLogin(ctx, a)

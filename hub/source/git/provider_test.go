@@ -91,7 +91,7 @@ func (gh *github) secret(change map[string]string) map[string]string {
 }
 
 // appObject is a repository that takes tokens of the App alone.
-func appObject(t *testing.T, gh *github) (*sourcev1.GitRepository, *front) {
+func appObject(t *testing.T, gh *github) *sourcev1.GitRepository {
 	t.Helper()
 	repository := newRepository(t)
 	commit(t, repository, map[string]string{"app.yaml": "a: 1\n"})
@@ -107,12 +107,12 @@ func appObject(t *testing.T, gh *github) (*sourcev1.GitRepository, *front) {
 	})
 	obj := newObject(host.URL + "/fleet.git")
 	obj.Spec.Provider, obj.Spec.SecretRef = "github", &meta.LocalObjectReference{Name: "app"}
-	return obj, host
+	return obj
 }
 
 func TestGitHubApp(t *testing.T) {
 	gh := newGitHub(t)
-	obj, _ := appObject(t, gh)
+	obj := appObject(t, gh)
 	for name, change := range map[string]map[string]string{
 		"by number":                    nil,
 		"by organization":              {"githubAppInstallationID": "", "githubAppInstallationOwner": "team"},
@@ -160,7 +160,7 @@ func TestGitHubAppThatIsWrong(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			obj, _ := appObject(t, gh)
+			obj := appObject(t, gh)
 			f := newFetcher(newSecret("app", gh.secret(c.change)))
 			f.Remotes.Clouds = &cloud.Logins{}
 			_, err := f.Resolve(t.Context(), obj)
@@ -180,7 +180,7 @@ func TestTheProofOfAnAppStaysWithTheAPI(t *testing.T) {
 		http.Redirect(w, r, thief.URL, http.StatusTemporaryRedirect)
 		return true
 	}
-	obj, _ := appObject(t, gh)
+	obj := appObject(t, gh)
 	f := newFetcher(newSecret("app", gh.secret(nil)))
 	f.Remotes.Clouds = &cloud.Logins{}
 	_, err := f.Resolve(t.Context(), obj)

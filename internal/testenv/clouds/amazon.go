@@ -27,9 +27,9 @@ const (
 	// AmazonUser logs in at those.
 	AmazonUser = "AWS"
 
-	// OwnID and OwnKey are the process's own key at Amazon, for AWS_ACCESS_KEY_ID
-	// and AWS_SECRET_ACCESS_KEY.
-	OwnID  = "AKIAOWN"
+	// OwnID is that of the process's own key at Amazon, for AWS_ACCESS_KEY_ID.
+	OwnID = "AKIAOWN"
+	// OwnKey is the key, for AWS_SECRET_ACCESS_KEY.
 	OwnKey = "the-process's-own-key"
 )
 

@@ -15,16 +15,16 @@ import (
 )
 
 const (
-	// Pool is the provider that a ServiceAccount names, and Email whom it acts for
-	// then.
-	Pool  = "projects/42/locations/global/workloadIdentityPools/hub/providers/hub"
+	// Pool is the provider that a ServiceAccount names.
+	Pool = "projects/42/locations/global/workloadIdentityPools/hub/providers/hub"
+	// Email is whom it acts for then.
 	Email = "puller@team.iam.gserviceaccount.com"
 	// GoogleUser logs in at Google's registries with a token.
 	GoogleUser = "oauth2accesstoken"
 	// GoogleAPI is what Google's tokens are for.
 	GoogleAPI = "google"
 
-	googleTokens = "https://oauth2.googleapis.com/token"
+	googleTokens = "https://oauth2.googleapis.com/token" //nolint:gosec // G101: an address
 	// rsaBits is the least that Go takes: no test waits for a better key.
 	rsaBits = 2048
 )
@@ -54,7 +54,7 @@ func (c *Clouds) federate(w http.ResponseWriter, r *http.Request) {
 		answer(w, map[string]any{"error": "invalid_grant", "error_description": "The given credential is rejected by the attribute condition."})
 		return
 	}
-	answer(w, map[string]any{
+	answer(w, map[string]any{ //nolint:gosec // G101: names of fields
 		"access_token": c.give("pool"), "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
 		"token_type": "Bearer", "expires_in": int(lifetime / time.Second),
 	})

@@ -9,10 +9,11 @@ import (
 )
 
 const (
-	// Tenant and Client are the identity at Microsoft, and ClientSecret its
-	// password where it is the process's own.
-	Tenant       = "11111111-2222-3333-4444-555555555555"
-	Client       = "66666666-7777-8888-9999-000000000000"
+	// Tenant is where the identity at Microsoft is.
+	Tenant = "11111111-2222-3333-4444-555555555555"
+	// Client is that identity.
+	Client = "66666666-7777-8888-9999-000000000000"
+	// ClientSecret is its password where it is the process's own.
 	ClientSecret = "the-client's-password"
 
 	microsoftUser = "00000000-0000-0000-0000-000000000000"
