@@ -73,6 +73,7 @@ func (r *Reconciler) begin(ctx context.Context, obj *helmv2.HelmRelease, to *tar
 		return running(made)
 	}
 	to.kept = true
+	to.Lasts(made.timeout)
 	ctx = log.IntoContext(context.WithoutCancel(ctx), log.FromContext(ctx).WithValues("action", string(what.next.Action)))
 	what.access = action.Access{
 		Config: to.Config, Mapper: to.Mapper, Discovery: known, Hold: to.hold,
@@ -95,7 +96,9 @@ func (r *Reconciler) perform(ctx context.Context, name types.NamespacedName, mad
 			return
 		}
 		defer leave()
-		stop := use(ctx, to)
+		ctx, end := context.WithCancelCause(ctx)
+		defer end(nil)
+		stop := use(ctx, to, end)
 		defer stop()
 		result.log, result.err = do(ctx, what)
 	}()
@@ -106,9 +109,10 @@ func (r *Reconciler) perform(ctx context.Context, name types.NamespacedName, mad
 	r.runs.end(name, made, result)
 }
 
-// use keeps the fence from being released as idle while an action waits. Whether
-// it is still held is asked at each write.
-func use(ctx context.Context, to *target) (stop func()) {
+// use keeps the fence from being released as idle while an action waits, and ends
+// the action when the fence was lost: what it waits for is not its own any more.
+// Before that, each write has asked by itself.
+func use(ctx context.Context, to *target, end context.CancelCauseFunc) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -120,13 +124,21 @@ func use(ctx context.Context, to *target) (stop func()) {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
-				if err := to.hold(ctx); err != nil {
+				if err := to.hold(ctx); lost(err) {
+					end(err)
 					return
 				}
 			}
 		}
 	}()
 	return func() { cancel(); <-done }
+}
+
+// lost says whether the fence is another's, or may have been. A target that is out
+// of reach may come back before that.
+func lost(err error) bool {
+	reason, _ := reconcile.ReasonOf(err)
+	return errors.Is(err, errTenure) || errors.Is(err, reconcile.ErrNotOwner) || reason == meta.FenceHeldReason
 }
 
 // do runs the action, and survives what a chart makes of Helm.
