@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -94,6 +95,9 @@ func (r *Reconciler) setDefaults(mgr ctrl.Manager) (err error) {
 	}
 	r.Options.setDefaults()
 	r.runs, r.places, r.discoveries = newRuns(), newPlaces(r.Options.PerCluster), &discoveries{}
+	if r.configs, err = lru.New[compositionKey, string](rememberedConfigs); err != nil {
+		return err
+	}
 	if r.charts, err = newCharts(r.Artifacts, r.Options.IgnoreChartDigest); err != nil {
 		return err
 	}

@@ -36,6 +36,11 @@ type task struct {
 // start writes into the status what is about to be done, and then begins it.
 func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, at look, next state.Decision) error {
 	in := at.in
+	what := task{next: next, want: in.want, chart: chartTitle(in.want)}
+	var err error
+	if what.order, err = r.order(ctx, obj, in); err != nil {
+		return err
+	}
 	switch next.Action {
 	case state.Install, state.Upgrade:
 		obj.Status.LastAttemptedReleaseAction = helmv2.ReleaseAction(next.Action)
@@ -47,7 +52,6 @@ func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, at look
 		obj.Status.StorageNamespace = in.want.StorageNamespace
 		obj.Status.History = release.With(obj.Status.History, ahead(in, at.seen, next), state.IgnoresTests(obj))
 	}
-	what := task{order: r.order(ctx, obj, in), next: next, want: in.want, chart: chartTitle(in.want)}
 	if next.Action == state.Leave {
 		what.order.Target = next.Release
 	}
