@@ -34,25 +34,51 @@ func (r *Reconciler) advance(ctx context.Context, obj *helmv2.HelmRelease, to *t
 			return err
 		}
 	}
-	seen := state.Seen{Now: r.Clock.Now(), RetryByDefault: r.Options.RetryByDefault}
+	at := look{to: to, in: in, seen: state.Seen{Now: r.Clock.Now(), RetryByDefault: r.Options.RetryByDefault}}
 	var err error
-	if seen.Records, err = action.Records(ctx, to.Client, in.want.Target); err != nil {
+	if at.seen.Records, err = action.Records(ctx, to.Client, in.want.Target); err != nil {
 		return reconcile.Fail(stateReason, err)
 	}
 	before := obj.Status.DeepCopy()
-	absorb(obj, seen.Records)
-	state.Begin(obj, in.want)
-	next := state.Decide(obj, seen, in.want)
+	next, err := judge(obj, &at)
+	if err != nil {
+		return err
+	}
 	if next.Action == state.CheckDrift {
-		if seen.Drift, err = r.checkDrift(ctx, obj, to, seen.Records[0]); err != nil {
+		if at.seen.Drift, err = r.checkDrift(ctx, obj, to, at.seen.Records[0]); err != nil {
 			return err
 		}
-		next = state.Decide(obj, seen, in.want)
+		next = state.Decide(obj, at.seen, in.want)
 	}
 	if next.Action == state.None {
-		return r.settled(ctx, obj, look{to, in, seen}, before)
+		return r.settled(ctx, obj, at, before)
 	}
-	return r.act(ctx, obj, look{to, in, seen}, next)
+	return r.act(ctx, obj, at, next)
+}
+
+// judge says what is done next, given the records, and brings the status in line
+// with them.
+func judge(obj *helmv2.HelmRelease, at *look) (next state.Decision, err error) {
+	if at.seen.Keeps, err = keeps(obj, at); err != nil {
+		return state.Decision{}, err
+	}
+	absorb(obj, at.seen.Records)
+	state.Begin(obj, at.in.want)
+	return state.Decide(obj, at.seen, at.in.want), nil
+}
+
+// keeps says whether spec.upgrade.preserveValues makes the wanted values those
+// that the release has.
+func keeps(obj *helmv2.HelmRelease, at *look) (bool, error) {
+	if !state.PreservesValues(obj) || len(at.seen.Records) == 0 {
+		return false, nil
+	}
+	values, err := at.in.values.values()
+	if err != nil {
+		return false, err
+	}
+	same, err := release.Keeps(at.seen.Records[0].Config, values)
+	return same, reconcile.Fail(valuesReason, err)
 }
 
 // act begins the action, or says why there is none.
@@ -93,10 +119,7 @@ func (r *Reconciler) repeated(obj *helmv2.HelmRelease, series *series, next stat
 
 // settled notes that the release is as it is wanted.
 func (r *Reconciler) settled(ctx context.Context, obj *helmv2.HelmRelease, at look, before *helmv2.HelmReleaseStatus) error {
-	state.ClearFailures(obj)
-	obj.Status.StorageNamespace = at.in.want.StorageNamespace
-	obj.Status.ObservedPostRenderersDigest = at.in.want.PostRenderersDigest
-	obj.Status.ObservedCommonMetadataDigest = at.in.want.CommonMetadataDigest
+	rest(obj, at.in.want)
 	if obj.Status.Inventory == nil {
 		obj.Status.Inventory = r.stock(ctx, obj, at.to, at.seen.Records[0])
 	}
@@ -104,6 +127,14 @@ func (r *Reconciler) settled(ctx context.Context, obj *helmv2.HelmRelease, at lo
 		return nil
 	}
 	return r.fence(ctx, obj, at.to)
+}
+
+// rest brings the status in line with a release that is as it is wanted.
+func rest(obj *helmv2.HelmRelease, want state.Want) {
+	state.ClearFailures(obj)
+	obj.Status.StorageNamespace = want.StorageNamespace
+	obj.Status.ObservedPostRenderersDigest = want.PostRenderersDigest
+	obj.Status.ObservedCommonMetadataDigest = want.CommonMetadataDigest
 }
 
 // unchanged says whether nothing but conditions, which anybody may write whom the
@@ -156,8 +187,22 @@ func lastFailure(obj *helmv2.HelmRelease, series *series, why string) error {
 	return errors.New(why)
 }
 
-// ahead is the snapshot of a release that is about to be made.
-func ahead(in *inputs, seen state.Seen, next state.Decision) *helmv2.Snapshot {
+// configAhead is the digest of the values that the action is going to record.
+func configAhead(obj *helmv2.HelmRelease, at look, next state.Decision) (string, error) {
+	current := release.Current(at.seen.Records)
+	if next.Action != state.Upgrade || !state.PreservesValues(obj) || current == nil {
+		return at.in.want.ConfigDigest, nil
+	}
+	values, err := at.in.values.values()
+	if err != nil {
+		return "", err
+	}
+	made, err := release.ConfigDigest(release.Reused(current.Config, values))
+	return made, reconcile.Fail(valuesReason, err)
+}
+
+// ahead is the snapshot of a release that is about to be made of these values.
+func ahead(in *inputs, seen state.Seen, next state.Decision, config string) *helmv2.Snapshot {
 	version := 1
 	if len(seen.Records) > 0 {
 		version = seen.Records[0].Version + 1
@@ -166,7 +211,7 @@ func ahead(in *inputs, seen state.Seen, next state.Decision) *helmv2.Snapshot {
 		APIVersion: release.SnapshotVersion,
 		Name:       in.want.Name, Namespace: in.want.Namespace, Version: version,
 		ChartName: in.want.ChartName, ChartVersion: in.want.ChartVersion, AppVersion: in.identity.appVersion,
-		ConfigDigest: in.want.ConfigDigest, OCIDigest: in.want.OCIDigest,
+		ConfigDigest: config, OCIDigest: in.want.OCIDigest,
 		FirstDeployed: metav1.NewTime(seen.Now), LastDeployed: metav1.NewTime(seen.Now),
 		Action: string(next.Action),
 	}

@@ -36,8 +36,11 @@ type task struct {
 // start writes into the status what is about to be done, and then begins it.
 func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, at look, next state.Decision) error {
 	in := at.in
+	config, err := configAhead(obj, at, next)
+	if err != nil {
+		return err
+	}
 	what := task{next: next, want: in.want, chart: chartTitle(in.want)}
-	var err error
 	if what.order, err = r.order(ctx, obj, in); err != nil {
 		return err
 	}
@@ -50,7 +53,7 @@ func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, at look
 		fallthrough
 	case state.Rollback:
 		obj.Status.StorageNamespace = in.want.StorageNamespace
-		obj.Status.History = release.With(obj.Status.History, ahead(in, at.seen, next), state.IgnoresTests(obj))
+		obj.Status.History = release.With(obj.Status.History, ahead(in, at.seen, next, config), state.IgnoresTests(obj))
 	}
 	if next.Action == state.Leave {
 		what.order.Target = next.Release

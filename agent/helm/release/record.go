@@ -44,8 +44,10 @@ type Record struct {
 	Interrupted helmrelease.Status
 	// Tests are the hooks that are tests.
 	Tests []Test
-	// Manifest of the objects, without hooks.
+	// Manifest of the objects, without hooks, and the values that they were made
+	// of.
 	Manifest string
+	Config   map[string]any
 }
 
 // Test is a test of a release and how it went last.
@@ -74,7 +76,7 @@ func RecordOf(rel *helmrelease.Release, storageNamespace string) (Record, error)
 		ChartName: rel.Chart.Metadata.Name, ChartVersion: rel.Chart.Metadata.Version, AppVersion: rel.Chart.Metadata.AppVersion,
 		ConfigDigest: config, Digest: digest,
 		FirstDeployed: rel.Info.FirstDeployed.Time, LastDeployed: rel.Info.LastDeployed.Time, Deleted: rel.Info.Deleted.Time,
-		Manifest: rel.Manifest,
+		Manifest: rel.Manifest, Config: rel.Config,
 	}
 	if rest, ok := strings.CutPrefix(rel.Info.Description, unlockedPrefix); ok {
 		status, _, _ := strings.Cut(rest, "'")
