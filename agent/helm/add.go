@@ -61,6 +61,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 		Watches(&corev1.ConfigMap{}, r.readers(kindConfigMap), builder.OnlyMetadata, builder.WithPredicates(watched(r.Options.WatchConfigs))).
 		Watches(&corev1.Secret{}, r.readers(kindSecret), builder.OnlyMetadata, builder.WithPredicates(watched(r.Options.WatchConfigs))).
 		Watches(&fleetv1.RemoteCluster{}, handler.EnqueueRequestsFromMapFunc(r.usersOfTarget), builder.WithPredicates(connectionChanged())).
+		WatchesRawSource(r.memories.wakes()).
 		WatchesRawSource(source.Channel(r.runs.wake, &handler.EnqueueRequestForObject{})).
 		WithOptions(r.Targets.Options(r.keyOfRequest)).
 		Complete(&guard.Reconciler[*helmv2.HelmRelease]{
@@ -94,7 +95,7 @@ func (r *Reconciler) setDefaults(mgr ctrl.Manager) (err error) {
 		r.Clock = clock.RealClock{}
 	}
 	r.Options.setDefaults()
-	r.runs, r.places, r.discoveries = newRuns(), newPlaces(r.Options.PerCluster), &discoveries{}
+	r.runs, r.places, r.discoveries, r.memories = newRuns(), newPlaces(r.Options.PerCluster), &discoveries{}, newMemories()
 	if r.configs, err = lru.New[compositionKey, string](rememberedConfigs); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -23,6 +24,8 @@ type look struct {
 	to   *target
 	in   *inputs
 	seen state.Seen
+	// upto is the resourceVersion that the records are of.
+	upto string
 }
 
 // advance looks at the release and begins the one thing that is to be done next.
@@ -35,8 +38,11 @@ func (r *Reconciler) advance(ctx context.Context, obj *helmv2.HelmRelease, to *t
 		}
 	}
 	at := look{to: to, in: in, seen: state.Seen{Now: r.Clock.Now(), RetryByDefault: r.Options.RetryByDefault}}
+	if r.rests(ctx, obj, at) {
+		return nil
+	}
 	var err error
-	if at.seen.Records, err = action.Records(ctx, to.Client, in.want.Target); err != nil {
+	if at.seen.Records, at.upto, err = action.Records(ctx, to.Client, in.want.Target); err != nil {
 		return reconcile.Fail(stateReason, err)
 	}
 	before := obj.Status.DeepCopy()
@@ -81,6 +87,23 @@ func keeps(obj *helmv2.HelmRelease, at *look) (bool, error) {
 	return same, reconcile.Fail(valuesReason, err)
 }
 
+// rests says, by what is remembered of the storage and without asking the target,
+// that there is nothing to do and nothing to write down.
+func (r *Reconciler) rests(ctx context.Context, obj *helmv2.HelmRelease, at look) bool {
+	known := r.recall(ctx, obj, at.to, at.in.want.Target)
+	if known == nil || obj.Status.Inventory == nil {
+		return false
+	}
+	at.seen.Records = known.records
+	tried := obj.DeepCopy()
+	next, err := judge(tried, &at)
+	if err != nil || next.Action != state.None {
+		return false
+	}
+	rest(tried, at.in.want)
+	return equality.Semantic.DeepEqual(obj.Status, tried.Status)
+}
+
 // act begins the action, or says why there is none.
 func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, at look, next state.Decision) error {
 	if err := r.fence(ctx, obj, at.to); err != nil {
@@ -123,6 +146,7 @@ func (r *Reconciler) settled(ctx context.Context, obj *helmv2.HelmRelease, at lo
 	if obj.Status.Inventory == nil {
 		obj.Status.Inventory = r.stock(ctx, obj, at.to, at.seen.Records[0])
 	}
+	r.remember(ctx, obj, at)
 	if unchanged(before, &obj.Status) {
 		return nil
 	}

@@ -60,6 +60,7 @@ type Reconciler struct {
 	runs        *runs
 	places      *places
 	charts      *charts
+	memories    *memories
 	// configs are the digests of values by what they are composed of.
 	configs     *lru.Cache[compositionKey, string]
 	discoveries *discoveries
@@ -105,6 +106,7 @@ func isProgress(err error) bool {
 // to another agent now.
 func (r *Reconciler) Forget(name types.NamespacedName) {
 	r.runs.forget(name)
+	r.memories.drop(name)
 }
 
 // Ready is what a HelmRelease says when all is done.

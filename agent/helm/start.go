@@ -81,6 +81,7 @@ func (r *Reconciler) begin(ctx context.Context, obj *helmv2.HelmRelease, to *tar
 	}
 	to.kept = true
 	to.Lasts(made.timeout)
+	r.memories.drop(name)
 	ctx = log.IntoContext(context.WithoutCancel(ctx), log.FromContext(ctx).WithValues("action", string(what.next.Action)))
 	what.access = action.Access{
 		Config: to.Config, Mapper: to.Mapper, Discovery: known, Hold: to.hold,

@@ -15,6 +15,7 @@ import (
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 )
 
@@ -45,9 +46,18 @@ type Record struct {
 	// Tests are the hooks that are tests.
 	Tests []Test
 	// Manifest of the objects, without hooks, and the values that they were made
-	// of.
+	// of. What is remembered of a record has neither.
 	Manifest string
 	Config   map[string]any
+	// Stored is where the record was read.
+	Stored Stored
+}
+
+// Stored is the Secret of a record, as it was when it was read.
+type Stored struct {
+	Name    string
+	UID     types.UID
+	Version string
 }
 
 // Test is a test of a release and how it went last.
