@@ -109,6 +109,11 @@ func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, at look, 
 	if err := r.fence(ctx, obj, at.to); err != nil {
 		return err
 	}
+	if next.Action != state.Leave {
+		if err := r.claimed(ctx, obj, at); err != nil {
+			return err
+		}
+	}
 	name := client.ObjectKeyFromObject(obj)
 	series := r.runs.seriesFor(name, obj.Generation, at.in.want)
 	switch next.Action {

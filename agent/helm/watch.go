@@ -30,6 +30,7 @@ const (
 	byTarget     = "target"
 	byDependency = "dependency"
 	byConfig     = "config"
+	byRelease    = "release"
 )
 
 // index lets the cache find HelmReleases by what they refer to.
@@ -42,6 +43,7 @@ func index(indexer client.FieldIndexer) error {
 		byTarget:     func(obj *helmv2.HelmRelease) []string { return []string{keyOf(obj).String()} },
 		byDependency: dependenciesOf,
 		byConfig:     configsOf,
+		byRelease:    func(obj *helmv2.HelmRelease) []string { return []string{claimOf(obj)} },
 	} {
 		err := indexer.IndexField(context.Background(), &helmv2.HelmRelease{}, field, func(obj client.Object) []string {
 			own, ok := obj.(*helmv2.HelmRelease)
