@@ -2,10 +2,12 @@ package helm
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -79,4 +81,25 @@ func TestATargetThatGoesAwayInTheMiddleOfAnUpgrade(t *testing.T) {
 	e.Expect(e.condition("web", "Remediated")).To(BeEmpty())
 	e.Expect(e.records("web")).To(Equal([]string{"v4 deployed", "v3 failed", "v2 superseded", "v1 superseded"}))
 	e.Expect(e.helm("history", "web")).To(ContainSubstring("Release unlocked from stale 'pending-upgrade' state"))
+}
+
+// A fence that is lost may be another agent's: an action that only waits ends as
+// well, and what it was about is begun anew in the next tenure.
+func TestAnActionEndsWithItsFence(t *testing.T) {
+	e := newEnv(t)
+	e.fence.Duration, e.fence.Request = 6*time.Second, 2*time.Second
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Install = &helmv2.Install{Remediation: &helmv2.InstallRemediation{}}
+	})
+	e.start()
+	hook := strings.Replace(hookPod("pre-install", "0"), "hook: pre-install", "hook: 'pre-install,pre-upgrade'", 1)
+	e.push("web", appChart("1.0.0", files{"templates/pre.yaml": hook}))
+	name := "web-pre-install"
+	first := e.another(name)
+	e.Expect(e.hub.DeleteAllOf(t.Context(), &coordinationv1.Lease{}, client.InNamespace(e.namespace))).To(Succeed())
+	e.another(name, first)
+	e.finish(t.Context(), name, true)
+	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v2 with chart app@1.0.0")
+	e.Expect(e.records("web")).To(Equal([]string{"v2 deployed", "v1 superseded"}))
+	e.Expect(e.get("web").Status.Failures).To(BeZero())
 }
