@@ -16,6 +16,7 @@ import (
 func claims(obj *helmv2.HelmRelease) { obj.Spec.ReleaseName = "shared" }
 
 func TestTwoHelmReleasesOfOneReleaseDoNotFight(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t)
 	e.options.RequeueDependency = time.Second
 	e.release("a", claims)
@@ -45,6 +46,7 @@ func TestTwoHelmReleasesOfOneReleaseDoNotFight(t *testing.T) {
 // An agent does not have the HelmReleases of others: whose a release is stands on
 // its objects.
 func TestAReleaseOfAnotherAgentsHelmReleaseIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t)
 	e.release("b", claims)
 	stop := e.start()

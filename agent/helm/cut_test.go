@@ -40,6 +40,7 @@ func (e *env) another(name string, before ...types.UID) types.UID {
 }
 
 func TestATargetThatGoesAwayInTheMiddleOfAnUpgrade(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t)
 	e.fence.Duration, e.fence.Request = 6*time.Second, 2*time.Second
 	proxy := e.front()
@@ -86,6 +87,7 @@ func TestATargetThatGoesAwayInTheMiddleOfAnUpgrade(t *testing.T) {
 // A fence that is lost may be another agent's: an action that only waits ends as
 // well, and what it was about is begun anew in the next tenure.
 func TestAnActionEndsWithItsFence(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t)
 	e.fence.Duration, e.fence.Request = 6*time.Second, 2*time.Second
 	e.release("web", func(obj *helmv2.HelmRelease) {

@@ -42,6 +42,7 @@ func (e *env) record(version int) *corev1.Secret {
 }
 
 func TestAReleaseAtRestAsksItsTargetNothing(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t)
 	proxy := e.front()
 	e.release("web", func(obj *helmv2.HelmRelease) { obj.Spec.KubeConfig = at("prod") })
@@ -82,6 +83,7 @@ func TestAReleaseAtRestAsksItsTargetNothing(t *testing.T) {
 
 // Where Secrets may be listed and not watched, each run reads them.
 func TestAReleaseWhoseStorageMayNotBeWatched(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t)
 	e.prod(
 		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get", "list", "create", "update", "delete"}},
@@ -104,6 +106,7 @@ func TestAReleaseWhoseStorageMayNotBeWatched(t *testing.T) {
 
 // A read of the storage that our own action has overtaken is believed by nobody.
 func TestWhatIsRememberedEndsWithAnAction(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t)
 	e.release("web")
 	e.start()
@@ -122,6 +125,7 @@ func TestWhatIsRememberedEndsWithAnAction(t *testing.T) {
 }
 
 func TestPreservedValuesComeToRest(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t)
 	e.release("web", func(obj *helmv2.HelmRelease) { obj.Spec.Values = values("{value: mine, a: {b: 1}, gone: 1}") })
 	e.start()
