@@ -1,7 +1,6 @@
 package helm
 
 import (
-	"context"
 	"fmt"
 	"math/rand"
 	"strconv"
@@ -130,12 +129,13 @@ func hookJob(policy string) string {
 		"spec: {template: {spec: {restartPolicy: Never, containers: [{name: a, image: a}]}}}\n"
 }
 
-// finishJob plays the cluster for a Job.
-func (e *env) finishJob(ctx context.Context, name string, succeeds bool) {
+// finishJob plays the cluster for the Job named job.
+func (e *env) finishJob(succeeds bool) {
 	e.t.Helper()
+	ctx := e.t.Context()
 	job := &batchv1.Job{}
 	e.Eventually(func() error {
-		return e.hub.Get(ctx, client.ObjectKey{Namespace: e.namespace, Name: name}, job)
+		return e.hub.Get(ctx, client.ObjectKey{Namespace: e.namespace, Name: "job"}, job)
 	}, "30s", "20ms").Should(Succeed())
 	now := metav1.NewTime(time.Now())
 	job.Status.StartTime = &now
@@ -159,7 +159,7 @@ func once(obj *helmv2.HelmRelease) {
 func jobFails(e *env) {
 	e.release("job", once)
 	e.push("job", appChart("1.0.0", files{"templates/job.yaml": hookJob("hook-failed")}))
-	e.finishJob(e.t.Context(), "job", false)
+	e.finishJob(false)
 	e.becomes("job", "False RetriesExceeded: ")
 	e.Expect(e.ready("job")).To(ContainSubstring("Helm install failed for release NS/job with chart app@1.0.0: failed pre-install: Job job failed: BackoffLimitExceeded"))
 	e.Expect(e.records("job")).To(Equal([]string{"v1 failed"}))
@@ -168,7 +168,7 @@ func jobFails(e *env) {
 	e.Expect(apierrors.IsNotFound(e.hub.Get(e.t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "job"}, job))).To(BeTrue())
 
 	e.push("job", appChart("1.1.0", files{"templates/job.yaml": strings.Replace(hookJob("hook-succeeded"), "pre-install", "pre-upgrade", 1)}))
-	e.finishJob(e.t.Context(), "job", true)
+	e.finishJob(true)
 	e.becomes("job", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/job.v2")
 	e.Expect(apierrors.IsNotFound(e.hub.Get(e.t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "job"}, job))).To(BeTrue())
 }

@@ -45,7 +45,7 @@ func TestATargetThatGoesAwayInTheMiddleOfAnUpgrade(t *testing.T) {
 	e.fence.Duration, e.fence.Request = 6*time.Second, 2*time.Second
 	proxy := e.front()
 	e.release("web", func(obj *helmv2.HelmRelease) {
-		obj.Spec.KubeConfig = at("prod")
+		obj.Spec.KubeConfig = prod()
 		obj.Spec.Upgrade = &helmv2.Upgrade{Remediation: &helmv2.UpgradeRemediation{}}
 	})
 	stop := e.start()

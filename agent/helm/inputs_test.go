@@ -182,7 +182,7 @@ func (e *env) prod(rules ...rbacv1.PolicyRule) {
 	e.t.Helper()
 	data, err := shared.ControlPlane(e.t).ServiceAccount(e.t.Context(), e.namespace, "prod", rules)
 	e.Expect(err).NotTo(HaveOccurred())
-	e.target("prod", data)
+	e.target(data)
 }
 
 // everything are the rules of somebody who may do everything.
@@ -206,27 +206,27 @@ func (e *env) front() *testenv.Proxy {
 	e.t.Cleanup(proxy.Stop)
 	data, err := proxy.Kubeconfig(token)
 	e.Expect(err).NotTo(HaveOccurred())
-	e.target("prod", data)
+	e.target(data)
 	return proxy
 }
 
-// target is a cluster that the agent owns, by its kubeconfig.
-func (e *env) target(name string, kubeconfig []byte) {
+// target makes the cluster prod, which the agent owns, of its kubeconfig.
+func (e *env) target(kubeconfig []byte) {
 	e.t.Helper()
 	e.Expect(e.hub.Create(e.t.Context(), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: name}, Data: map[string][]byte{"value": kubeconfig},
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "prod"}, Data: map[string][]byte{"value": kubeconfig},
 	})).To(Succeed())
 	record := &fleetv1.RemoteCluster{
-		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: name}, Spec: fleetv1.RemoteClusterSpec{KubeConfig: at(name)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "prod"}, Spec: fleetv1.RemoteClusterSpec{KubeConfig: prod()},
 	}
 	e.Expect(e.hub.Create(e.t.Context(), record)).To(Succeed())
 	record.Status.Assignments = []fleetv1.Assignment{{Agent: "agent-0", Epoch: 1}}
 	e.Expect(e.hub.Status().Update(e.t.Context(), record)).To(Succeed())
 }
 
-// at is the reference to a target.
-func at(name string) *meta.KubeConfigReference {
-	return &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: name}}
+// prod is the reference to the target.
+func prod() *meta.KubeConfigReference {
+	return &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "prod"}}
 }
 
 func TestReleasesOfAKubeconfigAndAServiceAccount(t *testing.T) {

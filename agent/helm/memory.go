@@ -215,12 +215,12 @@ const (
 // that is under way from the rest.
 func printOf(obj metav1.Object) view.Print {
 	sum := sha256.Sum256([]byte(string(obj.GetUID()) + " " + obj.GetResourceVersion()))
-	print := view.Print(sum[:len(view.Print{})])
-	print[0] = printIdle
+	reduced := view.Print(sum[:len(view.Print{})])
+	reduced[0] = printIdle
 	if action.IsBusy(obj.GetLabels()) {
-		print[0] = printBusy
+		reduced[0] = printBusy
 	}
-	return print
+	return reduced
 }
 
 // viewOf is the connection's view of Helm's storage. An object's owner is the

@@ -45,7 +45,7 @@ func TestAReleaseAtRestAsksItsTargetNothing(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	proxy := e.front()
-	e.release("web", func(obj *helmv2.HelmRelease) { obj.Spec.KubeConfig = at("prod") })
+	e.release("web", func(obj *helmv2.HelmRelease) { obj.Spec.KubeConfig = prod() })
 	e.start()
 	e.push("web", appChart("1.0.0", nil))
 	e.becomes("web", "True InstallSucceeded")
@@ -90,7 +90,7 @@ func TestAReleaseWhoseStorageMayNotBeWatched(t *testing.T) {
 		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps", "namespaces"}, Verbs: []string{"*"}},
 		rbacv1.PolicyRule{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"*"}},
 	)
-	e.release("web", func(obj *helmv2.HelmRelease) { obj.Spec.KubeConfig = at("prod") })
+	e.release("web", func(obj *helmv2.HelmRelease) { obj.Spec.KubeConfig = prod() })
 	e.start()
 	e.push("web", appChart("1.0.0", nil))
 	e.becomes("web", "True InstallSucceeded")
