@@ -92,8 +92,8 @@ type Clusters struct {
 	// stopping says that the process ends: nothing is kept or given any more.
 	stopping bool
 	// late is closed when a process that ends waits no longer.
-	late chan struct{}
-	closing  sync.WaitGroup
+	late    chan struct{}
+	closing sync.WaitGroup
 	// life ends the connections; it outlives the controllers, so that what is
 	// in flight when the agent stops can be waited for.
 	life context.Context
