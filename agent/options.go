@@ -124,6 +124,7 @@ func (o *options) releases() helm.Options {
 	options.AdditiveReadyExpr = both.AdditiveReadyExpr
 	options.WatchConfigs = both.WatchConfigs
 	options.PerCluster = o.perCluster
+	options.Poll = o.drift.Polls()
 	return options
 }
 

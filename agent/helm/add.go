@@ -3,6 +3,7 @@ package helm
 import (
 	"context"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -43,6 +44,9 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 	if err := users.Add(mgr.GetFieldIndexer(), &helmv2.HelmRelease{}); err != nil {
 		return err
 	}
+	if err := addClaims(mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
 	controllers := ctrl.NewControllerManagedBy(mgr)
 	if r.Options.ExternalArtifacts {
 		controllers = controllers.Watches(&sourcev1.ExternalArtifact{}, users.OfSource(sourcev1.ExternalArtifactKind), builder.WithPredicates(newChart()))
@@ -56,6 +60,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 		Watches(&corev1.ConfigMap{}, users.OfConfig(kindConfigMap), builder.OnlyMetadata, builder.WithPredicates(wake.ConfigChanged(r.Options.WatchConfigs))).
 		Watches(&corev1.Secret{}, users.OfConfig(kindSecret), builder.OnlyMetadata, builder.WithPredicates(wake.ConfigChanged(r.Options.WatchConfigs))).
 		Watches(&fleetv1.RemoteCluster{}, users.OfTarget(), builder.WithPredicates(wake.ConnectionChanged())).
+		WatchesRawSource(r.memories.wakes()).
 		WatchesRawSource(source.Channel(r.runs.wake, &handler.EnqueueRequestForObject{})).
 		WithOptions(r.Targets.Options(r.keyOfRequest)).
 		Complete(&guard.Reconciler[*helmv2.HelmRelease]{
@@ -89,7 +94,10 @@ func (r *Reconciler) setDefaults(mgr ctrl.Manager) (err error) {
 		r.Clock = clock.RealClock{}
 	}
 	r.Options.setDefaults()
-	r.runs, r.places, r.discoveries = newRuns(), newPlaces(r.Options.PerCluster), &discoveries{}
+	r.runs, r.places, r.discoveries, r.memories = newRuns(), newPlaces(r.Options.PerCluster), &discoveries{}, newMemories()
+	if r.configs, err = lru.New[compositionKey, string](rememberedConfigs); err != nil {
+		return err
+	}
 	if r.charts, err = newCharts(r.Artifacts, r.Options.IgnoreChartDigest); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -23,6 +24,8 @@ type look struct {
 	to   *target
 	in   *inputs
 	seen state.Seen
+	// upto is the resourceVersion that the records are of.
+	upto string
 }
 
 // advance looks at the release and begins the one thing that is to be done next.
@@ -34,31 +37,82 @@ func (r *Reconciler) advance(ctx context.Context, obj *helmv2.HelmRelease, to *t
 			return err
 		}
 	}
-	seen := state.Seen{Now: r.Clock.Now(), RetryByDefault: r.Options.RetryByDefault}
+	at := look{to: to, in: in, seen: state.Seen{Now: r.Clock.Now(), RetryByDefault: r.Options.RetryByDefault}}
+	if r.rests(ctx, obj, at) {
+		return nil
+	}
 	var err error
-	if seen.Records, err = action.Records(ctx, to.Client, in.want.Target); err != nil {
+	if at.seen.Records, at.upto, err = action.Records(ctx, to.Client, in.want.Target); err != nil {
 		return reconcile.Fail(stateReason, err)
 	}
 	before := obj.Status.DeepCopy()
-	absorb(obj, seen.Records)
-	state.Begin(obj, in.want)
-	next := state.Decide(obj, seen, in.want)
+	next, err := judge(obj, &at)
+	if err != nil {
+		return err
+	}
 	if next.Action == state.CheckDrift {
-		if seen.Drift, err = r.checkDrift(ctx, obj, to, seen.Records[0]); err != nil {
+		if at.seen.Drift, err = r.checkDrift(ctx, obj, to, at.seen.Records[0]); err != nil {
 			return err
 		}
-		next = state.Decide(obj, seen, in.want)
+		next = state.Decide(obj, at.seen, in.want)
 	}
 	if next.Action == state.None {
-		return r.settled(ctx, obj, look{to, in, seen}, before)
+		return r.settled(ctx, obj, at, before)
 	}
-	return r.act(ctx, obj, look{to, in, seen}, next)
+	return r.act(ctx, obj, at, next)
+}
+
+// judge says what is done next, given the records, and brings the status in line
+// with them.
+func judge(obj *helmv2.HelmRelease, at *look) (next state.Decision, err error) {
+	if at.seen.Keeps, err = keeps(obj, at); err != nil {
+		return state.Decision{}, err
+	}
+	absorb(obj, at.seen.Records)
+	state.Begin(obj, at.in.want)
+	return state.Decide(obj, at.seen, at.in.want), nil
+}
+
+// keeps says whether spec.upgrade.preserveValues makes the wanted values those
+// that the release has.
+func keeps(obj *helmv2.HelmRelease, at *look) (bool, error) {
+	if !state.PreservesValues(obj) || len(at.seen.Records) == 0 {
+		return false, nil
+	}
+	values, err := at.in.values.values()
+	if err != nil {
+		return false, err
+	}
+	same, err := release.Keeps(at.seen.Records[0].Config, values)
+	return same, reconcile.Fail(valuesReason, err)
+}
+
+// rests says, by what is remembered of the storage and without asking the target,
+// that there is nothing to do and nothing to write down.
+func (r *Reconciler) rests(ctx context.Context, obj *helmv2.HelmRelease, at look) bool {
+	known := r.recall(ctx, obj, at.to, at.in.want.Target)
+	if known == nil || obj.Status.Inventory == nil {
+		return false
+	}
+	at.seen.Records = known.records
+	tried := obj.DeepCopy()
+	next, err := judge(tried, &at)
+	if err != nil || next.Action != state.None {
+		return false
+	}
+	rest(tried, at.in.want)
+	return equality.Semantic.DeepEqual(obj.Status, tried.Status)
 }
 
 // act begins the action, or says why there is none.
 func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, at look, next state.Decision) error {
 	if err := r.fence(ctx, obj, at.to); err != nil {
 		return err
+	}
+	if next.Action != state.Leave {
+		if err := r.claimed(ctx, obj, at); err != nil {
+			return err
+		}
 	}
 	name := client.ObjectKeyFromObject(obj)
 	series := r.runs.seriesFor(name, obj.Generation, at.in.want)
@@ -93,17 +147,23 @@ func (r *Reconciler) repeated(obj *helmv2.HelmRelease, series *series, next stat
 
 // settled notes that the release is as it is wanted.
 func (r *Reconciler) settled(ctx context.Context, obj *helmv2.HelmRelease, at look, before *helmv2.HelmReleaseStatus) error {
-	state.ClearFailures(obj)
-	obj.Status.StorageNamespace = at.in.want.StorageNamespace
-	obj.Status.ObservedPostRenderersDigest = at.in.want.PostRenderersDigest
-	obj.Status.ObservedCommonMetadataDigest = at.in.want.CommonMetadataDigest
+	rest(obj, at.in.want)
 	if obj.Status.Inventory == nil {
 		obj.Status.Inventory = r.stock(ctx, obj, at.to, at.seen.Records[0])
 	}
+	r.remember(ctx, obj, at)
 	if unchanged(before, &obj.Status) {
 		return nil
 	}
 	return r.fence(ctx, obj, at.to)
+}
+
+// rest brings the status in line with a release that is as it is wanted.
+func rest(obj *helmv2.HelmRelease, want state.Want) {
+	state.ClearFailures(obj)
+	obj.Status.StorageNamespace = want.StorageNamespace
+	obj.Status.ObservedPostRenderersDigest = want.PostRenderersDigest
+	obj.Status.ObservedCommonMetadataDigest = want.CommonMetadataDigest
 }
 
 // unchanged says whether nothing but conditions, which anybody may write whom the
@@ -156,8 +216,22 @@ func lastFailure(obj *helmv2.HelmRelease, series *series, why string) error {
 	return errors.New(why)
 }
 
-// ahead is the snapshot of a release that is about to be made.
-func ahead(in *inputs, seen state.Seen, next state.Decision) *helmv2.Snapshot {
+// configAhead is the digest of the values that the action is going to record.
+func configAhead(obj *helmv2.HelmRelease, at look, next state.Decision) (string, error) {
+	current := release.Current(at.seen.Records)
+	if next.Action != state.Upgrade || !state.PreservesValues(obj) || current == nil {
+		return at.in.want.ConfigDigest, nil
+	}
+	values, err := at.in.values.values()
+	if err != nil {
+		return "", err
+	}
+	made, err := release.ConfigDigest(release.Reused(current.Config, values))
+	return made, reconcile.Fail(valuesReason, err)
+}
+
+// ahead is the snapshot of a release that is about to be made of these values.
+func ahead(in *inputs, seen state.Seen, next state.Decision, config string) *helmv2.Snapshot {
 	version := 1
 	if len(seen.Records) > 0 {
 		version = seen.Records[0].Version + 1
@@ -166,7 +240,7 @@ func ahead(in *inputs, seen state.Seen, next state.Decision) *helmv2.Snapshot {
 		APIVersion: release.SnapshotVersion,
 		Name:       in.want.Name, Namespace: in.want.Namespace, Version: version,
 		ChartName: in.want.ChartName, ChartVersion: in.want.ChartVersion, AppVersion: in.identity.appVersion,
-		ConfigDigest: in.want.ConfigDigest, OCIDigest: in.want.OCIDigest,
+		ConfigDigest: config, OCIDigest: in.want.OCIDigest,
 		FirstDeployed: metav1.NewTime(seen.Now), LastDeployed: metav1.NewTime(seen.Now),
 		Action: string(next.Action),
 	}

@@ -37,7 +37,7 @@ func (r *Reconciler) collect(ctx context.Context, obj *helmv2.HelmRelease) error
 	if err := r.fence(ctx, obj, to); err != nil {
 		return err
 	}
-	records, err := action.Records(ctx, to.Client, of.target)
+	records, _, err := action.Records(ctx, to.Client, of.target)
 	if err != nil {
 		return reconcile.Fail(stateReason, err)
 	}

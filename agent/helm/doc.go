@@ -13,7 +13,10 @@
 //   - what is about to be done is in the status before it is begun, so that a
 //     successor knows whose half of a release it finds;
 //   - the records are Helm's own, readable by its CLI, and what is done from
-//     outside is noticed.
+//     outside is noticed;
+//   - a release that is as it is wanted costs its target no request, where that
+//     may be watched;
+//   - of two HelmReleases that claim one release, one leaves it alone.
 //
 // It never counts an interrupted action as a failure, and never undoes one.
 package helm

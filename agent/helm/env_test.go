@@ -23,6 +23,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -68,7 +69,10 @@ type env struct {
 	options   Options
 	// identity of the agent's process.
 	identity string
-	agent    *Reconciler
+	// own selects the HelmReleases that the agent has; all when nil.
+	own   labels.Selector
+	fence remote.FenceOptions
+	agent *Reconciler
 }
 
 func newEnv(t *testing.T) *env {
@@ -93,10 +97,19 @@ func newEnvIn(t *testing.T, namespace *corev1.Namespace) *env {
 	g.Expect(hub.Create(t.Context(), namespace)).To(Succeed())
 	e := &env{
 		WithT: g, t: t, hub: hub, namespace: namespace.Name, events: record.NewFakeRecorder(1000), scheme: scheme, identity: "agent-0_1",
+		fence: remote.FenceOptions{Namespace: namespace.Name, Duration: 30 * time.Second, Request: 10 * time.Second, Idle: 30 * time.Second},
 	}
 	e.store = e.startStore()
 	e.assignHub()
 	return e
+}
+
+// in is the same for a case of a test.
+func (e *env) in(t *testing.T) *env {
+	t.Helper()
+	same := *e
+	same.WithT, same.t = NewWithT(t), t
+	return &same
 }
 
 // startStore serves artifacts over HTTP, as the hub does.
@@ -136,7 +149,10 @@ func (e *env) start() (stop func()) {
 	mgr, err := ctrl.NewManager(shared.ControlPlane(e.t).Config(), ctrl.Options{
 		Scheme:  e.scheme,
 		Metrics: server.Options{BindAddress: "0"},
-		Cache:   cache.Options{DefaultNamespaces: map[string]cache.Config{e.namespace: {}}},
+		Cache: cache.Options{
+			DefaultNamespaces: map[string]cache.Config{e.namespace: {}},
+			ByObject:          map[client.Object]cache.ByObject{&helmv2.HelmRelease{}: {Label: e.own}},
+		},
 		// Each test runs managers of its own in one process.
 		Controller: ctrlconfig.Controller{SkipNameValidation: ptr.To(true)},
 	})
@@ -144,8 +160,8 @@ func (e *env) start() (stop func()) {
 	recorder := reconcile.NewRecorder(e.events, e.scheme, "headwater-agent", "")
 	clusters := &remote.Clusters{
 		HubUID: e.namespace, Agent: "agent-0", Identity: e.identity, Namespace: e.namespace, Events: recorder,
-		Workers: 8,
-		Fence:   remote.FenceOptions{Namespace: e.namespace, Duration: 30 * time.Second, Request: 10 * time.Second, Idle: 30 * time.Second},
+		Workers: 8, ProbeEvery: 200 * time.Millisecond, Drain: 5 * time.Second,
+		Fence: e.fence,
 	}
 	e.Expect(clusters.AddToManager(mgr)).To(Succeed())
 	artifacts, err := artifact.NewCache(artifact.CacheOptions{Dir: e.t.TempDir()})
@@ -319,7 +335,7 @@ func (e *env) value(name string) string {
 // status.
 func (e *env) records(name string) []string {
 	e.t.Helper()
-	found, err := action.Records(e.t.Context(), e.hub, release.Target{Name: name, Namespace: e.namespace, StorageNamespace: e.namespace})
+	found, _, err := action.Records(e.t.Context(), e.hub, release.Target{Name: name, Namespace: e.namespace, StorageNamespace: e.namespace})
 	e.Expect(err).NotTo(HaveOccurred())
 	said := []string{}
 	for _, record := range found {
@@ -366,11 +382,16 @@ func (e *env) published(part string) string {
 // annotations.
 func (e *env) request(value string, more ...string) {
 	e.t.Helper()
-	e.edit("web", func(obj *helmv2.HelmRelease) {
+	e.requestOf("web", value, more...)
+}
+
+func (e *env) requestOf(name, value string, more ...string) {
+	e.t.Helper()
+	e.edit(name, func(obj *helmv2.HelmRelease) {
 		metav1.SetMetaDataAnnotation(&obj.ObjectMeta, meta.ReconcileRequestAnnotation, value)
 		for _, annotation := range more {
 			metav1.SetMetaDataAnnotation(&obj.ObjectMeta, annotation, value)
 		}
 	})
-	e.EventuallyWithOffset(1, func() string { return e.get("web").Status.LastHandledReconcileAt }, "20s", "20ms").Should(Equal(value))
+	e.EventuallyWithOffset(1, func() string { return e.get(name).Status.LastHandledReconcileAt }, "20s", "20ms").Should(Equal(value))
 }

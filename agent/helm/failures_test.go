@@ -92,6 +92,9 @@ func TestWhatCannotBeReleasedSaysWhy(t *testing.T) {
 		"values that the schema rejects":  {func(obj *helmv2.HelmRelease) { obj.Spec.Values = values("value: 1") }, files{"values.schema.json": `{"properties":{"value":{"type":"string"}}}`}, "False InstallFailed: "},
 		"another kubeVersion":             {nil, files{"Chart.yaml": "apiVersion: v2\nname: app\nversion: 1.0.0\nkubeVersion: <1.10.0\n"}, "False InstallFailed: Helm install failed for release NS/web with chart app@1.0.0: chart requires kubeVersion: <1.10.0"},
 		"a library":                       {nil, files{"Chart.yaml": "apiVersion: v2\nname: app\nversion: 1.0.0\ntype: library\n", "templates/one.yaml": ""}, "False ArtifactFailed: chart of revision 1.0.0: app is a library chart"},
+		"values of another type": {func(obj *helmv2.HelmRelease) { obj.Spec.Values = values("value: {a: map}") }, files{"templates/bad.yaml": `{{ .Values.value | upper }}`},
+			"False InstallFailed: Helm install failed for release NS/web with chart app@1.0.0: template: app/templates/bad.yaml:"},
+		"values that are a list": {func(obj *helmv2.HelmRelease) { obj.Spec.Values = values("[a]") }, nil, "False ValuesError: spec.values: it is no object"},
 		"no values": {func(obj *helmv2.HelmRelease) {
 			obj.Spec.ValuesFrom = []helmv2.ValuesReference{{Kind: "ConfigMap", Name: "none"}}
 		}, nil, "False ValuesError: spec.valuesFrom[0]: ConfigMap 'NS/none' not found"},
@@ -126,6 +129,10 @@ func TestWhatCannotBeReleasedSaysWhy(t *testing.T) {
 		web := fmt.Sprintf("web%d", len(called))
 		called[name] = web
 		e.release(web, func(obj *helmv2.HelmRelease) {
+			// One try each is enough, and costs the others less.
+			obj.Spec.Install = &helmv2.Install{Strategy: &helmv2.InstallStrategy{
+				Name: helmv2.ActionStrategyRetryOnFailure, RetryInterval: &metav1.Duration{Duration: time.Hour},
+			}}
 			if c.spec != nil {
 				c.spec(obj)
 			}
@@ -141,6 +148,19 @@ func TestWhatCannotBeReleasedSaysWhy(t *testing.T) {
 			g.Expect(e.records(web)).To(BeEmpty())
 		})
 	}
+}
+
+func TestAChartThatDoesNotParse(t *testing.T) {
+	e := newEnv(t)
+	e.release("web")
+	e.release("cut")
+	e.start()
+	e.pushPacked("web", "1.0.0", []byte("this is no archive"))
+	e.pushPacked("cut", "1.0.0", e.pack(appChart("1.0.0", nil))[:100])
+	e.becomes("web", "False ArtifactFailed: chart of revision 1.0.0: ")
+	e.becomes("cut", "False ArtifactFailed: chart of revision 1.0.0: ")
+	e.push("web", appChart("1.0.1", nil))
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.1")
 }
 
 func TestADamagedRecordIsNotTakenForNone(t *testing.T) {

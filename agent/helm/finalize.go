@@ -61,7 +61,7 @@ func (r *Reconciler) uninstall(ctx context.Context, obj *helmv2.HelmRelease) err
 	}
 	defer to.release()
 	of, name := releaseOf(obj), client.ObjectKeyFromObject(obj)
-	records, err := action.Records(ctx, to.Client, of)
+	records, _, err := action.Records(ctx, to.Client, of)
 	if err != nil {
 		return reconcile.Fail(stateReason, err)
 	}

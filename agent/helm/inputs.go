@@ -23,7 +23,7 @@ type inputs struct {
 	want     state.Want
 	identity identity
 	artifact *meta.Artifact
-	values   map[string]any
+	values   *composition
 	render   action.Renderer
 	rules    func(schema.GroupKind) apply.Rule
 }
@@ -38,7 +38,7 @@ func (r *Reconciler) inputs(ctx context.Context, obj *helmv2.HelmRelease) (*inpu
 		return nil, err
 	}
 	in := &inputs{artifact: src}
-	if in.values, err = r.values(ctx, obj); err != nil {
+	if in.values, err = r.gather(ctx, obj); err != nil {
 		return nil, err
 	}
 	if in.identity, err = r.charts.identify(ctx, src); err != nil {
@@ -52,8 +52,8 @@ func (r *Reconciler) inputs(ctx context.Context, obj *helmv2.HelmRelease) (*inpu
 		Target:    release.TargetOf(obj),
 		ChartName: in.identity.name, ChartVersion: in.identity.version, OCIDigest: in.identity.digest,
 	}
-	if in.want.ConfigDigest, err = release.ConfigDigest(in.values); err != nil {
-		return nil, reconcile.Fail(valuesReason, err)
+	if in.want.ConfigDigest, err = r.configDigest(in.values); err != nil {
+		return nil, err
 	}
 	if len(obj.Spec.PostRenderers) > 0 {
 		in.want.PostRenderersDigest, err = digestOf(obj.Spec.PostRenderers)
@@ -87,15 +87,19 @@ func digestOf(part any) (string, error) {
 }
 
 // order is what an action gets of the inputs.
-func (r *Reconciler) order(ctx context.Context, obj *helmv2.HelmRelease, in *inputs) action.Order {
+func (r *Reconciler) order(ctx context.Context, obj *helmv2.HelmRelease, in *inputs) (action.Order, error) {
+	values, err := in.values.values()
+	if err != nil {
+		return action.Order{}, err
+	}
 	ctx = context.WithoutCancel(ctx)
 	return action.Order{
 		Object:    obj.DeepCopy(),
 		Target:    in.want.Target,
 		Chart:     func() (*helmchart.Chart, error) { return r.charts.load(ctx, in.artifact) },
-		Values:    in.values,
+		Values:    values,
 		Render:    in.render,
 		Rules:     in.rules,
 		EnableDNS: r.Options.AllowDNSLookups,
-	}
+	}, nil
 }

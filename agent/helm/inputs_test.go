@@ -3,6 +3,7 @@ package helm
 import (
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +19,7 @@ import (
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
 // dumps renders all values.
@@ -180,21 +182,56 @@ func (e *env) prod(rules ...rbacv1.PolicyRule) {
 	e.t.Helper()
 	data, err := shared.ControlPlane(e.t).ServiceAccount(e.t.Context(), e.namespace, "prod", rules)
 	e.Expect(err).NotTo(HaveOccurred())
+	e.target(data)
+}
+
+// everything are the rules of somebody who may do everything.
+func everything() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}},
+		{NonResourceURLs: []string{"*"}, Verbs: []string{"get"}},
+	}
+}
+
+// front is the target prod behind a proxy.
+func (e *env) front() *testenv.Proxy {
+	e.t.Helper()
+	control := shared.ControlPlane(e.t)
+	_, err := control.ServiceAccount(e.t.Context(), e.namespace, "prod", everything())
+	e.Expect(err).NotTo(HaveOccurred())
+	token, err := control.Token(e.t.Context(), e.namespace, "prod", time.Hour)
+	e.Expect(err).NotTo(HaveOccurred())
+	proxy, err := control.Proxy("prod")
+	e.Expect(err).NotTo(HaveOccurred())
+	e.t.Cleanup(proxy.Stop)
+	data, err := proxy.Kubeconfig(token)
+	e.Expect(err).NotTo(HaveOccurred())
+	e.target(data)
+	return proxy
+}
+
+// target makes the cluster prod, which the agent owns, of its kubeconfig.
+func (e *env) target(kubeconfig []byte) {
+	e.t.Helper()
 	e.Expect(e.hub.Create(e.t.Context(), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "prod"}, Data: map[string][]byte{"value": data},
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "prod"}, Data: map[string][]byte{"value": kubeconfig},
 	})).To(Succeed())
-	reference := &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "prod"}}
 	record := &fleetv1.RemoteCluster{
-		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "prod"}, Spec: fleetv1.RemoteClusterSpec{KubeConfig: reference},
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "prod"}, Spec: fleetv1.RemoteClusterSpec{KubeConfig: prod()},
 	}
 	e.Expect(e.hub.Create(e.t.Context(), record)).To(Succeed())
 	record.Status.Assignments = []fleetv1.Assignment{{Agent: "agent-0", Epoch: 1}}
 	e.Expect(e.hub.Status().Update(e.t.Context(), record)).To(Succeed())
 }
 
+// prod is the reference to the target.
+func prod() *meta.KubeConfigReference {
+	return &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "prod"}}
+}
+
 func TestReleasesOfAKubeconfigAndAServiceAccount(t *testing.T) {
 	e := newEnv(t)
-	e.prod(rbacv1.PolicyRule{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}}, rbacv1.PolicyRule{NonResourceURLs: []string{"*"}, Verbs: []string{"get"}})
+	e.prod(everything()...)
 	e.create("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: team, namespace: NS}")
 	e.release("web", func(obj *helmv2.HelmRelease) {
 		obj.Spec.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "prod"}}

@@ -43,6 +43,9 @@ type Options struct {
 	// WatchConfigs selects the ConfigMaps and Secrets whose changes wake those
 	// who read them; label reconcile.fluxcd.io/watch=Enabled when nil.
 	WatchConfigs labels.Selector
+	// Poll keeps from watching the storage of releases: it is read whenever a
+	// HelmRelease runs.
+	Poll bool
 	// PerCluster is how many actions are at work on one target at once, those
 	// that wait not counted; 4 when zero.
 	PerCluster int

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -40,6 +42,41 @@ func (e *env) cli() *helmaction.Configuration {
 	return made
 }
 
+// helm runs the helm CLI on the namespace, and returns what it says.
+func (e *env) helm(args ...string) string {
+	e.t.Helper()
+	said, err := e.try(args...)
+	e.Expect(err).NotTo(HaveOccurred(), said)
+	return said
+}
+
+func (e *env) try(args ...string) (said string, err error) {
+	e.t.Helper()
+	path := filepath.Join(e.t.TempDir(), "kubeconfig")
+	content, err := shared.ControlPlane(e.t).Kubeconfig()
+	e.Expect(err).NotTo(HaveOccurred())
+	e.Expect(os.WriteFile(path, content, 0o600)).To(Succeed())
+	command := exec.CommandContext(e.t.Context(), helmBinary(e.t), append([]string{"--kubeconfig", path, "--namespace", e.namespace}, args...)...)
+	command.Env = append(os.Environ(), "HELM_CONFIG_HOME="+e.t.TempDir(), "HELM_CACHE_HOME="+e.t.TempDir(), "HELM_DATA_HOME="+e.t.TempDir())
+	out, err := command.CombinedOutput()
+	return string(out), err
+}
+
+// helmBinary builds the helm CLI of the release that this module uses, unless that
+// was done before.
+func helmBinary(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("..", "..", "bin", "helm"))
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	buildHelm.Do(func() {
+		out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", path, "helm.sh/helm/v3/cmd/helm").CombinedOutput()
+		NewWithT(t).Expect(err).NotTo(HaveOccurred(), string(out))
+	})
+	return path
+}
+
+var buildHelm sync.Once
+
 func TestTheHelmCLIReadsAndChangesReleases(t *testing.T) {
 	e := newEnv(t)
 	e.release("web", func(obj *helmv2.HelmRelease) { obj.Spec.Values = values("value: mine") })
@@ -48,31 +85,20 @@ func TestTheHelmCLIReadsAndChangesReleases(t *testing.T) {
 	e.becomes("web", "True InstallSucceeded")
 	e.push("web", appChart("1.1.0", nil))
 	e.becomes("web", "True UpgradeSucceeded")
-	cli := e.cli()
 
-	listed, err := helmaction.NewList(cli).Run()
-	e.Expect(err).NotTo(HaveOccurred())
-	e.Expect(listed).To(HaveLen(1))
-	e.Expect(listed[0].Chart.Metadata.Version).To(Equal("1.1.0"))
-	kept, err := helmaction.NewHistory(cli).Run("web")
-	e.Expect(err).NotTo(HaveOccurred())
-	e.Expect(kept).To(HaveLen(2))
-	given, err := helmaction.NewGetValues(cli).Run("web")
-	e.Expect(err).NotTo(HaveOccurred())
-	e.Expect(given).To(Equal(map[string]any{"value": "mine"}))
+	e.Expect(e.helm("list")).To(MatchRegexp(`web\s+\S+\s+2\s.*\sdeployed\s+app-1\.1\.0\s+a1\.1\.0`))
+	e.Expect(e.helm("history", "web")).To(And(MatchRegexp(`1\s.*superseded\s+app-1\.0\.0`), MatchRegexp(`2\s.*deployed\s+app-1\.1\.0`)))
+	e.Expect(e.helm("get", "values", "web", "--output", "json")).To(MatchJSON(`{"value":"mine"}`))
+	e.Expect(e.helm("get", "manifest", "web")).To(ContainSubstring("kind: ConfigMap"))
+	e.Expect(e.helm("status", "web")).To(ContainSubstring("STATUS: deployed"))
 
 	// A rollback from outside is noticed, and what is wanted is released again.
-	back := helmaction.NewRollback(cli)
-	back.Version = 1
-	e.Expect(back.Run("web")).To(Succeed())
-	e.Expect(e.records("web")).To(Equal([]string{"v3 deployed", "v2 superseded", "v1 superseded"}))
-	e.request("1")
+	e.Expect(e.helm("rollback", "web", "1")).To(ContainSubstring("Rollback was a success"))
 	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v4 with chart app@1.1.0")
+	e.Expect(e.records("web")).To(Equal([]string{"v4 deployed", "v3 superseded", "v2 superseded", "v1 superseded"}))
 
 	// So is an uninstall.
-	_, err = helmaction.NewUninstall(cli).Run("web")
-	e.Expect(err).NotTo(HaveOccurred())
-	e.request("2")
+	e.Expect(e.helm("uninstall", "web")).To(ContainSubstring("uninstalled"))
 	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.1.0")
 }
 

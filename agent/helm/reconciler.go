@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -59,6 +60,9 @@ type Reconciler struct {
 	runs        *runs
 	places      *places
 	charts      *charts
+	memories    *memories
+	// configs are the digests of values by what they are composed of.
+	configs     *lru.Cache[compositionKey, string]
 	discoveries *discoveries
 }
 
@@ -100,7 +104,10 @@ func isProgress(err error) bool {
 
 // Forget drops what is remembered of a HelmRelease that is gone, or that belongs
 // to another agent now.
-func (r *Reconciler) Forget(name types.NamespacedName) { r.runs.forget(name) }
+func (r *Reconciler) Forget(name types.NamespacedName) {
+	r.runs.forget(name)
+	r.memories.drop(name)
+}
 
 // Ready is what a HelmRelease says when all is done.
 func (r *Reconciler) Ready(obj *helmv2.HelmRelease) (reason, message string) {

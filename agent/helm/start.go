@@ -36,6 +36,14 @@ type task struct {
 // start writes into the status what is about to be done, and then begins it.
 func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, at look, next state.Decision) error {
 	in := at.in
+	config, err := configAhead(obj, at, next)
+	if err != nil {
+		return err
+	}
+	what := task{next: next, want: in.want, chart: chartTitle(in.want)}
+	if what.order, err = r.order(ctx, obj, in); err != nil {
+		return err
+	}
 	switch next.Action {
 	case state.Install, state.Upgrade:
 		obj.Status.LastAttemptedReleaseAction = helmv2.ReleaseAction(next.Action)
@@ -45,9 +53,8 @@ func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, at look
 		fallthrough
 	case state.Rollback:
 		obj.Status.StorageNamespace = in.want.StorageNamespace
-		obj.Status.History = release.With(obj.Status.History, ahead(in, at.seen, next), state.IgnoresTests(obj))
+		obj.Status.History = release.With(obj.Status.History, ahead(in, at.seen, next, config), state.IgnoresTests(obj))
 	}
-	what := task{order: r.order(ctx, obj, in), next: next, want: in.want, chart: chartTitle(in.want)}
 	if next.Action == state.Leave {
 		what.order.Target = next.Release
 	}
@@ -73,6 +80,8 @@ func (r *Reconciler) begin(ctx context.Context, obj *helmv2.HelmRelease, to *tar
 		return running(made)
 	}
 	to.kept = true
+	to.Lasts(made.timeout)
+	r.memories.drop(name)
 	ctx = log.IntoContext(context.WithoutCancel(ctx), log.FromContext(ctx).WithValues("action", string(what.next.Action)))
 	what.access = action.Access{
 		Config: to.Config, Mapper: to.Mapper, Discovery: known, Hold: to.hold,
@@ -95,7 +104,9 @@ func (r *Reconciler) perform(ctx context.Context, name types.NamespacedName, mad
 			return
 		}
 		defer leave()
-		stop := use(ctx, to)
+		ctx, end := context.WithCancelCause(ctx)
+		defer end(nil)
+		stop := use(ctx, to, end)
 		defer stop()
 		result.log, result.err = do(ctx, what)
 	}()
@@ -106,9 +117,10 @@ func (r *Reconciler) perform(ctx context.Context, name types.NamespacedName, mad
 	r.runs.end(name, made, result)
 }
 
-// use keeps the fence from being released as idle while an action waits. Whether
-// it is still held is asked at each write.
-func use(ctx context.Context, to *target) (stop func()) {
+// use keeps the fence from being released as idle while an action waits, and ends
+// the action when the fence was lost: what it waits for is not its own any more.
+// Before that, each write has asked by itself.
+func use(ctx context.Context, to *target, end context.CancelCauseFunc) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -120,13 +132,21 @@ func use(ctx context.Context, to *target) (stop func()) {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
-				if err := to.hold(ctx); err != nil {
+				if err := to.hold(ctx); lost(err) {
+					end(err)
 					return
 				}
 			}
 		}
 	}()
 	return func() { cancel(); <-done }
+}
+
+// lost says whether the fence is another's, or may have been. A target that is out
+// of reach may come back before that.
+func lost(err error) bool {
+	reason, _ := reconcile.ReasonOf(err)
+	return errors.Is(err, errTenure) || errors.Is(err, reconcile.ErrNotOwner) || reason == meta.FenceHeldReason
 }
 
 // do runs the action, and survives what a chart makes of Helm.

@@ -3,6 +3,7 @@ package helm
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,39 +14,110 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/headwater-dev/headwater/agent/helm/release"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
-// defaultValuesKey of a ConfigMap or Secret.
-const defaultValuesKey = "values.yaml"
+const (
+	// defaultValuesKey of a ConfigMap or Secret.
+	defaultValuesKey = "values.yaml"
+	// rememberedConfigs is how many digests of values are kept.
+	rememberedConfigs = 8192
+)
 
-// values composes the values: those of valuesFrom, each laid over the ones before
-// it, then spec.values, and above all of them single values for their paths.
-func (r *Reconciler) values(ctx context.Context, obj *helmv2.HelmRelease) (map[string]any, error) {
-	all := map[string]any{}
-	var paths []overlay
+// composition is what values are composed of.
+type composition struct {
+	namespace string
+	// parts are those of spec.valuesFrom that were found, in their order.
+	parts []part
+	// own is spec.values.
+	own []byte
+	// all is the outcome, once it was asked for.
+	all map[string]any
+}
+
+// part is the text that one reference stands for.
+type part struct {
+	ref   helmv2.ValuesReference
+	text  string
+	index int
+}
+
+// gather reads what the spec names of values.
+func (r *Reconciler) gather(ctx context.Context, obj *helmv2.HelmRelease) (*composition, error) {
+	made := &composition{namespace: obj.Namespace}
 	for i, ref := range obj.Spec.ValuesFrom {
 		text, found, err := r.valueText(ctx, obj.Namespace, ref)
 		if err != nil {
 			return nil, reconcile.Fail(valuesReason, fmt.Errorf("spec.valuesFrom[%d]: %w", i, err))
 		}
-		switch {
-		case !found:
-		case ref.TargetPath != "":
-			paths = append(paths, overlay{ref: ref, text: text, index: i})
-		default:
-			read, err := chartutil.ReadValues([]byte(text))
-			if err != nil {
-				return nil, reconcile.Fail(valuesReason, fmt.Errorf("spec.valuesFrom[%d]: key %s of %s %s/%s is no YAML of values",
-					i, cmp.Or(ref.ValuesKey, defaultValuesKey), ref.Kind, obj.Namespace, ref.Name))
-			}
-			all = laidOver(all, read)
+		if found {
+			made.parts = append(made.parts, part{ref: ref, text: text, index: i})
 		}
 	}
-	if obj.Spec.Values != nil && len(obj.Spec.Values.Raw) > 0 {
+	if obj.Spec.Values != nil {
+		made.own = obj.Spec.Values.Raw
+	}
+	return made, nil
+}
+
+// configDigest is the digest of the values. It composes them only where that was
+// never done of the same texts.
+func (r *Reconciler) configDigest(of *composition) (string, error) {
+	key := of.key()
+	if known, ok := r.configs.Get(key); ok {
+		return known, nil
+	}
+	all, err := of.values()
+	if err != nil {
+		return "", err
+	}
+	made, err := release.ConfigDigest(all)
+	if err != nil {
+		return "", reconcile.Fail(valuesReason, err)
+	}
+	r.configs.Add(key, made)
+	return made, nil
+}
+
+// compositionKey stands for all that makes a difference to the outcome.
+type compositionKey [sha256.Size]byte
+
+func (c *composition) key() (key compositionKey) {
+	sum := sha256.New()
+	for _, part := range c.parts {
+		_, _ = fmt.Fprintf(sum, "%q %t %q\n", part.ref.TargetPath, part.ref.Literal, part.text)
+	}
+	_, _ = sum.Write(c.own)
+	sum.Sum(key[:0])
+	return key
+}
+
+// values composes the values: those of valuesFrom, each laid over the ones before
+// it, then spec.values, and above all of them single values for their paths. They
+// are not to be written to.
+func (c *composition) values() (map[string]any, error) {
+	if c.all != nil {
+		return c.all, nil
+	}
+	all := map[string]any{}
+	var paths []part
+	for _, part := range c.parts {
+		if part.ref.TargetPath != "" {
+			paths = append(paths, part)
+			continue
+		}
+		read, err := chartutil.ReadValues([]byte(part.text))
+		if err != nil {
+			return nil, reconcile.Fail(valuesReason, fmt.Errorf("spec.valuesFrom[%d]: key %s of %s %s/%s is no YAML of values",
+				part.index, cmp.Or(part.ref.ValuesKey, defaultValuesKey), part.ref.Kind, c.namespace, part.ref.Name))
+		}
+		all = laidOver(all, read)
+	}
+	if len(c.own) > 0 {
 		var own map[string]any
-		if err := json.Unmarshal(obj.Spec.Values.Raw, &own); err != nil {
+		if err := json.Unmarshal(c.own, &own); err != nil {
 			return nil, reconcile.Fail(valuesReason, errors.New("spec.values: it is no object"))
 		}
 		all = laidOver(all, own)
@@ -55,28 +127,22 @@ func (r *Reconciler) values(ctx context.Context, obj *helmv2.HelmRelease) (map[s
 			return nil, reconcile.Fail(valuesReason, fmt.Errorf("spec.valuesFrom[%d]: %w", one.index, err))
 		}
 	}
+	c.all = all
 	return all, nil
-}
-
-// overlay is a single value for a path.
-type overlay struct {
-	ref   helmv2.ValuesReference
-	text  string
-	index int
 }
 
 // put parses the value as helm --set does, or takes it as it is. What the value
 // is does not appear in errors: it may be a Secret's.
-func (o overlay) put(into map[string]any) error {
+func (p part) put(into map[string]any) error {
 	var err error
-	if o.ref.Literal {
-		err = strvals.ParseLiteralInto(o.ref.TargetPath+"="+o.text, into)
+	if p.ref.Literal {
+		err = strvals.ParseLiteralInto(p.ref.TargetPath+"="+p.text, into)
 	} else {
-		err = setInto(o.ref.TargetPath, o.text, into)
+		err = setInto(p.ref.TargetPath, p.text, into)
 	}
 	if err != nil {
 		return fmt.Errorf("the value of key %s of %s %s cannot be set at targetPath %s: its syntax is that of helm --set; literal: true takes it as it is",
-			cmp.Or(o.ref.ValuesKey, defaultValuesKey), o.ref.Kind, o.ref.Name, o.ref.TargetPath)
+			cmp.Or(p.ref.ValuesKey, defaultValuesKey), p.ref.Kind, p.ref.Name, p.ref.TargetPath)
 	}
 	return nil
 }

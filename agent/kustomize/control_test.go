@@ -187,31 +187,33 @@ func TestCustomHealthChecks(t *testing.T) {
 }
 
 func TestDeletionWaitsForTermination(t *testing.T) {
-	for _, inTime := range []bool{true, false} {
-		e := newEnv(t)
-		clock := clocktesting.NewFakeClock(time.Now())
-		e.clock = clock
-		e.push("1", "one.yaml", strings.Replace(configMap("one", "NS", "a"), "metadata:", "metadata:\n  finalizers: [example.com/hold]", 1))
-		e.kustomization("web", func(obj *kustomizev1.Kustomization) {
-			obj.Spec.Prune = false
-			obj.Spec.DeletionPolicy = "WaitForTermination"
-			obj.Spec.Timeout = duration(time.Minute)
+	for how, inTime := range map[string]bool{"in time": true, "too late": false} {
+		t.Run(how, func(t *testing.T) {
+			e := newEnv(t)
+			clock := clocktesting.NewFakeClock(time.Now())
+			e.clock = clock
+			e.push("1", "one.yaml", strings.Replace(configMap("one", "NS", "a"), "metadata:", "metadata:\n  finalizers: [example.com/hold]", 1))
+			e.kustomization("web", func(obj *kustomizev1.Kustomization) {
+				obj.Spec.Prune = false
+				obj.Spec.DeletionPolicy = "WaitForTermination"
+				obj.Spec.Timeout = duration(time.Minute)
+			})
+			e.start()
+			e.becomes("web", "True")
+			obj := e.get("web")
+			e.Expect(e.hub.Delete(t.Context(), obj)).To(Succeed())
+			e.becomes("web", "Unknown Progressing: waiting for termination of: [ConfigMap/NS/one status: 'Terminating']")
+			if inTime {
+				e.release("one")
+			} else {
+				clock.Step(2 * time.Minute)
+			}
+			e.Eventually(func() error { return e.hub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj) }, "20s").Should(MatchError(ContainSubstring("not found")))
+			if !inTime {
+				e.published("Warning PruneFailed termination failed after 1m0s: timeout waiting for: [ConfigMap/")
+				e.release("one")
+			}
 		})
-		e.start()
-		e.becomes("web", "True")
-		obj := e.get("web")
-		e.Expect(e.hub.Delete(t.Context(), obj)).To(Succeed())
-		e.becomes("web", "Unknown Progressing: waiting for termination of: [ConfigMap/NS/one status: 'Terminating']")
-		if inTime {
-			e.release("one")
-		} else {
-			clock.Step(2 * time.Minute)
-		}
-		e.Eventually(func() error { return e.hub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj) }, "20s").Should(MatchError(ContainSubstring("not found")))
-		if !inTime {
-			e.published("Warning PruneFailed termination failed after 1m0s: timeout waiting for: [ConfigMap/")
-			e.release("one")
-		}
 	}
 }
 

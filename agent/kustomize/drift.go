@@ -153,7 +153,7 @@ func (r *Reconciler) viewOf(to *target) seen {
 			return name, ok && (!to.key.IsHub() || shard.KeyFor(name.Namespace, name.Name, nil) == to.key)
 		},
 		Changed: r.memories.changed,
-		Poll:    r.Drift.Detection == pollDrift,
+		Poll:    r.Drift.Polls(),
 	})}
 }
 

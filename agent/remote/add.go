@@ -59,6 +59,9 @@ func (c *Clusters) AddToManager(mgr ctrl.Manager) error {
 	if c.PerCluster == 0 {
 		c.PerCluster = perCluster
 	}
+	if c.Drain == 0 {
+		c.Drain = defaultDrain
+	}
 	if c.providers == nil {
 		c.providers = clouds()
 	}
@@ -70,7 +73,7 @@ func (c *Clusters) AddToManager(mgr ctrl.Manager) error {
 	if c.hubLeases, err = client.New(c.Hub, client.Options{Mapper: leaseMapper()}); err != nil {
 		return fmt.Errorf("client of the fences in the hub: %w", err)
 	}
-	c.clusters = map[shard.Key]*kept{}
+	c.clusters, c.late = map[shard.Key]*kept{}, make(chan struct{})
 	c.life, c.kill = context.WithCancel(context.Background())
 	if err := mgr.Add(c); err != nil {
 		return err

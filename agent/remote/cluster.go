@@ -20,9 +20,9 @@ import (
 const (
 	// probeFailures in a row make a target unreachable.
 	probeFailures = 3
-	// drainDeadline is how long a hand-over waits for work in flight before it
-	// is cut off.
-	drainDeadline = 30 * time.Second
+	// defaultDrain is how long a hand-over waits for work in flight that has not
+	// said how long it takes, before it is cut off.
+	defaultDrain = 30 * time.Second
 )
 
 // redial spreads the attempts to reach a target that does not answer.
@@ -51,6 +51,8 @@ type cluster struct {
 	uid  string
 	err  error
 	work int
+	// lasting is until when the work may take that has said so.
+	lasting map[*Target]time.Time
 	// idle is made when the hand-over begins, and closed when no work is left.
 	idle chan struct{}
 }
@@ -290,16 +292,56 @@ func (c *cluster) draining() bool {
 	return c.idle != nil
 }
 
+// await waits for the work in flight as long as a hand-over may.
+func (c *cluster) await(idle <-chan struct{}) {
+	usual := time.NewTimer(c.parent.Drain)
+	defer usual.Stop()
+	select {
+	case <-idle:
+		return
+	case <-usual.C:
+	}
+	long := time.NewTimer(time.Until(c.lasts()))
+	defer long.Stop()
+	select {
+	case <-idle:
+	case <-long.C:
+	case <-c.parent.late:
+	}
+}
+
+// lasts is until when the work in flight may take.
+func (c *cluster) lasts() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var last time.Time
+	for _, until := range c.lasting {
+		if until.After(last) {
+			last = until
+		}
+	}
+	return last
+}
+
+// last notes until when a unit of work may take; without a time it has ended.
+func (c *cluster) last(of *Target, until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if until.IsZero() {
+		delete(c.lasting, of)
+		return
+	}
+	if c.lasting == nil {
+		c.lasting = map[*Target]time.Time{}
+	}
+	c.lasting[of] = until
+}
+
 // handOver ends the work for the key, after drain has refused any more, in the
 // order that keeps it single: wait for what is in flight, cut off what does not
 // end, release the fence.
 func (c *cluster) handOver(ctx context.Context, idle <-chan struct{}, stop context.CancelFunc) error {
-	deadline := time.NewTimer(drainDeadline)
-	defer deadline.Stop()
-	select {
-	case <-idle:
-	case <-deadline.C:
-	}
+	c.await(idle)
 	c.cut()
 	<-idle
 	stop()

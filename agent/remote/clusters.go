@@ -70,6 +70,9 @@ type Clusters struct {
 	// Workers is how many objects a controller works on at once, and PerCluster
 	// how many of them for one key, over all controllers.
 	Workers, PerCluster int
+	// Drain is how long a hand-over waits for work in flight that has not said how
+	// long it takes, and for all work when the process ends; 30 s when zero.
+	Drain time.Duration
 	// Clock is the real one when nil.
 	Clock clock.Clock
 
@@ -88,7 +91,9 @@ type Clusters struct {
 	clusters map[shard.Key]*kept
 	// stopping says that the process ends: nothing is kept or given any more.
 	stopping bool
-	closing  sync.WaitGroup
+	// late is closed when a process that ends waits no longer.
+	late    chan struct{}
+	closing sync.WaitGroup
 	// life ends the connections; it outlives the controllers, so that what is
 	// in flight when the agent stops can be waited for.
 	life context.Context
@@ -149,9 +154,16 @@ func (t *Target) Fence(ctx context.Context) (tenure int64, err error) {
 	return t.cluster.fence.tenure(), err
 }
 
+// Lasts says that this unit of work may take so long from now, and is not to be cut
+// off before by the hand-over of its key. When the process ends it is.
+func (t *Target) Lasts(long time.Duration) { t.cluster.last(t, time.Now().Add(long)) }
+
 // Close ends the unit of work. It may be called more than once.
 func (t *Target) Close() {
-	t.once.Do(t.cluster.end)
+	t.once.Do(func() {
+		t.cluster.last(t, time.Time{})
+		t.cluster.end()
+	})
 }
 
 // Admit begins a run of the loop for the key, which ends with the function that
@@ -271,6 +283,7 @@ func (c *Clusters) Start(ctx context.Context) error {
 		c.giveLocked(ctx, key)
 	}
 	c.mu.Unlock()
+	defer time.AfterFunc(c.Drain, func() { close(c.late) }).Stop()
 	c.closing.Wait()
 	c.kill()
 	return nil

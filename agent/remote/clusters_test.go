@@ -177,6 +177,51 @@ func TestAHandOverWaitsForTheRun(t *testing.T) {
 	f.Eventually(func() bool { return f.clusters.MayWrite(key) }).Should(BeFalse())
 }
 
+func TestAHandOverWaitsForWorkThatLasts(t *testing.T) {
+	f := newFleet(t)
+	f.clusters.Drain = 50 * time.Millisecond
+	f.kubeconfig("prod")
+	key := f.assign("prod", "agent-a", 1)
+	brief, long := f.open(key), f.open(key)
+	long.Lasts(time.Hour)
+	_, err := long.Fence(t.Context())
+	f.Expect(err).NotTo(HaveOccurred())
+	f.assign("prod", "agent-b", 2)
+	f.Eventually(func() error {
+		another, err := f.clusters.Open(t.Context(), key)
+		if err == nil {
+			another.Close()
+		}
+		return err
+	}).Should(MatchError(reconcile.ErrNotOwner))
+	brief.Close()
+	f.Consistently(func() error {
+		return long.Client.Create(t.Context(), f.configMap("one"), client.DryRunAll)
+	}, "500ms").Should(Succeed(), "far beyond the usual time")
+	f.Expect(f.holder(key)).To(Equal("agent-a_1"))
+	long.Close()
+	f.Eventually(func() string { return f.holder(key) }).Should(BeEmpty())
+
+	// Who has said nothing is cut off, and so is everybody when the process ends.
+	for _, name := range []string{"brief", "ends"} {
+		f.kubeconfig(name)
+		key := f.assign(name, "agent-a", 1)
+		target, done := f.open(key), make(chan struct{})
+		if name == "ends" {
+			target.Lasts(time.Hour)
+			go func() { f.stop(); close(done) }()
+		} else {
+			f.assign(name, "agent-b", 2)
+			close(done)
+		}
+		f.Eventually(func() error {
+			return target.Client.Get(t.Context(), client.ObjectKey{Namespace: f.namespace, Name: "none"}, f.configMap("none"))
+		}, "10s").Should(MatchError(reconcile.ErrNotOwner), name)
+		target.Close()
+		<-done
+	}
+}
+
 // A user makes a RemoteCluster of their own for a target that the hub had made
 // one for: the record moves over, and the key goes on being served.
 func TestAKeyFollowsItsRecordToAnotherRemoteCluster(t *testing.T) {

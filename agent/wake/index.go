@@ -55,18 +55,22 @@ func (x *Index[T]) Add(indexer client.FieldIndexer, empty T) error {
 		byDependency: x.Dependencies,
 		byConfig:     x.Configs,
 	} {
-		err := indexer.IndexField(context.Background(), empty, field, func(obj client.Object) []string {
-			own, ok := obj.(T)
-			if !ok {
-				return nil
-			}
-			return values(own)
-		})
-		if err != nil {
+		if err := AddField(indexer, empty, field, values); err != nil {
 			return fmt.Errorf("index %s by %s: %w", x.Kind, field, err)
 		}
 	}
 	return nil
+}
+
+// AddField has the cache keep an index of its own of the objects.
+func AddField[T client.Object](indexer client.FieldIndexer, empty T, field string, values func(T) []string) error {
+	return indexer.IndexField(context.Background(), empty, field, func(obj client.Object) []string {
+		own, ok := obj.(T)
+		if !ok {
+			return nil
+		}
+		return values(own)
+	})
 }
 
 // OfSource enqueues the objects that apply a source of the kind.

@@ -16,8 +16,11 @@ import (
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/storage"
 	"helm.sh/helm/v3/pkg/storage/driver"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -180,7 +183,24 @@ func (r *renderedRecords) Create(key string, rel *helmrelease.Release) error {
 			return err
 		}
 	}
-	return r.Driver.Create(key, rel)
+	return explainSize(r.Driver.Create(key, rel))
+}
+
+// explainSize says what is to be done about a record that a server does not take
+// for its size.
+func explainSize(err error) error {
+	tooLarge := apierrors.IsRequestEntityTooLargeError(err)
+	var refused apierrors.APIStatus
+	if errors.As(err, &refused) && refused.Status().Details != nil {
+		for _, cause := range refused.Status().Details.Causes {
+			tooLarge = tooLarge || cause.Type == metav1.CauseType(field.ErrorTypeTooLong)
+		}
+	}
+	if !tooLarge {
+		return err
+	}
+	return fmt.Errorf("the record of the release is too large for a Secret, which may have 1 MiB of the packed chart, values and objects: "+
+		"leave files out of the chart with .helmignore, or make several releases of it: %w", err)
 }
 
 // postRender adapts a Renderer to Helm's interface.

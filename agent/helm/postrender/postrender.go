@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -63,6 +64,25 @@ func (r *Renderer) Hook(manifest string) (string, error) {
 func (r *Renderer) Label(obj client.Object) {
 	obj.SetLabels(over(obj.GetLabels(), r.labels, r.owner))
 	obj.SetAnnotations(over(obj.GetAnnotations(), r.annotations))
+}
+
+// OwnerOf is the HelmRelease whose marks are on the objects of manifests, if one's
+// are.
+func OwnerOf(manifests string) (owner types.NamespacedName, found bool) {
+	objects, err := release.Objects(manifests)
+	if err != nil {
+		return types.NamespacedName{}, false
+	}
+	for _, obj := range objects {
+		labels := obj.GetLabels()
+		owner = types.NamespacedName{
+			Namespace: labels[helmv2.GroupVersion.Group+"/namespace"], Name: labels[helmv2.GroupVersion.Group+"/name"],
+		}
+		if owner.Namespace != "" && owner.Name != "" {
+			return owner, true
+		}
+	}
+	return types.NamespacedName{}, false
 }
 
 // run changes the manifests in order. With several streams that belong together a

@@ -15,6 +15,7 @@ import (
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 )
 
@@ -44,8 +45,19 @@ type Record struct {
 	Interrupted helmrelease.Status
 	// Tests are the hooks that are tests.
 	Tests []Test
-	// Manifest of the objects, without hooks.
+	// Manifest of the objects, without hooks, and the values that they were made
+	// of. What is remembered of a record has neither.
 	Manifest string
+	Config   map[string]any
+	// Stored is where the record was read.
+	Stored Stored
+}
+
+// Stored is the Secret of a record, as it was when it was read.
+type Stored struct {
+	Name    string
+	UID     types.UID
+	Version string
 }
 
 // Test is a test of a release and how it went last.
@@ -74,7 +86,7 @@ func RecordOf(rel *helmrelease.Release, storageNamespace string) (Record, error)
 		ChartName: rel.Chart.Metadata.Name, ChartVersion: rel.Chart.Metadata.Version, AppVersion: rel.Chart.Metadata.AppVersion,
 		ConfigDigest: config, Digest: digest,
 		FirstDeployed: rel.Info.FirstDeployed.Time, LastDeployed: rel.Info.LastDeployed.Time, Deleted: rel.Info.Deleted.Time,
-		Manifest: rel.Manifest,
+		Manifest: rel.Manifest, Config: rel.Config,
 	}
 	if rest, ok := strings.CutPrefix(rel.Info.Description, unlockedPrefix); ok {
 		status, _, _ := strings.Cut(rest, "'")

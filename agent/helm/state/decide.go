@@ -66,6 +66,9 @@ type Seen struct {
 	Now     time.Time
 	// RetryByDefault makes RetryOnFailure the strategy where the spec names none.
 	RetryByDefault bool
+	// Keeps says that the newest release has the wanted values already, beside
+	// others that spec.upgrade.preserveValues has it keep.
+	Keeps bool
 }
 
 func (s Seen) last() *release.Record {
@@ -205,7 +208,7 @@ func rollback(obj *helmv2.HelmRelease, seen Seen, r remedy, why string) Decision
 
 // deployed decides about a release that is as it was left.
 func deployed(obj *helmv2.HelmRelease, seen Seen, want Want, latest *helmv2.Snapshot) Decision {
-	if why := differs(obj, latest, want); why != "" {
+	if why := differs(obj, latest, want, seen.Keeps); why != "" {
 		if r := upgradeRemedy(obj, seen.RetryByDefault); r.exhausted() {
 			return exhausted(r)
 		}
@@ -223,13 +226,13 @@ func deployed(obj *helmv2.HelmRelease, seen Seen, want Want, latest *helmv2.Snap
 }
 
 // differs says what of the release is not as wanted.
-func differs(obj *helmv2.HelmRelease, latest *helmv2.Snapshot, want Want) string {
+func differs(obj *helmv2.HelmRelease, latest *helmv2.Snapshot, want Want, keeps bool) string {
 	switch {
 	case latest.ChartName != want.ChartName:
 		return fmt.Sprintf("chart has changed from %s to %s", latest.ChartName, want.ChartName)
 	case latest.ChartVersion != want.ChartVersion:
 		return fmt.Sprintf("version of the chart has changed from %s to %s", latest.ChartVersion, want.ChartVersion)
-	case latest.ConfigDigest != want.ConfigDigest:
+	case latest.ConfigDigest != want.ConfigDigest && !keeps:
 		return "values have changed"
 	case obj.Status.ObservedPostRenderersDigest != want.PostRenderersDigest:
 		return "spec.postRenderers has changed"

@@ -137,8 +137,13 @@ func TestDecide(t *testing.T) {
 		}, state.Upgrade, 0, "chart has changed", false, 0},
 
 		// OutOfSync.
-		"another version":             {func(w *world) { w.has(helmrelease.StatusDeployed, old) }, state.Upgrade, 0, "version of the chart has changed from 0.9.0 to 1.0.0", false, 0},
-		"other values":                {func(w *world) { w.has(helmrelease.StatusDeployed); w.want.ConfigDigest = "sha256:b" }, state.Upgrade, 0, "values", false, 0},
+		"another version": {func(w *world) { w.has(helmrelease.StatusDeployed, old) }, state.Upgrade, 0, "version of the chart has changed from 0.9.0 to 1.0.0", false, 0},
+		"other values":    {func(w *world) { w.has(helmrelease.StatusDeployed); w.want.ConfigDigest = "sha256:b" }, state.Upgrade, 0, "values", false, 0},
+		"other values, kept already": {func(w *world) {
+			w.has(helmrelease.StatusDeployed)
+			w.want.ConfigDigest = "sha256:b"
+			w.seen.Keeps = true
+		}, state.None, 0, "", false, 0},
 		"other post-renderers":        {func(w *world) { w.has(helmrelease.StatusDeployed); w.want.PostRenderersDigest = "sha256:b" }, state.Upgrade, 0, "postRenderers", false, 0},
 		"other common metadata":       {func(w *world) { w.has(helmrelease.StatusDeployed); w.want.CommonMetadataDigest = "sha256:b" }, state.Upgrade, 0, "commonMetadata", false, 0},
 		"upgrade has failed for good": {func(w *world) { w.upgrading(1, 2); w.has(helmrelease.StatusDeployed, old) }, state.Exhausted, 0, "", false, 0},

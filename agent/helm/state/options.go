@@ -110,6 +110,11 @@ func ignoresTests(obj *helmv2.HelmRelease) bool {
 // Tests says whether the release is to be tested.
 func Tests(obj *helmv2.HelmRelease) bool { return obj.Spec.Test != nil && obj.Spec.Test.Enable }
 
+// PreservesValues says whether upgrades keep the values of the release before.
+func PreservesValues(obj *helmv2.HelmRelease) bool {
+	return obj.Spec.Upgrade != nil && obj.Spec.Upgrade.PreserveValues
+}
+
 // Forced says whether somebody asks for one install or upgrade in any case.
 func Forced(obj *helmv2.HelmRelease) bool {
 	return requested(obj, meta.ForceRequestAnnotation, obj.Status.LastHandledForceAt)

@@ -132,6 +132,17 @@ func (v *View) Follow(ctx context.Context, kinds []schema.GroupVersionKind, maxA
 	}
 }
 
+// Watches says whether what is known of a kind is kept up to date by a watch.
+func (v *View) Watches(of schema.GroupKind) bool {
+	if v == nil {
+		return false
+	}
+	v.mu.Lock()
+	found := v.kinds[of]
+	v.mu.Unlock()
+	return found != nil && !found.polled()
+}
+
 // follow returns the kind, begun if it is new.
 func (v *View) follow(gvk schema.GroupVersionKind) *kind {
 	v.mu.Lock()

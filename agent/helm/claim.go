@@ -1,0 +1,107 @@
+package helm
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/agent/helm/postrender"
+	"github.com/headwater-dev/headwater/agent/helm/release"
+	"github.com/headwater-dev/headwater/agent/wake"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// byRelease is the index of the cached HelmReleases by what they claim.
+const byRelease = "release"
+
+func addClaims(indexer client.FieldIndexer) error {
+	err := wake.AddField(indexer, &helmv2.HelmRelease{}, byRelease, func(obj *helmv2.HelmRelease) []string { return []string{claimOf(obj)} })
+	if err != nil {
+		return fmt.Errorf("index HelmReleases by %s: %w", byRelease, err)
+	}
+	return nil
+}
+
+// claimed says so when another HelmRelease claims the same release and goes first:
+// two that each bring it back to their own would do so for ever.
+func (r *Reconciler) claimed(ctx context.Context, obj *helmv2.HelmRelease, at look) error {
+	rivals, err := r.rivals(ctx, obj, at)
+	if err != nil {
+		return err
+	}
+	for i := range rivals {
+		rival := &rivals[i]
+		if !goesFirst(rival, obj, at.in.want.Target) {
+			continue
+		}
+		return reconcile.Park(stateReason, fmt.Errorf(
+			"the release %s with its records in namespace %s is claimed by HelmRelease '%s', which goes first, and by HelmRelease '%s': give one of them another releaseName, targetNamespace or storageNamespace",
+			at.in.want.Target, at.in.want.StorageNamespace, client.ObjectKeyFromObject(rival), client.ObjectKeyFromObject(obj)), r.Options.RequeueDependency)
+	}
+	return nil
+}
+
+// rivals are the other HelmReleases that claim the release: those that this agent
+// has, and the one whose name is on the release's objects, which may be another
+// agent's.
+func (r *Reconciler) rivals(ctx context.Context, obj *helmv2.HelmRelease, at look) ([]helmv2.HelmRelease, error) {
+	var list helmv2.HelmReleaseList
+	if err := r.Client.List(ctx, &list, client.MatchingFields{byRelease: claimOf(obj)}); err != nil {
+		return nil, fmt.Errorf("list the HelmReleases that claim the release %s: %w", at.in.want.Target, err)
+	}
+	var rivals []helmv2.HelmRelease
+	known := map[types.NamespacedName]bool{client.ObjectKeyFromObject(obj): true}
+	for i := range list.Items {
+		if name := client.ObjectKeyFromObject(&list.Items[i]); !known[name] {
+			known[name], rivals = true, append(rivals, list.Items[i])
+		}
+	}
+	if len(at.seen.Records) == 0 {
+		return rivals, nil
+	}
+	maker, found := postrender.OwnerOf(at.seen.Records[0].Manifest)
+	if !found || known[maker] {
+		return rivals, nil
+	}
+	var other helmv2.HelmRelease
+	err := r.Live.Get(ctx, maker, &other)
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return nil, fmt.Errorf("read HelmRelease '%s', which has made the release %s: %w", maker, at.in.want.Target, err)
+	case claimOf(&other) == claimOf(obj):
+		rivals = append(rivals, other)
+	}
+	return rivals, nil
+}
+
+// claimOf is the release that a HelmRelease stands for, the same for all that stand
+// for the same one. All partitions of the hub are one place.
+func claimOf(obj *helmv2.HelmRelease) string {
+	place, of := "hub", release.TargetOf(obj)
+	if key := keyOf(obj); !key.IsHub() {
+		place = key.String()
+	}
+	return place + "/" + of.StorageNamespace + "/" + of.Name
+}
+
+// goesFirst says whether a goes before b where both claim the release: the one that
+// has made it, or else the older.
+func goesFirst(a, b *helmv2.HelmRelease, of release.Target) bool {
+	if has, had := made(a, of), made(b, of); has != had {
+		return has
+	}
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return client.ObjectKeyFromObject(a).String() < client.ObjectKeyFromObject(b).String()
+}
+
+// made says whether the HelmRelease has made the release, or begun to.
+func made(obj *helmv2.HelmRelease, of release.Target) bool {
+	return len(obj.Status.History) > 0 && obj.Status.History[0].Name == of.Name && obj.Status.History[0].Namespace == of.Namespace
+}
