@@ -114,26 +114,28 @@ func TestReferencesStayInTheNamespaceWhereThatIsAsked(t *testing.T) {
 }
 
 func TestExternalArtifacts(t *testing.T) {
-	for _, on := range []bool{false, true} {
-		e := newEnv(t)
-		e.options.ExternalArtifacts = on
-		e.push("1", "one.yaml", configMap("one", "NS", "a"))
-		made := &sourcev1.ExternalArtifact{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "made"}}
-		e.Expect(e.hub.Create(t.Context(), made)).To(Succeed())
-		made.Status.Artifact = e.repository().Status.Artifact
-		e.Expect(e.hub.Status().Update(t.Context(), made)).To(Succeed())
-		e.kustomization("web", func(obj *kustomizev1.Kustomization) {
-			obj.Spec.SourceRef = kustomizev1.CrossNamespaceSourceReference{Kind: "ExternalArtifact", Name: "made"}
+	for how, on := range map[string]bool{"off": false, "on": true} {
+		t.Run(how, func(t *testing.T) {
+			e := newEnv(t)
+			e.options.ExternalArtifacts = on
+			e.push("1", "one.yaml", configMap("one", "NS", "a"))
+			made := &sourcev1.ExternalArtifact{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "made"}}
+			e.Expect(e.hub.Create(t.Context(), made)).To(Succeed())
+			made.Status.Artifact = e.repository().Status.Artifact
+			e.Expect(e.hub.Status().Update(t.Context(), made)).To(Succeed())
+			e.kustomization("web", func(obj *kustomizev1.Kustomization) {
+				obj.Spec.SourceRef = kustomizev1.CrossNamespaceSourceReference{Kind: "ExternalArtifact", Name: "made"}
+			})
+			e.start()
+			if !on {
+				e.becomes("web", "False FeatureGateDisabled: spec.sourceRef.kind: the feature gate ExternalArtifact is off")
+				return
+			}
+			e.becomes("web", "False ArtifactFailed: Source artifact not found, retrying in 30s")
+			made.Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "True", Reason: "Made", LastTransitionTime: metav1.Now()}}
+			e.Expect(e.hub.Status().Update(t.Context(), made)).To(Succeed())
+			e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:1")
 		})
-		e.start()
-		if !on {
-			e.becomes("web", "False FeatureGateDisabled: spec.sourceRef.kind: the feature gate ExternalArtifact is off")
-			continue
-		}
-		e.becomes("web", "False ArtifactFailed: Source artifact not found, retrying in 30s")
-		made.Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "True", Reason: "Made", LastTransitionTime: metav1.Now()}}
-		e.Expect(e.hub.Status().Update(t.Context(), made)).To(Succeed())
-		e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:1")
 	}
 }
 
