@@ -62,10 +62,10 @@ clean: ## Remove what was built, except bin/controlplane
 ##@ Test
 
 .PHONY: test-unit
-# vet is one of the linters.
+# vet is one of the linters; packages wait more than they work.
 test-unit: controlplane ## Unit and integration tests, with the race detector
 	@echo "==> unit and integration tests"
-	@go test -race -vet=off -timeout 15m $$($(with_tests) ./... | grep -v /e2e)
+	@go test -race -vet=off -p 3 -timeout 15m $$($(with_tests) ./... | grep -v /e2e)
 
 .PHONY: test-e2e
 test-e2e: build broken controlplane ## The real binaries against real API servers
