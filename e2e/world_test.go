@@ -316,10 +316,16 @@ func (n *tenant) owners() map[string]bool {
 func (n *tenant) pin(cluster string) string {
 	n.t.Helper()
 	owner := n.agentOf(cluster)
-	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, meta.PinLabel, owner)
+	n.move(cluster, owner)
+	return owner
+}
+
+// move gives a target to an agent, and keeps it there.
+func (n *tenant) move(cluster, agent string) {
+	n.t.Helper()
+	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, meta.PinLabel, agent)
 	record := &fleetv1.RemoteCluster{ObjectMeta: n.meta(cluster)}
 	n.Expect(shared.onHub.Patch(n.t.Context(), record, client.RawPatch(types.MergePatchType, []byte(patch)))).To(Succeed())
-	return owner
 }
 
 // configMap is a manifest.
