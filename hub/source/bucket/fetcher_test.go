@@ -153,6 +153,42 @@ func TestPrefixAndIgnore(t *testing.T) {
 	}))
 }
 
+// A look at a bucket is a list and, where that shows a .sourceignore, a read of it,
+// which counts for the keys before it too.
+func TestRequestsOfALook(t *testing.T) {
+	g := NewWithT(t)
+	e := newEndpoint(t)
+	e.put(t, map[string]string{"a": "a", "a.tmp": "b"})
+	var requests atomic.Int32
+	e.intercept = func(http.ResponseWriter, *http.Request) bool { requests.Add(1); return false }
+	f := e.fetcher()
+	plain, err := f.Resolve(t.Context(), e.object())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(requests.Swap(0)).To(BeEquivalentTo(1))
+
+	e.put(t, map[string]string{"!.tmp": "first", ".sourceignore": "*.tmp\n"})
+	ignoring, err := f.Resolve(t.Context(), e.object())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(requests.Load()).To(BeEquivalentTo(2))
+	g.Expect(ignoring.Name).NotTo(Equal(plain.Name))
+	dir := t.TempDir()
+	_, err = f.Fetch(t.Context(), e.object(), ignoring, dir)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(filepath.Glob(filepath.Join(dir, "*"))).To(Equal([]string{filepath.Join(dir, "a")}))
+}
+
+func TestRetryAfterIsHonoured(t *testing.T) {
+	g := NewWithT(t)
+	e := newEndpoint(t)
+	e.intercept = func(w http.ResponseWriter, _ *http.Request) bool {
+		w.Header().Set("Retry-After", "90")
+		w.WriteHeader(http.StatusTooManyRequests)
+		return true
+	}
+	_, err := e.fetcher().Resolve(t.Context(), e.object())
+	g.Expect(err).To(MatchError(ContainSubstring("the endpoint answered 429: trying again in 1m30s")))
+}
+
 func TestRevisionIsFluxs(t *testing.T) {
 	g := NewWithT(t)
 	e := newEndpoint(t)

@@ -47,19 +47,25 @@ func (l list) revision() source.Revision {
 // listing is what is done when a bucket that does not exist shows.
 const listing = "listing"
 
-// find lists the keys below spec.prefix, without what is excluded.
+// find lists the keys below spec.prefix, without what is excluded. It asks for the
+// .sourceignore only where the list shows one, or cannot because of a prefix.
 func (s *session) find(ctx context.Context) (list, error) {
-	patterns, err := s.ignored(ctx)
-	if err != nil {
-		return nil, s.failed(ctx, "reading "+sourceignore.IgnoreFile, err)
+	var patterns string
+	if s.obj.Spec.Prefix != "" {
+		var err error
+		if patterns, err = s.ignored(ctx); err != nil {
+			return nil, s.failed(ctx, "reading "+sourceignore.IgnoreFile, err)
+		}
 	}
-	if s.obj.Spec.Ignore != nil {
-		patterns += "\n" + *s.obj.Spec.Ignore
-	}
-	matcher := sourceignore.NewMatcher(sourceignore.ReadPatterns(strings.NewReader(patterns), nil))
+	excluded := s.excluded(patterns)
 	found, size := list{}, int64(0)
-	err = s.list(ctx, s.obj.Spec.Prefix, func(key string, e entry) error {
-		if strings.HasSuffix(key, "/") || key == sourceignore.IgnoreFile || matcher.Match(strings.Split(key, "/"), false) {
+	err := s.list(ctx, s.obj.Spec.Prefix, func(key string, e entry) error {
+		switch {
+		case key == sourceignore.IgnoreFile:
+			patterns, err := s.ignored(ctx)
+			excluded = s.excluded(patterns)
+			return err
+		case strings.HasSuffix(key, "/"), excluded(key):
 			return nil
 		}
 		found[key] = e
@@ -74,7 +80,18 @@ func (s *session) find(ctx context.Context) (list, error) {
 	if err != nil {
 		return nil, s.failed(ctx, listing, err)
 	}
+	// Some keys come before the .sourceignore.
+	maps.DeleteFunc(found, func(key string, _ entry) bool { return excluded(key) })
 	return found, nil
+}
+
+// excluded tells the keys that these patterns exclude, or spec.ignore.
+func (s *session) excluded(patterns string) func(key string) bool {
+	if s.obj.Spec.Ignore != nil {
+		patterns += "\n" + *s.obj.Spec.Ignore
+	}
+	matcher := sourceignore.NewMatcher(sourceignore.ReadPatterns(strings.NewReader(patterns), nil))
+	return func(key string) bool { return matcher.Match(strings.Split(key, "/"), false) }
 }
 
 // ignored reads the .sourceignore at the root of the bucket, if there is one.

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
@@ -43,6 +44,7 @@ type session struct {
 
 	obj   *sourcev1.Bucket
 	login login
+	guard *guard
 	close func()
 }
 
@@ -58,9 +60,12 @@ func (f *Fetcher) open(ctx context.Context, obj *sourcev1.Bucket) (*session, err
 	if err != nil {
 		return nil, err
 	}
-	s := &session{obj: obj, close: done}
+	s := &session{
+		obj: obj, close: done,
+		guard: newGuard(base, maxSessionBytes, "set spec.endpoint or spec.region to where the bucket is"),
+	}
 	if s.login, err = f.loginOf(ctx, asking{obj: obj, secrets: secrets, endpoint: endpoint, base: base}); err == nil {
-		s.storage, err = storageOf(ctx, obj, endpoint, s.login, newGuard(base, maxSessionBytes, "set spec.endpoint or spec.region to where the bucket is"))
+		s.storage, err = storageOf(ctx, obj, endpoint, s.login, s.guard)
 	}
 	if err != nil {
 		done()
@@ -106,6 +111,8 @@ type guard struct {
 
 	most int64
 	left atomic.Int64
+	// after is how long the endpoint last asked us to stay away, in nanoseconds.
+	after atomic.Int64
 	// remedy is for redirects.
 	remedy string
 }
@@ -124,6 +131,9 @@ func (g *guard) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	if response.Header.Get("Location") != "" && response.StatusCode >= http.StatusMultipleChoices && response.StatusCode < http.StatusBadRequest {
 		return nil, errors.Join(errors.New("the endpoint redirects: "+g.remedy), response.Body.Close())
+	}
+	if after := access.RetryAfter(response.Header); after > 0 && response.StatusCode >= http.StatusBadRequest {
+		g.after.Store(int64(after))
 	}
 	response.Body = &bounded{response.Body, g}
 	return response, nil
@@ -163,6 +173,9 @@ func (s *session) failed(ctx context.Context, doing string, err error) error {
 		err = fmt.Errorf("%s: the endpoint answered %d: %s", remote, status, s.login.hint())
 	case status == http.StatusNotFound && doing == listing:
 		err = fmt.Errorf("%s: there is no such bucket", remote)
+	case status != 0 && s.guard.after.Load() > 0:
+		after := time.Duration(s.guard.after.Load())
+		return reconcile.Wait(reason, fmt.Sprintf("%s: the endpoint answered %d: trying again in %s", remote, status, after), after)
 	case status != 0:
 		err = fmt.Errorf("%s: the endpoint answered %d", remote, status)
 	default:
