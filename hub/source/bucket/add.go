@@ -41,6 +41,9 @@ func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	if fetcher.Clouds == nil {
 		fetcher.Clouds = cloud.Or(c.Clouds, mgr)
 	}
+	if err := fetcher.Reuse(c.Store); err != nil {
+		return err
+	}
 	reconciler := &source.Reconciler[*sourcev1.Bucket]{
 		Fetcher: &fetcher,
 		Store:   c.Store,

@@ -6,7 +6,8 @@
 // the root of the bucket and spec.ignore exclude, and hashes the list: that is
 // the revision. Nothing is fetched while the list stays the same. Fetch lists
 // again, so that it can say that the bucket changed meanwhile rather than mix two
-// states, and fetches a few objects at once, each in the state of the list.
+// states, takes from the last artifact what has the same etag still, and fetches
+// the others, a few at once, each in the state of the list.
 //
 // It promises that credentials are sent to spec.endpoint alone, and what they are
 // had for to the service of tokens alone: redirects are not followed. Lists,

@@ -9,11 +9,13 @@ import (
 	"os"
 	"path/filepath"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/source"
+	"github.com/headwater-dev/headwater/internal/artifact"
 	"github.com/headwater-dev/headwater/internal/cloud"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
@@ -36,6 +38,10 @@ type Fetcher struct {
 	// Clouds log in where a spec names a provider, and keep what other services
 	// of tokens give.
 	Clouds *cloud.Logins
+
+	// store and lists are nil without Reuse.
+	store *artifact.Store
+	lists *lru.Cache[string, list]
 }
 
 // Kind is Bucket.
@@ -67,7 +73,7 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.Bucket) (source.Rev
 	return found.revision(), nil
 }
 
-// Fetch brings the objects of the list.
+// Fetch brings the objects of the list: after Reuse only those that have changed.
 func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.Bucket, rev source.Revision, dir string) (source.Content, error) {
 	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
 	defer cancel()
@@ -83,6 +89,10 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.Bucket, rev source.Re
 	if found.revision().Name != rev.Name {
 		return source.Content{}, reconcile.Fail(operationFailedReason, fmt.Errorf("spec.bucketName %q changed while it was being read", obj.Spec.BucketName))
 	}
+	rest, err := f.reuse(ctx, obj, found, dir)
+	if err != nil {
+		return source.Content{}, s.failed(ctx, "reusing the last artifact", err)
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return source.Content{}, reconcile.Fail(operationFailedReason, err)
@@ -90,7 +100,7 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.Bucket, rev source.Re
 	defer func() { _ = root.Close() }()
 	group, downloading := errgroup.WithContext(ctx)
 	group.SetLimit(downloads)
-	for key, listed := range found {
+	for key, listed := range rest {
 		group.Go(func() error {
 			if err := s.download(downloading, root, key, listed); err != nil {
 				return fmt.Errorf("fetching %q: %w", key, err)
@@ -101,6 +111,7 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.Bucket, rev source.Re
 	if err := group.Wait(); err != nil {
 		return source.Content{}, s.failed(ctx, "fetching", err)
 	}
+	f.remember(obj, rev.Name, found)
 	return source.Content{
 		Summary: fmt.Sprintf("with %d fetched files from '%s' bucket", len(found), obj.Spec.BucketName),
 		Whole:   true,
