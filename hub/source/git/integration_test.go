@@ -21,7 +21,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/headwater-dev/headwater/api/meta"
@@ -35,6 +34,9 @@ import (
 
 const patience = 30 * time.Second
 
+// controlPlane is what the tests with a manager share, one after the other.
+var controlPlane = testenv.Shared{CRDs: true}
+
 // hub is the GitRepository controller and the artifact server, run by a manager
 // against a real API server.
 type hub struct {
@@ -47,16 +49,10 @@ func startHub(t *testing.T) *hub {
 	t.Helper()
 	g := NewWithT(t)
 	ctrl.SetLogger(logr.Discard())
-	controlPlane := testenv.ForTest(t, testenv.Options{})
-	_, err := envtest.InstallCRDs(controlPlane.Config(), envtest.CRDInstallOptions{
-		Paths:              []string{filepath.Join("..", "..", "..", "config", "crd", "bases", "source.toolkit.fluxcd.io_gitrepositories.yaml")},
-		ErrorIfPathMissing: true,
-	})
-	g.Expect(err).NotTo(HaveOccurred())
 	scheme := runtime.NewScheme()
 	g.Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 	g.Expect(sourcev1.AddToScheme(scheme)).To(Succeed())
-	mgr, err := ctrl.NewManager(controlPlane.Config(), ctrl.Options{
+	mgr, err := ctrl.NewManager(controlPlane.ControlPlane(t).Config(), ctrl.Options{
 		Scheme:     scheme,
 		Metrics:    server.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: new(true)}, // one controller for each test of this process
@@ -74,17 +70,29 @@ func startHub(t *testing.T) *hub {
 		Pace:   source.Pace{MinRetryDelay: 50 * time.Millisecond, MaxRetryDelay: 200 * time.Millisecond},
 	}).AddToManager(mgr)).To(Succeed())
 
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // until what it made is clean
 	stopped := make(chan error, 1)
 	go func() { stopped <- mgr.Start(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		NewWithT(t).Eventually(stopped, patience).Should(Receive(BeNil()))
 	})
-	h.Client, err = controlPlane.Client(scheme)
+	h.Client, err = controlPlane.ControlPlane(t).Client(scheme)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(h.Create(t.Context(), &corev1.Namespace{ObjectMeta: ctrl.ObjectMeta{Name: "team"}})).To(Succeed())
+	err = h.Create(t.Context(), &corev1.Namespace{ObjectMeta: ctrl.ObjectMeta{Name: "team"}})
+	g.Expect(client.IgnoreAlreadyExists(err)).To(Succeed())
+	t.Cleanup(func() { h.clean(t) })
 	return h
+}
+
+// clean deletes what the test has made, while the manager still runs.
+func (h *hub) clean(t *testing.T) {
+	g, ctx := NewWithT(t), context.WithoutCancel(t.Context())
+	for _, kind := range []client.Object{&sourcev1.GitRepository{}, &corev1.Secret{}} {
+		g.Expect(h.DeleteAllOf(ctx, kind, client.InNamespace("team"))).To(Succeed())
+	}
+	var left sourcev1.GitRepositoryList
+	g.Eventually(func() ([]sourcev1.GitRepository, error) { return left.Items, h.List(ctx, &left) }, patience).Should(BeEmpty())
 }
 
 func freeAddr(t *testing.T) string {

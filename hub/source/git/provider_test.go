@@ -27,7 +27,9 @@ import (
 // services are the clouds' token services, and all of the Internet there is.
 var services *clouds.Clouds
 
-func TestMain(m *testing.M) { os.Exit(clouds.Run(&services, m.Run)) }
+func TestMain(m *testing.M) {
+	os.Exit(clouds.Run(&services, func() int { return controlPlane.Run(m) }))
+}
 
 // github is the part of GitHub's API that knows the App 7, installed as 42 at the
 // organization team and at the user somebody. Repositories take its tokens.
