@@ -73,7 +73,7 @@ test-e2e: build broken controlplane ## The real binaries against real API server
 	@go test -vet=off -count=1 -timeout 20m $$($(with_tests) ./e2e/...)
 
 .PHONY: chaos
-chaos: build broken controlplane ## Break everything in turn and have the record judged, 20 minutes (ARGS: bin/chaos --help)
+chaos: build broken controlplane ## Break everything in turn and have the record judged, 9 minutes (ARGS: bin/chaos --help)
 	@go build -buildvcs=false -o bin/chaos ./e2e/chaos
 	@bin/chaos $(ARGS)
 
