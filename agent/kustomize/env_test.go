@@ -65,8 +65,9 @@ type env struct {
 	// clock, if set, is the agent's.
 	clock  clock.PassiveClock
 	scheme *runtime.Scheme
-	// options are the administrator's.
+	// options and builds are the administrator's.
 	options Options
+	builds  BuildOptions
 }
 
 // newEnv makes one; the tests that have one run beside each other.
@@ -157,7 +158,7 @@ func (e *env) start() (stop func()) {
 	artifacts, err := artifact.NewCache(artifact.CacheOptions{Dir: e.t.TempDir()})
 	e.Expect(err).NotTo(HaveOccurred())
 	e.Expect((&Reconciler{
-		Targets: targets{clusters, e.wrap}, Artifacts: artifacts, Events: recorder, Clock: e.clock, Options: e.options, Drift: e.drift,
+		Targets: targets{clusters, e.wrap}, Artifacts: artifacts, Events: recorder, Clock: e.clock, Options: e.options, Builds: e.builds, Drift: e.drift,
 	}).AddToManager(mgr)).To(Succeed())
 
 	ctx, cancel := context.WithCancel(e.t.Context())

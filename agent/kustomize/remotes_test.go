@@ -120,7 +120,8 @@ func TestAMovingBaseIsFollowed(t *testing.T) {
 	change("a")
 	e.push("1", "kustomization.yaml", "resources: ['"+far.URL+"/parts']\n")
 	e.kustomization("web")
-	e.startBuilding(BuildOptions{Remotes: true})
+	e.builds.Remotes = true
+	e.start()
 	e.becomes("web", "True")
 	e.Expect(e.value()).To(Equal("a"))
 	change("b")

@@ -6,18 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
-)
-
-const (
-	// maxRetryAfter bounds what a registry may ask us to wait.
-	maxRetryAfter = time.Hour
 )
 
 // Failed turns what go-containerregistry says into one sentence with a reason:
@@ -65,14 +59,11 @@ func refused(answer *transport.Error) bool {
 	return answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden
 }
 
-// slowDown comes back when the registry said, where it said so in seconds.
+// slowDown comes back when the registry said, where it said so.
 func (s *Session) slowDown(reason, prefix string) error {
 	message := prefix + ": the registry answered 429, too many requests"
-	if said := s.guard.retryAfter.Load(); said != nil {
-		if seconds, err := strconv.Atoi(*said); err == nil && seconds > 0 {
-			after := min(time.Duration(seconds)*time.Second, maxRetryAfter)
-			return reconcile.Wait(reason, fmt.Sprintf("%s: trying again in %s", message, after), after)
-		}
+	if after := time.Duration(s.guard.retryAfter.Load()); after > 0 {
+		return reconcile.Wait(reason, fmt.Sprintf("%s: trying again in %s", message, after), after)
 	}
 	return reconcile.Fail(reason, errors.New(message))
 }

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+
+	"github.com/headwater-dev/headwater/hub/access"
 )
 
 // guard keeps what is sent to TLS, and what is answered within bounds.
@@ -15,8 +17,8 @@ type guard struct {
 	insecure bool
 	// text is how many bytes of other things than layers may yet come.
 	text atomic.Int64
-	// retryAfter is what the registry said of when to come back.
-	retryAfter atomic.Pointer[string]
+	// retryAfter is when the registry last asked us to come back, in nanoseconds.
+	retryAfter atomic.Int64
 }
 
 func newGuard(base http.RoundTripper, insecure bool) *guard {
@@ -43,8 +45,7 @@ func (g *guard) RoundTrip(request *http.Request) (*http.Response, error) {
 		return nil, errors.Join(errors.New("the token service redirects"), response.Body.Close())
 	}
 	if response.StatusCode == http.StatusTooManyRequests {
-		after := response.Header.Get("Retry-After")
-		g.retryAfter.Store(&after)
+		g.retryAfter.Store(int64(access.RetryAfter(response.Header)))
 	}
 	left := &g.text
 	if request.Method == http.MethodGet && response.StatusCode < http.StatusMultipleChoices && isLayer(request) {
