@@ -15,11 +15,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/headwater-dev/headwater/api/meta"
@@ -126,10 +124,6 @@ func (l *Loop[T]) settle(ctx context.Context, obj T, err error) (ctrl.Result, er
 		log.FromContext(ctx).Error(redactError(err), "reconciliation stalled")
 	case next.outcome == succeeded:
 		return ctrl.Result{RequeueAfter: jittered(next.after)}, nil
-	case next.outcome == waiting:
-		// Who looks whether something has come gives way to who has something to
-		// do. What wakes an object counts as that.
-		return ctrl.Result{RequeueAfter: next.after, Priority: ptr.To(handler.LowPriority)}, nil
 	}
 	return ctrl.Result{RequeueAfter: next.after}, nil
 }

@@ -121,18 +121,6 @@ func reasonOf(obj *kustomizev1.Kustomization, kind string) string {
 	return string(condition.Status) + " " + condition.Reason
 }
 
-// Who waits asks again when the others have had their turn.
-func TestWaitsGiveWay(t *testing.T) {
-	b := newBench(t)
-	b.kind.reconcile = func(context.Context, *kustomizev1.Kustomization) error {
-		return reconcile.Wait("Progressing", "waiting for: nobody", 5*time.Second)
-	}
-	result, err := b.run()
-	b.Expect(err).NotTo(HaveOccurred())
-	b.Expect(result.RequeueAfter).To(Equal(5 * time.Second))
-	b.Expect(result.Priority).To(HaveValue(BeNumerically("<", 0)))
-}
-
 func TestARunThatChangesNothingWritesNothing(t *testing.T) {
 	b := newBench(t)
 	b.kind.reconcile = func(_ context.Context, obj *kustomizev1.Kustomization) error {
