@@ -73,6 +73,7 @@ func (c *Clusters) AddToManager(mgr ctrl.Manager) error {
 	if c.hubLeases, err = client.New(c.Hub, client.Options{Mapper: leaseMapper()}); err != nil {
 		return fmt.Errorf("client of the fences in the hub: %w", err)
 	}
+	c.tables = newTables()
 	c.clusters, c.late = map[shard.Key]*kept{}, make(chan struct{})
 	c.life, c.kill = context.WithCancel(context.Background())
 	if err := mgr.Add(c); err != nil {

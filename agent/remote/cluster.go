@@ -123,7 +123,7 @@ func (c *cluster) connect(ctx context.Context) error {
 	}
 	closed, cut := context.WithCancel(c.closed)
 	present := c.current()
-	made, err := newSession(config, &gate{fence: c.fence, closed: closed}, present)
+	made, err := newSession(config, &gate{fence: c.fence, closed: closed}, present, c.parent.tables)
 	if err != nil {
 		cut()
 		return err

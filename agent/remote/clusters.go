@@ -84,6 +84,8 @@ type Clusters struct {
 
 	// providers are the clouds, by name.
 	providers map[string]auth.RESTConfigProvider
+	// tables are what the targets' kinds have in common.
+	tables *tables
 	// hubLeases reaches the fences in the hub.
 	hubLeases client.Client
 

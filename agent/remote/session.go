@@ -11,12 +11,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/headwater-dev/headwater/agent/remote/view"
 )
@@ -55,7 +55,7 @@ type session struct {
 }
 
 // newSession builds a session on the configuration without any I/O.
-func newSession(config *rest.Config, g *gate, like *session) (*session, error) {
+func newSession(config *rest.Config, g *gate, like *session, shared *tables) (*session, error) {
 	var known *wire
 	if like != nil {
 		known = like.current.Load()
@@ -74,12 +74,13 @@ func newSession(config *rest.Config, g *gate, like *session) (*session, error) {
 	if s.leases, err = client.New(raw, client.Options{Mapper: leaseMapper()}); err != nil {
 		return nil, err
 	}
-	// Discovery has no context: a target that hangs must not keep it for ever.
-	bounded := &http.Client{Transport: s.config.Transport, Timeout: discoveryTimeout}
-	if s.mapper, err = apiutil.NewDynamicRESTMapper(s.config, bounded); err != nil {
+	through := &http.Client{Transport: s.config.Transport}
+	described, err := discovery.NewDiscoveryClientForConfigAndClient(s.config, through)
+	if err != nil {
 		return nil, err
 	}
-	s.client, err = client.New(s.config, client.Options{HTTPClient: &http.Client{Transport: s.config.Transport}, Mapper: s.mapper})
+	s.mapper = &kinds{server: described.RESTClient(), shared: shared, known: map[schema.GroupVersion]table{}}
+	s.client, err = client.New(s.config, client.Options{HTTPClient: through, Mapper: s.mapper})
 	return s, err
 }
 
