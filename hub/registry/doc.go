@@ -7,7 +7,9 @@
 // unless spec.insecure is set; that no login appears in an error; and that lists,
 // manifests and layers are bounded in size.
 //
-// It never keeps a Secret: each session reads what it needs live. Logins of
-// clouds are those of internal/cloud, which keeps them for a while; the hub's own
+// Each session reads the Secrets that it needs live. What the registry said of
+// how to log in, and the token that it gave, are kept for up to an hour with the
+// login that they are for, so that a poll is one request; they serve only who
+// brings the same login, and are forgotten when anything fails. Logins of clouds are those of internal/cloud, which keeps them for a while; the hub's own
 // identity is never used over a connection that a tenant could look into.
 package registry

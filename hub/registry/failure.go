@@ -19,6 +19,7 @@ import (
 // of answers are left out: they can hold anything. A registry that says when to
 // come back is waited for.
 func (s *Session) Failed(ctx context.Context, reason, doing string, err error) error {
+	s.forget()
 	prefix := s.access.Remote + ": " + doing
 	var answer *transport.Error
 	var request *url.Error
@@ -62,7 +63,7 @@ func refused(answer *transport.Error) bool {
 // slowDown comes back when the registry said, where it said so.
 func (s *Session) slowDown(reason, prefix string) error {
 	message := prefix + ": the registry answered 429, too many requests"
-	if after := time.Duration(s.guard.retryAfter.Load()); after > 0 {
+	if after := time.Duration(s.bounds.retryAfter.Load()); after > 0 {
 		return reconcile.Wait(reason, fmt.Sprintf("%s: trying again in %s", message, after), after)
 	}
 	return reconcile.Fail(reason, errors.New(message))

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,20 +12,41 @@ import (
 	"github.com/headwater-dev/headwater/hub/access"
 )
 
-// guard keeps what is sent to TLS, and what is answered within bounds.
+// guard keeps what is sent to TLS, and what is answered within the bounds of the
+// session that the request is from.
 type guard struct {
 	http.RoundTripper
 	insecure bool
+}
+
+// bounds are those of one session.
+type bounds struct {
 	// text is how many bytes of other things than layers may yet come.
 	text atomic.Int64
 	// retryAfter is when the registry last asked us to come back, in nanoseconds.
 	retryAfter atomic.Int64
 }
 
-func newGuard(base http.RoundTripper, insecure bool) *guard {
-	g := &guard{RoundTripper: base, insecure: insecure}
-	g.text.Store(MaxTextBytes)
-	return g
+type boundsKey struct{}
+
+func newBounds() *bounds {
+	b := &bounds{}
+	b.text.Store(MaxTextBytes)
+	return b
+}
+
+// in makes what is asked with the context count for the session.
+func (b *bounds) in(ctx context.Context) context.Context {
+	return context.WithValue(ctx, boundsKey{}, b)
+}
+
+// boundsOf are those of the session that a request is from; of a request from
+// none, its own.
+func boundsOf(request *http.Request) *bounds {
+	if b, ok := request.Context().Value(boundsKey{}).(*bounds); ok {
+		return b
+	}
+	return newBounds()
 }
 
 // errPlain says that a registry, or a redirect of it, is reached without TLS.
@@ -44,10 +66,11 @@ func (g *guard) RoundTrip(request *http.Request) (*http.Response, error) {
 		// The body holds a token, and a redirect would take it along.
 		return nil, errors.Join(errors.New("the token service redirects"), response.Body.Close())
 	}
+	session := boundsOf(request)
 	if response.StatusCode == http.StatusTooManyRequests {
-		g.retryAfter.Store(int64(access.RetryAfter(response.Header)))
+		session.retryAfter.Store(int64(access.RetryAfter(response.Header)))
 	}
-	left := &g.text
+	left := &session.text
 	if request.Method == http.MethodGet && response.StatusCode < http.StatusMultipleChoices && isLayer(request) {
 		left = new(atomic.Int64)
 		left.Store(MaxLayerBytes)

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -34,6 +35,11 @@ type Opener struct {
 	Transport *http.Transport
 	// Clouds log in where a spec names a provider.
 	Clouds *cloud.Logins
+
+	kept pullers
+	// lax is the transport of registries whose certificates are not looked at.
+	lax     *http.Transport
+	laxOnce sync.Once
 }
 
 // Access is what a spec says of how to reach a registry. The references are to
@@ -66,9 +72,11 @@ type Access struct {
 type Session struct {
 	access  Access
 	login   login
-	guard   *guard
+	bounds  *bounds
 	options []remote.Option
-	close   func()
+	// forget has the next session ask the registry anew how to log in.
+	forget func()
+	close  func()
 }
 
 // Parse reads host/path of a repository, without a scheme. Tags, digests and
@@ -101,23 +109,54 @@ func (o *Opener) Open(ctx context.Context, repository name.Repository, a Access)
 	if err != nil {
 		return nil, err
 	}
-	if a.Insecure && a.CertSecretRef == nil {
-		base = base.Clone()
-		base.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // G402: spec.insecure asks for it
-		done = base.CloseIdleConnections
+	switch {
+	case !a.Insecure || a.CertSecretRef != nil:
+	case a.ProxySecretRef == nil:
+		base = o.withoutCertificates()
+	default:
+		base.TLSClientConfig = anyCertificate() // this transport is the session's own
 	}
-	s := &Session{access: a, login: found, guard: newGuard(base, a.Insecure), close: done}
-	s.options = []remote.Option{
-		remote.WithContext(ctx),
-		remote.WithTransport(s.guard),
-		remote.WithAuth(authn.FromConfig(found.config)),
+	s := &Session{access: a, login: found, bounds: newBounds(), forget: func() {}, close: done}
+	made := func() (*remote.Puller, error) { return newPuller(&guard{base, a.Insecure}, found) }
+	var puller *remote.Puller
+	if a.CertSecretRef == nil && a.ProxySecretRef == nil {
+		puller, s.forget, err = o.kept.of(repository, a.Insecure, found.config, made)
+	} else {
+		puller, err = made() // over a transport that ends with the session
+	}
+	if err != nil {
+		done()
+		return nil, err
+	}
+	s.options = []remote.Option{remote.WithContext(s.bounds.in(ctx)), remote.Reuse(puller)}
+	return s, nil
+}
+
+// newPuller is how to read the repositories of one login.
+func newPuller(by http.RoundTripper, as login) (*remote.Puller, error) {
+	return remote.NewPuller(
+		remote.WithTransport(by),
+		remote.WithAuth(authn.FromConfig(as.config)),
 		remote.WithUserAgent("headwater"),
 		// The loop repeats what failed, with its own backoff.
 		remote.WithRetryBackoff(remote.Backoff{Steps: 1}),
 		remote.WithRetryPredicate(func(error) bool { return false }),
 		remote.WithRetryStatusCodes(),
-	}
-	return s, nil
+	)
+}
+
+// withoutCertificates is the transport of registries without settings of their
+// own but spec.insecure.
+func (o *Opener) withoutCertificates() *http.Transport {
+	o.laxOnce.Do(func() {
+		o.lax = o.Transport.Clone()
+		o.lax.TLSClientConfig = anyCertificate()
+	})
+	return o.lax
+}
+
+func anyCertificate() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // G402: spec.insecure asks for it
 }
 
 // Options are those of every call to the registry in this session.

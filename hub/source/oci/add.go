@@ -34,7 +34,7 @@ type Controller struct {
 
 // AddToManager adds the controller to the manager.
 func (c *Controller) AddToManager(mgr ctrl.Manager) error {
-	fetcher := c.Fetcher
+	fetcher := &c.Fetcher
 	if fetcher.Registries.Secrets == nil {
 		fetcher.Registries.Secrets = mgr.GetAPIReader()
 	}
@@ -54,7 +54,7 @@ func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 		fetcher.Signatures.Public = &signature.Roots{}
 	}
 	reconciler := &source.Reconciler[*sourcev1.OCIRepository]{
-		Fetcher: &fetcher,
+		Fetcher: fetcher,
 		Store:   c.Store,
 		Events:  c.Events,
 		Pace:    c.Pace,
