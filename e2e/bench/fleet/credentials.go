@@ -85,7 +85,7 @@ func (f *fleet) replace(ctx context.Context, t *target, bound map[string]*corev1
 	if err != nil {
 		return err
 	}
-	secret := &corev1.Secret{ObjectMeta: named(t.name)}
+	secret := &corev1.Secret{ObjectMeta: t.named(t.name)}
 	if err := f.onHub.Get(ctx, client.ObjectKeyFromObject(secret), secret); err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ import (
 )
 
 const (
+	// namespace of the source, and of the targets' account.
 	namespace = "fleet"
 	// objects of each target.
 	objects = 4
@@ -54,7 +55,8 @@ type fleet struct {
 	cleanup  []func()
 }
 
-// target is one kubeconfig Secret.
+// target is one kubeconfig Secret. Its name is that of its namespace in the hub
+// and in the cluster, too.
 type target struct {
 	name  string
 	plane *testenv.ControlPlane
@@ -63,6 +65,10 @@ type target struct {
 
 func named(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: namespace, Name: name}
+}
+
+func (t *target) named(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: t.name, Name: name}
 }
 
 func (f *fleet) open(ctx context.Context) error {
@@ -208,10 +214,11 @@ func (f *fleet) declareTarget(ctx context.Context, t *target, kubeconfig []byte)
 		return err
 	}
 	for _, o := range []client.Object{
-		&corev1.Secret{ObjectMeta: named(t.name), Data: map[string][]byte{"value": kubeconfig}},
-		&kustomizev1.Kustomization{ObjectMeta: named(t.name), Spec: kustomizev1.KustomizationSpec{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: t.name}},
+		&corev1.Secret{ObjectMeta: t.named(t.name), Data: map[string][]byte{"value": kubeconfig}},
+		&kustomizev1.Kustomization{ObjectMeta: t.named(t.name), Spec: kustomizev1.KustomizationSpec{
 			Interval: metav1.Duration{Duration: time.Hour}, RetryInterval: &metav1.Duration{Duration: time.Second},
-			SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: "fleet"},
+			SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Namespace: namespace, Name: "fleet"},
 			Path:      "./apps", Prune: true, TargetNamespace: t.name,
 			KubeConfig: &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: t.name}},
 		}},

@@ -70,11 +70,11 @@ func measureWaiting(ctx context.Context, f *fleet) error {
 // kustomization applies the fleet's objects once more, under names of its own.
 func (f *fleet) kustomization(i int, name string, labels map[string]string) *kustomizev1.Kustomization {
 	at := f.targets[i%len(f.targets)]
-	made := named(name)
+	made := at.named(name)
 	made.Labels = labels
 	return &kustomizev1.Kustomization{ObjectMeta: made, Spec: kustomizev1.KustomizationSpec{
 		Interval:  metav1.Duration{Duration: time.Hour},
-		SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: "fleet"},
+		SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Namespace: namespace, Name: "fleet"},
 		Path:      "./apps", Prune: true, TargetNamespace: at.name, NamePrefix: name + "-",
 		KubeConfig: &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: at.name}},
 	}}
