@@ -3,6 +3,8 @@ package main
 
 import (
 	"context"
+	"os"
+	"runtime/debug"
 
 	"github.com/headwater-dev/headwater/agent/helm"
 	"github.com/headwater-dev/headwater/agent/kustomize"
@@ -11,7 +13,14 @@ import (
 	"github.com/headwater-dev/headwater/shard/member"
 )
 
+// garbage is how much of it, in percent of what lives, may gather. What an agent
+// keeps are connections; work comes in bursts, which must not double that.
+const garbage = 70
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbage)
+	}
 	var o options
 	app.Run(app.Program{
 		Name:    "agent",
