@@ -15,7 +15,7 @@ import (
 
 // garbage is how much of it, in percent of what lives, may gather. What an agent
 // keeps are connections; work comes in bursts, which must not double that.
-const garbage = 70
+const garbage = 50
 
 func main() {
 	if os.Getenv("GOGC") == "" {

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/hashicorp/golang-lru/v2/expirable"
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 const (
@@ -24,28 +24,31 @@ const (
 // token, anew. The zero pullers are ready for use, by many goroutines.
 type pullers struct {
 	once  sync.Once
-	known *expirable.LRU[[sha256.Size]byte, *remote.Puller]
+	known *lru.Cache[[sha256.Size]byte, kept]
+}
+
+type kept struct {
+	*remote.Puller
+	since time.Time
 }
 
 // of returns the puller of a repository with the very login, which it makes if
 // there is none, and how to forget it. It goes by what is sent and not by which
 // Secret has it: a login that was changed is another one.
 func (p *pullers) of(repository name.Repository, insecure bool, login authn.AuthConfig, make func() (*remote.Puller, error)) (*remote.Puller, func(), error) {
-	p.once.Do(func() {
-		p.known = expirable.NewLRU[[sha256.Size]byte, *remote.Puller](keptRepositories, nil, keptTime)
-	})
+	p.once.Do(func() { p.known, _ = lru.New[[sha256.Size]byte, kept](keptRepositories) }) // fails for no size alone
 	text, err := json.Marshal([]any{repository.Name(), insecure, &login})
 	if err != nil {
 		return nil, nil, err
 	}
 	key := sha256.Sum256(text)
 	forget := func() { p.known.Remove(key) }
-	if found, ok := p.known.Get(key); ok {
-		return found, forget, nil
+	if found, ok := p.known.Get(key); ok && time.Since(found.since) < keptTime {
+		return found.Puller, forget, nil
 	}
 	made, err := make()
 	if err == nil {
-		p.known.Add(key, made)
+		p.known.Add(key, kept{made, time.Now()})
 	}
 	return made, forget, err
 }

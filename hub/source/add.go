@@ -70,7 +70,7 @@ func (r *Reconciler[T]) AddToManager(mgr ctrl.Manager) error {
 		Named(strings.ToLower(r.Fetcher.Kind())).
 		For(obj, builder.WithPredicates(reconcile.Changed())).
 		WithOptions(r.Pace.options())
-	watchSecrets(controller, mgr.GetClient(), obj)
+	WatchSecrets(controller, mgr.GetClient(), obj, nil)
 	if r.Watches != nil {
 		r.Watches(controller)
 	}

@@ -19,13 +19,21 @@ import (
 	"github.com/headwater-dev/headwater/api/meta"
 )
 
-// watchSecrets wakes the objects whose specs name a Secret that asks to be watched
-// (FLUX.md §1.16).
-func watchSecrets(b *builder.Builder, reader client.Client, kind client.Object) {
+// WatchSecrets wakes objects because of Secrets that ask to be watched (FLUX.md
+// §1.16): those that follow from the objects of the kind whose specs name the
+// Secret, or without woken, these themselves.
+func WatchSecrets(b *builder.Builder, reader client.Client, kind client.Object, woken func(ctx context.Context, user ctrl.Request) []ctrl.Request) {
 	b.Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, secret client.Object) []ctrl.Request {
-		requests, err := usersOf(ctx, reader, kind, secret)
+		users, err := usersOf(ctx, reader, kind, secret)
 		if err != nil {
 			log.FromContext(ctx).Error(err, "sources not listed: they will see the changed Secret at their interval", "secret", secret.GetName())
+		}
+		if woken == nil {
+			return users
+		}
+		var requests []ctrl.Request
+		for _, user := range users {
+			requests = append(requests, woken(ctx, user)...)
 		}
 		return requests
 	}), builder.OnlyMetadata, builder.WithPredicates(secretChanged()))

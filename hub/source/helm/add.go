@@ -73,7 +73,7 @@ func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	charts := &source.Reconciler[*sourcev1.HelmChart]{
 		Fetcher: &ChartFetcher{
 			Sources: mgr.GetClient(), Secrets: live, Transport: transport, Strangers: newStrangerTransport(),
-			Registries: registry.Opener{Secrets: live, Transport: transport, Clouds: cloud.Or(c.Clouds, mgr)},
+			Registries: &registry.Opener{Secrets: live, Transport: transport, Clouds: cloud.Or(c.Clouds, mgr)},
 			Signatures: signature.Verifier{Secrets: live, Public: c.Roots},
 			Indexes:    indexes, Limits: c.Limits.orDefaults(), Store: c.Store, Scratch: c.Store.WorkDir,
 		},
@@ -85,8 +85,16 @@ func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	return charts.AddToManager(mgr)
 }
 
-// watchSources wakes a chart when its source has another artifact.
-func watchSources(b *builder.Builder, reader client.Reader) {
+// watchSources wakes a chart when its source has another artifact, and when a
+// registry, which has none, may be reached in another way.
+func watchSources(b *builder.Builder, reader client.Client) {
+	source.WatchSecrets(b, reader, &sourcev1.HelmRepository{}, func(ctx context.Context, user ctrl.Request) []ctrl.Request {
+		var repo sourcev1.HelmRepository
+		if err := reader.Get(ctx, user.NamespacedName, &repo); err != nil || repo.Spec.Type != sourcev1.HelmRepositoryTypeOCI {
+			return nil
+		}
+		return chartsOf(ctx, reader, sourcev1.HelmRepositoryKind, &repo)
+	})
 	for kind, obj := range map[string]client.Object{
 		sourcev1.HelmRepositoryKind: &sourcev1.HelmRepository{},
 		sourcev1.GitRepositoryKind:  &sourcev1.GitRepository{},

@@ -11,13 +11,19 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/headwater-dev/headwater/internal/testenv"
 	"github.com/headwater-dev/headwater/internal/testenv/clouds"
 )
 
 // services are the clouds' token services, and all of the Internet there is.
 var services *clouds.Clouds
 
-func TestMain(m *testing.M) { os.Exit(clouds.Run(&services, m.Run)) }
+// controlPlane is for the tests with a manager.
+var controlPlane = testenv.Shared{CRDs: true}
+
+func TestMain(m *testing.M) {
+	os.Exit(clouds.Run(&services, func() int { return controlPlane.Run(m) }))
+}
 
 func TestChartOfARegistryOfACloud(t *testing.T) {
 	g := NewWithT(t)

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
+	"github.com/headwater-dev/headwater/hub/registry"
 	"github.com/headwater-dev/headwater/hub/source/helm/chart"
 	"github.com/headwater-dev/headwater/hub/source/helm/index"
 )
@@ -158,7 +159,9 @@ func stranger(namespace, url string) *sourcev1.HelmRepository {
 // artifact: its index is read for the one visit.
 func (f *ChartFetcher) visitStranger(ctx context.Context, repo *sourcev1.HelmRepository, reason string, talk func(context.Context, shop) error) error {
 	bare := *f
-	bare.Transport, bare.Registries.Transport = f.Strangers, f.Strangers
+	bare.Transport = f.Strangers
+	// Nothing kept: that would lead there by the transport that it was made with.
+	bare.Registries = &registry.Opener{Secrets: f.Registries.Secrets, Transport: f.Strangers, Clouds: f.Registries.Clouds}
 	if repo.Spec.Type == sourcev1.HelmRepositoryTypeOCI {
 		return bare.visit(ctx, repo, reason, talk)
 	}

@@ -62,7 +62,7 @@ type ChartFetcher struct {
 	// their own; Strangers those to hosts that only a chart names.
 	Transport, Strangers *http.Transport
 	// Registries opens sessions with registries.
-	Registries registry.Opener
+	Registries *registry.Opener
 	// Signatures reads whom spec.verify trusts.
 	Signatures signature.Verifier
 	// Indexes holds the indexes that were read.

@@ -213,7 +213,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		Store: w.store, Events: events,
 		Fetcher: &helm.ChartFetcher{
 			Sources: w.client, Secrets: w.client, Transport: transport, Strangers: transport,
-			Registries: registry.Opener{Secrets: w.client, Transport: transport, Clouds: &cloud.Logins{}}, Signatures: signature.Verifier{Secrets: w.client}, Indexes: w.indexes,
+			Registries: &registry.Opener{Secrets: w.client, Transport: transport, Clouds: &cloud.Logins{}}, Signatures: signature.Verifier{Secrets: w.client}, Indexes: w.indexes,
 			Limits: helm.Limits{Index: 50 << 20, Chart: 10 << 20, File: manyBytes}, Store: w.store, Scratch: w.store.WorkDir,
 		},
 	}
