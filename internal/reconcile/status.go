@@ -129,6 +129,18 @@ func (s *Status) Confirm(ctx context.Context, obj client.Object, tenure int64) e
 	return nil
 }
 
+// PatchIn is Patch and Confirm in one: the server takes the patch only where the
+// status is the one that it has.
+func (s *Status) PatchIn(ctx context.Context, obj client.Object, tenure int64) error {
+	if err := s.Patch(ctx, obj); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.confirmed[client.ObjectKeyFromObject(obj)] = tenure
+	return nil
+}
+
 // Patch writes the object's status as far as it differs from what was read or
 // written last in this run; where nothing differs it writes nothing. It may be
 // called during a Reconcile to write ahead. After a conflict it reads live and
