@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -47,6 +48,9 @@ type Change struct {
 	// having been read; version is what it had before.
 	direct  bool
 	version string
+	// leads says that the object goes before all others of its stage, and is its
+	// own dry-run: if it is refused nothing has been applied.
+	leads bool
 	// rival is the manager, besides us, that has changed the object last.
 	rival string
 	// replace says that the object has to be deleted first.
@@ -121,15 +125,18 @@ func (a *Applier) Plan(ctx context.Context, stage []*unstructured.Unstructured) 
 		return nil, joined(errs)
 	}
 	errs := a.parallel(ctx, len(open), func(i int) error {
-		if open[i].direct {
-			// One object alone is its own dry-run.
-			if a.Unchecked || len(open) == 1 || a.rehearse(ctx, open[i]) {
-				return nil
-			}
+		open[i].leads = i == 0 && a.mayLead(ctx, open[i])
+		if open[i].leads || open[i].direct && (a.Unchecked || a.rehearse(ctx, open[i])) {
+			return nil
 		}
 		return a.ask(ctx, open[i])
 	})
 	if len(errs) > 0 {
+		if open[0].leads {
+			if err := a.ask(ctx, open[0]); err != nil {
+				errs = slices.Insert(errs, 0, err)
+			}
+		}
 		return nil, joined(errs)
 	}
 	for _, change := range plan.Changes {
@@ -203,6 +210,20 @@ func (a *Applier) isPresent(ref Ref) bool {
 	}
 	seen, ok := a.View.Look(ref)
 	return ok && seen.Present
+}
+
+// mayLead says whether the first object of a stage that is to be written can go
+// without a dry-run: one that is known, or that is not there yet.
+func (a *Applier) mayLead(ctx context.Context, change *Change) bool {
+	if a.Unchecked || change.direct || change.remembered {
+		return !a.Unchecked && change.direct
+	}
+	live, err := a.get(ctx, change.Ref)
+	if err != nil || live != nil {
+		return false // what there is to say of it the dry-run says
+	}
+	change.Action, change.direct = Created, true
+	return true
 }
 
 // rehearse dry-runs an object that is known. It is false when the server does
