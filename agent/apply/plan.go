@@ -353,9 +353,9 @@ func (a *Applier) miss(change *Change) {
 }
 
 // get reads an object, nil when there is none.
-func (a *Applier) get(ctx context.Context, ref Ref) (*unstructured.Unstructured, error) {
+func (a *Applier) get(ctx context.Context, ref Ref, options ...client.GetOption) (*unstructured.Unstructured, error) {
 	obj := ref.object()
-	err := a.Client.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, obj)
+	err := a.Client.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, obj, options...)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, nil
