@@ -124,19 +124,7 @@ func (a *Applier) Plan(ctx context.Context, stage []*unstructured.Unstructured) 
 	if errs := a.check(open); len(errs) > 0 {
 		return nil, joined(errs)
 	}
-	errs := a.parallel(ctx, len(open), func(i int) error {
-		open[i].leads = i == 0 && a.mayLead(ctx, open[i])
-		if open[i].leads || open[i].direct && (a.Unchecked || a.rehearse(ctx, open[i])) {
-			return nil
-		}
-		return a.ask(ctx, open[i])
-	})
-	if len(errs) > 0 {
-		if open[0].leads {
-			if err := a.ask(ctx, open[0]); err != nil {
-				errs = slices.Insert(errs, 0, err)
-			}
-		}
+	if errs := a.find(ctx, open); len(errs) > 0 {
 		return nil, joined(errs)
 	}
 	for _, change := range plan.Changes {
@@ -148,6 +136,25 @@ func (a *Applier) Plan(ctx context.Context, stage []*unstructured.Unstructured) 
 		}
 	}
 	return plan, nil
+}
+
+// find finds out what applying the objects of one stage would do.
+func (a *Applier) find(ctx context.Context, open []*Change) []error {
+	errs := a.parallel(ctx, len(open), func(i int) error {
+		open[i].leads = i == 0 && a.mayLead(ctx, open[i])
+		if open[i].leads || open[i].direct && (a.Unchecked || a.rehearse(ctx, open[i])) {
+			return nil
+		}
+		return a.ask(ctx, open[i])
+	})
+	if len(errs) > 0 && open[0].leads {
+		// It is not written now, so that what there is to say of it is still to be
+		// asked.
+		if err := a.ask(ctx, open[0]); err != nil {
+			errs = slices.Insert(errs, 0, err)
+		}
+	}
+	return errs
 }
 
 // check lets the caller's Check judge what is about to be changed.
