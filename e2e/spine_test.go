@@ -197,7 +197,10 @@ func TestEachTargetHasOneLiveAgent(t *testing.T) {
 			return record.Status.Conditions
 		}).Should(ContainElement(And(HaveField("Type", "Connected"), HaveField("Status", metav1.ConditionTrue))))
 		n.Expect(record.Status.Version).To(Equal("v1.36.3"))
-		n.Expect(record.Status.Objects).To(Equal(int32(1)))
+		n.Eventually(func() int32 {
+			n.Expect(shared.onHub.Get(t.Context(), client.ObjectKey{Namespace: n.namespace, Name: name}, &record)).To(Succeed())
+			return record.Status.Objects
+		}).Should(Equal(int32(1)), "the number of objects")
 	}
 	// The agents share the targets of all tests: how those of this one are spread
 	// depends on the others.

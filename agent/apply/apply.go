@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -20,7 +21,17 @@ func (a *Applier) Apply(ctx context.Context, plan *Plan) ([]Change, error) {
 	first := 0
 	for _, end := range waves(kinds) {
 		wave, ok := plan.Changes[first:end], make([]bool, end-first)
+		leader := slices.IndexFunc(wave, func(change Change) bool { return change.leads })
+		if leader >= 0 {
+			if err := a.applyOne(ctx, &wave[leader]); err != nil {
+				return done, joined([]error{err})
+			}
+			ok[leader] = true
+		}
 		errs := a.parallel(ctx, len(wave), func(i int) error {
+			if i == leader {
+				return nil
+			}
 			err := a.applyOne(ctx, &wave[i])
 			ok[i] = err == nil
 			return err

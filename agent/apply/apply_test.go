@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -413,4 +414,58 @@ func TestLook(t *testing.T) {
 	health, err = c.Look(t.Context(), []Check{{Ref: RefTo(live)}})
 	c.g.Expect(err).NotTo(HaveOccurred())
 	c.g.Expect(health).To(Equal(Health{}))
+}
+
+// The first object of a stage is written without a dry-run, and before the others:
+// one that is refused leaves nothing behind, and neither does one that comes later.
+func TestABadObjectStopsItsStageWhereverItStands(t *testing.T) {
+	const (
+		bad   = `{apiVersion: v1, kind: ServiceAccount, metadata: {name: robot, labels: {"no label": x}}}`
+		worse = `{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: many}}`
+		good  = `{apiVersion: v1, kind: ServiceAccount, metadata: {name: robot}}`
+	)
+	for _, test := range []struct {
+		name  string
+		set   []string
+		names []string
+	}{
+		{"the first", []string{bad, configMap}, []string{"ServiceAccount/NS/robot dry-run failed"}},
+		{"a later one", []string{good, worse}, []string{"Deployment/NS/web dry-run failed"}},
+		{"both", []string{bad, worse}, []string{"ServiceAccount/NS/robot dry-run failed", "Deployment/NS/web dry-run failed"}},
+		{"the only one", []string{bad}, []string{"ServiceAccount/NS/robot dry-run failed"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newCluster(t)
+			changes, err := c.run(c.objects(test.set...))
+			c.g.Expect(changes).To(BeEmpty())
+			for _, name := range test.names {
+				c.g.Expect(err).To(MatchError(ContainSubstring(strings.ReplaceAll(name, "NS", c.namespace))))
+			}
+			for _, name := range []string{"v1 ServiceAccount NS/robot", "v1 ConfigMap NS/settings", "apps/v1 Deployment NS/web"} {
+				c.g.Expect(c.exists(strings.ReplaceAll(name, "NS", c.namespace))).To(BeFalse(), name)
+			}
+		})
+	}
+}
+
+// An object that was not known, and is there, is dry-run like the others: nothing
+// is written when it is as it should be.
+func TestWhatIsThereIsNotWrittenToFindOut(t *testing.T) {
+	c := newCluster(t)
+	c.must(configMap)
+	before := c.read("v1 ConfigMap " + c.namespace + "/settings")
+	plan, err := c.Plan(t.Context(), c.labelled(configMap))
+	c.g.Expect(err).NotTo(HaveOccurred())
+	c.g.Expect(words(plan.Changes)).To(Equal([]string{"ConfigMap/settings unchanged"}))
+	c.g.Expect(plan.Writes()).To(BeFalse())
+	c.g.Expect(c.read("v1 ConfigMap " + c.namespace + "/settings").GetResourceVersion()).To(Equal(before.GetResourceVersion()))
+}
+
+// labelled are objects that are ready to be planned.
+func (c *cluster) labelled(texts ...string) []*unstructured.Unstructured {
+	c.t.Helper()
+	objects := c.objects(texts...)
+	c.g.Expect(c.Prepare(objects)).To(Succeed())
+	c.Owner.Label(objects)
+	return objects
 }

@@ -9,7 +9,9 @@ import (
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // Check is one object whose health is asked for.
@@ -55,11 +57,15 @@ type Health struct {
 	Failed []Unhealthy
 }
 
+// Cached has Look read what the API server has in memory, which may be of a moment
+// ago, and costs it less.
+var Cached client.GetOption = &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}}
+
 // Look reads the objects once and judges them.
-func (a *Applier) Look(ctx context.Context, checks []Check) (Health, error) {
+func (a *Applier) Look(ctx context.Context, checks []Check, options ...client.GetOption) (Health, error) {
 	observed := make([]Observed, len(checks))
 	errs := a.parallel(ctx, len(checks), func(i int) error {
-		live, err := a.get(ctx, checks[i].Ref)
+		live, err := a.get(ctx, checks[i].Ref, options...)
 		if err != nil && !apimeta.IsNoMatchError(err) {
 			return err
 		}

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -47,6 +48,9 @@ type Change struct {
 	// having been read; version is what it had before.
 	direct  bool
 	version string
+	// leads says that the object goes before all others of its stage, and is its
+	// own dry-run: if it is refused nothing has been applied.
+	leads bool
 	// rival is the manager, besides us, that has changed the object last.
 	rival string
 	// replace says that the object has to be deleted first.
@@ -120,16 +124,7 @@ func (a *Applier) Plan(ctx context.Context, stage []*unstructured.Unstructured) 
 	if errs := a.check(open); len(errs) > 0 {
 		return nil, joined(errs)
 	}
-	errs := a.parallel(ctx, len(open), func(i int) error {
-		if open[i].direct {
-			// One object alone is its own dry-run.
-			if a.Unchecked || len(open) == 1 || a.rehearse(ctx, open[i]) {
-				return nil
-			}
-		}
-		return a.ask(ctx, open[i])
-	})
-	if len(errs) > 0 {
+	if errs := a.find(ctx, open); len(errs) > 0 {
 		return nil, joined(errs)
 	}
 	for _, change := range plan.Changes {
@@ -141,6 +136,25 @@ func (a *Applier) Plan(ctx context.Context, stage []*unstructured.Unstructured) 
 		}
 	}
 	return plan, nil
+}
+
+// find finds out what applying the objects of one stage would do.
+func (a *Applier) find(ctx context.Context, open []*Change) []error {
+	errs := a.parallel(ctx, len(open), func(i int) error {
+		open[i].leads = i == 0 && a.mayLead(ctx, open[i])
+		if open[i].leads || open[i].direct && (a.Unchecked || a.rehearse(ctx, open[i])) {
+			return nil
+		}
+		return a.ask(ctx, open[i])
+	})
+	if len(errs) > 0 && open[0].leads {
+		// It is not written now, so that what there is to say of it is still to be
+		// asked.
+		if err := a.ask(ctx, open[0]); err != nil {
+			errs = slices.Insert(errs, 0, err)
+		}
+	}
+	return errs
 }
 
 // check lets the caller's Check judge what is about to be changed.
@@ -203,6 +217,20 @@ func (a *Applier) isPresent(ref Ref) bool {
 	}
 	seen, ok := a.View.Look(ref)
 	return ok && seen.Present
+}
+
+// mayLead says whether the first object of a stage that is to be written can go
+// without a dry-run: one that is known, or that is not there yet.
+func (a *Applier) mayLead(ctx context.Context, change *Change) bool {
+	if a.Unchecked || change.direct || change.remembered {
+		return !a.Unchecked && change.direct
+	}
+	live, err := a.get(ctx, change.Ref)
+	if err != nil || live != nil {
+		return false // what there is to say of it the dry-run says
+	}
+	change.Action, change.direct = Created, true
+	return true
 }
 
 // rehearse dry-runs an object that is known. It is false when the server does
@@ -332,9 +360,9 @@ func (a *Applier) miss(change *Change) {
 }
 
 // get reads an object, nil when there is none.
-func (a *Applier) get(ctx context.Context, ref Ref) (*unstructured.Unstructured, error) {
+func (a *Applier) get(ctx context.Context, ref Ref, options ...client.GetOption) (*unstructured.Unstructured, error) {
 	obj := ref.object()
-	err := a.Client.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, obj)
+	err := a.Client.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, obj, options...)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, nil

@@ -101,7 +101,7 @@ func (r *Reconciler) setDefaults(mgr ctrl.Manager) (err error) {
 // is gone.
 func (r *Reconciler) keyOfRequest(request ctrl.Request) shard.Key {
 	var obj kustomizev1.Kustomization
-	if err := r.Client.Get(context.Background(), request.NamespacedName, &obj); err != nil {
+	if err := r.Client.Get(context.Background(), request.NamespacedName, &obj, client.UnsafeDisableDeepCopy); err != nil {
 		return shard.Key{}
 	}
 	return keyOf(&obj)

@@ -82,15 +82,16 @@ func (t *target) validate(how string) error {
 // inventory before it is: an agent that is killed in between leaves no object
 // that nobody knows of.
 func (r *Reconciler) writeAhead(ctx context.Context, obj *kustomizev1.Kustomization, to *target, creates, want []apply.Ref) error {
-	if err := r.fence(ctx, obj, to); err != nil {
-		return err
-	}
 	known := inventoryOf(ctx, obj)
 	if len(apply.Without(creates, known)) == 0 {
-		return nil
+		return r.fence(ctx, obj, to)
+	}
+	tenure, err := to.Fence(ctx)
+	if err != nil {
+		return err
 	}
 	obj.Status = recorded(obj, to, slices.Concat(want, known))
-	return r.status.Patch(ctx, obj)
+	return r.status.PatchIn(ctx, obj, tenure)
 }
 
 // prune deletes what is in the inventory and not wanted any more, and records

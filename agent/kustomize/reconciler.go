@@ -74,10 +74,7 @@ type Reconciler struct {
 
 // Reconcile brings the target in line with the source.
 func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomization) error {
-	if err := unsupported(obj); err != nil {
-		return err
-	}
-	if err := r.checkExpressions(obj); err != nil {
+	if err := r.check(obj); err != nil {
 		return err
 	}
 	src, err := r.source(ctx, obj)
@@ -110,6 +107,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 	}
 	defer to.Close()
 	return r.record(ctx, obj, to, run, r.bring(ctx, obj, to, want, run))
+}
+
+// check refuses what only a person can mend in the spec. One that is waited for
+// has been accepted.
+func (r *Reconciler) check(obj *kustomizev1.Kustomization) error {
+	if r.waits.has(obj) {
+		return nil
+	}
+	if err := unsupported(obj); err != nil {
+		return err
+	}
+	return r.checkExpressions(obj)
 }
 
 // bring applies what is wanted and looks at its health.

@@ -40,13 +40,13 @@ func (r *Reconciler) verify(ctx context.Context, obj *kustomizev1.Kustomization,
 	if err := r.addRules(obj, checks); err != nil {
 		return err
 	}
-	health, err := to.applier.Look(ctx, checks)
-	if err != nil {
-		return reconcile.Fail(meta.HealthCheckFailedReason, err)
-	}
 	now := r.Clock.Now()
 	since := waitingSince(obj, what, now)
 	left := since.Add(obj.Timeout()).Sub(now)
+	health, err := look(ctx, to, checks, what.again && left > 0)
+	if err != nil {
+		return reconcile.Fail(meta.HealthCheckFailedReason, err)
+	}
 	switch {
 	case len(health.Failed) > 0:
 		return r.unhealthy(obj, fmt.Errorf("health check failed: failed early due to stalled resources: %s", apply.Describe(health.Failed)))
@@ -65,6 +65,19 @@ func (r *Reconciler) verify(ctx context.Context, obj *kustomizev1.Kustomization,
 		fmt.Sprintf("Running health checks for revision %s with a timeout of %s", to.src.Revision, obj.Timeout()))
 	r.waits.keep(obj, what)
 	return reconcile.Wait(meta.ProgressingReason, "waiting for: "+apply.Describe(health.Waiting), min(poll(now.Sub(since)), left))
+}
+
+// look judges the objects. One who has looked before, and still has time, most
+// often finds what it has found: as long as that is so it asks for no more than the
+// API server has in memory.
+func look(ctx context.Context, to *target, checks []apply.Check, again bool) (apply.Health, error) {
+	if again {
+		health, err := to.applier.Look(ctx, checks, apply.Cached)
+		if err == nil && len(health.Failed) == 0 && len(health.Waiting) > 0 {
+			return health, nil
+		}
+	}
+	return to.applier.Look(ctx, checks)
 }
 
 // verifyAgain continues a wait for health where an earlier run has left it.

@@ -25,6 +25,8 @@ type waiting struct {
 	run attempt
 	// changed says that the run had to change something at the target.
 	changed bool
+	// again says that an earlier run has looked already.
+	again bool
 	// applied are the objects that were applied, without those left alone.
 	applied []apply.Check
 }
@@ -60,7 +62,7 @@ type waits struct {
 
 // keep remembers what the object waits for.
 func (w *waits) keep(obj *kustomizev1.Kustomization, what waiting) {
-	what.changed = false
+	what.changed, what.again = false, true
 	what.attempted = what.src.Revision
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -68,6 +70,14 @@ func (w *waits) keep(obj *kustomizev1.Kustomization, what waiting) {
 		w.of = map[types.NamespacedName]waiting{}
 	}
 	w.of[client.ObjectKeyFromObject(obj)] = what
+}
+
+// has says whether the object, as its spec is now, is waited for.
+func (w *waits) has(obj *kustomizev1.Kustomization) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	what, ok := w.of[client.ObjectKeyFromObject(obj)]
+	return ok && what.uid == obj.UID && what.generation == obj.Generation
 }
 
 // resume returns what the object waits for, if that is still what it asks for.

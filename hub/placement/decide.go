@@ -35,6 +35,8 @@ type decision struct {
 	// moved is how many keys of each crew moved for balance.
 	moved map[string]int
 	pools []poolRecord
+	// counted says that the numbers of objects are written along.
+	counted bool
 	// next is when the decision changes by the mere passing of time.
 	next time.Time
 }
@@ -92,8 +94,14 @@ func decide(w world) decision {
 		}
 		rec.setCondition(w, held, result.Owners)
 		rec.findForeign()
-		if rec.changed() {
+		switch recount := w.counted.Add(countEvery); {
+		case rec.changed():
 			d.records = append(d.records, rec)
+		case rec.cluster.Status.Objects == rec.status.Objects:
+		case w.now.Time.Before(recount):
+			d.next = sooner(d.next, recount)
+		default:
+			d.records, d.counted = append(d.records, rec), true
 		}
 	}
 	d.pools = w.poolRecords(targets, result.Owners)
@@ -232,7 +240,8 @@ func (r *record) explain(w world, held []*target, owners map[shard.Key]string) (
 	return assignedReason, "owned by " + list + strings.Join(notes(w, held, owners), "")
 }
 
-// changed says whether the status differs from what the RemoteCluster has.
+// changed says whether the status differs from what the RemoteCluster has in more
+// than the number of objects.
 func (r *record) changed() bool {
 	have, want := r.cluster.Status, r.status
 	before := apimeta.FindStatusCondition(have.Conditions, fleetv1.AssignedCondition)
@@ -240,6 +249,6 @@ func (r *record) changed() bool {
 		return cmp.Compare(a.Partition, b.Partition)
 	})
 	return before == nil || !reflect.DeepEqual(*before, want.Conditions[0]) ||
-		have.ObservedGeneration != want.ObservedGeneration || have.Agent != want.Agent || have.Objects != want.Objects ||
+		have.ObservedGeneration != want.ObservedGeneration || have.Agent != want.Agent ||
 		!slices.Equal(assignments, want.Assignments)
 }

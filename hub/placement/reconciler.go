@@ -26,6 +26,10 @@ import (
 // cause is a cache that lags, by milliseconds.
 const again = 200 * time.Millisecond
 
+// countEvery is how often numbers of objects are written for their own sake: they
+// are for people, and change with each object that comes or goes.
+const countEvery = 10 * time.Second
+
 // rewrite is when a run is repeated in which a write failed.
 const rewrite = 10 * time.Second
 
@@ -58,8 +62,10 @@ type Reconciler struct {
 	epochs map[shard.Key]int64
 	// costs are the last known costs of keys, as their agents reported them.
 	costs map[shard.Key]int64
-	// routed are the labels that objects had after the last run, by uid.
-	routed map[types.UID]string
+	// routed are the objects after the last run, by uid.
+	routed map[types.UID]route
+	// counted is when numbers of objects were written last.
+	counted time.Time
 	// handovers are the records that changed and whose new agents have not
 	// reported yet.
 	handovers map[types.NamespacedName]handover
@@ -86,6 +92,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 		return ctrl.Result{}, err
 	}
 	d := decide(w)
+	if d.counted {
+		r.counted = now
+	}
 	unownedKeys.Set(float64(d.unowned))
 	doubledKeys.Set(float64(d.doubled))
 	overtaken, err := r.write(ctx, w, d)
@@ -116,7 +125,7 @@ func (r *Reconciler) wait(now, next time.Time) ctrl.Result {
 // look reads the world.
 func (r *Reconciler) look(ctx context.Context, now time.Time, ps pools, members []memberState) (world, error) {
 	w := world{
-		system: r.Namespace, now: metav1.NewTime(now), pools: ps, members: members, settle: r.Settle,
+		system: r.Namespace, now: metav1.NewTime(now), counted: r.counted, pools: ps, members: members, settle: r.Settle,
 		agents: r.agents(members), budget: r.fillBudgets(&ps, now),
 	}
 	var clusters fleetv1.RemoteClusterList
@@ -198,6 +207,9 @@ func objectOf(k *kustomizev1.Kustomization) object {
 	o.key = shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target)
 	// The status names the target before anything is written there.
 	o.applied = k.Status.Target != ""
+	if k.DeletionTimestamp.IsZero() && !k.Spec.Suspend && !slices.Contains(k.Finalizers, meta.Finalizer) {
+		o.finalizers = append(slices.Clone(k.Finalizers), meta.Finalizer)
+	}
 	return o
 }
 

@@ -35,6 +35,8 @@ type world struct {
 	costs map[shard.Key]int64
 	// settle is how long a crew that owns nothing waits for more agents to join.
 	settle time.Duration
+	// counted is when numbers of objects were written last.
+	counted time.Time
 	// now is the time for conditions that change.
 	now metav1.Time
 }
@@ -61,6 +63,9 @@ type object struct {
 	// agent is the routing label; pin and pool are wishes for an agent and for
 	// a pool.
 	agent, pin, pool string
+	// finalizers are those that it is to have when it is routed; nil where the
+	// agent sees to that.
+	finalizers []string
 	// applied says that an agent has begun to act for the object at this key.
 	applied bool
 }

@@ -157,29 +157,41 @@ func (r *Reconciler) announce(ctx context.Context, rec record) {
 	}
 }
 
+// route is the label of an object after a run.
+type route struct {
+	agent string
+	// from is the resourceVersion that it was written from, if it was.
+	from string
+}
+
 // writeLabels makes the routing labels follow the records. An object whose
-// target has no record yet keeps its label: no agent acts on it.
+// target has no record yet keeps its label: no agent acts on it. One that the
+// cache has as it was before the label was written is not written again.
 func (r *Reconciler) writeLabels(ctx context.Context, w world, d decision, all *writes) {
 	var group errgroup.Group
 	group.SetLimit(writers)
-	routed := make(map[types.UID]string, len(w.objects))
+	routed := make(map[types.UID]route, len(w.objects))
 	var mu sync.Mutex
 	for i := range w.objects {
 		o := &w.objects[i]
 		agent, known := d.owners[o.key]
-		if !known || agent == o.agent {
+		was, before := r.routed[o.uid]
+		written := route{agent: agent, from: o.resourceVersion}
+		if !known || agent == o.agent || was == written {
 			mu.Lock()
-			routed[o.uid] = o.agent
+			routed[o.uid] = route{agent: o.agent}
+			if was == written {
+				routed[o.uid] = was
+			}
 			mu.Unlock()
 			continue
 		}
 		group.Go(func() error {
-			was, before := r.routed[o.uid]
 			now := was
 			if all.ended(r.writeLabel(ctx, o, agent)) {
-				now = agent
-				if before && was != o.agent {
-					r.Events.Publish(ctx, o.reference(), labelEvent(was, o.agent, agent))
+				now = written
+				if before && was.agent != o.agent {
+					r.Events.Publish(ctx, o.reference(), labelEvent(was.agent, o.agent, agent))
 				}
 			}
 			mu.Lock()
@@ -192,15 +204,19 @@ func (r *Reconciler) writeLabels(ctx context.Context, w world, d decision, all *
 	r.routed = routed
 }
 
-// writeLabel routes one object, on the condition that it is as it was read.
+// writeLabel routes one object, on the condition that it is as it was read. With
+// the label it gets the finalizer that its agent would else have to add before
+// anything else.
 func (r *Reconciler) writeLabel(ctx context.Context, o *object, agent string) error {
 	labels := map[string]*string{meta.AgentLabel: nil}
 	if agent != "" {
 		labels[meta.AgentLabel] = &agent
 	}
-	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid": o.uid, "resourceVersion": o.resourceVersion, "labels": labels,
-	}})
+	metadata := map[string]any{"uid": o.uid, "resourceVersion": o.resourceVersion, "labels": labels}
+	if agent != "" && o.finalizers != nil {
+		metadata["finalizers"] = o.finalizers
+	}
+	body, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
 		return err
 	}

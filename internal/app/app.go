@@ -143,6 +143,8 @@ func (p Program) build(ctx context.Context, options Options) (*App, error) {
 
 // newRecorder records core/v1 Events, which the flux CLI reads.
 func newRecorder(manager ctrl.Manager, config *rest.Config, controller, address string) (*reconcile.Recorder, error) {
+	config = rest.CopyConfig(config)
+	config.ContentType = runtime.ContentTypeProtobuf // less work for both sides
 	clients, err := kubernetes.NewForConfigAndClient(config, manager.GetHTTPClient())
 	if err != nil {
 		return nil, err

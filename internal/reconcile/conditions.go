@@ -102,7 +102,11 @@ func suspend(obj Object) {
 }
 
 func set(obj Object, kind string, status metav1.ConditionStatus, reason, message string) {
-	message = strings.ToValidUTF8(Redact(message), "?")
+	before := apimeta.FindStatusCondition(obj.CommonStatus().Conditions, kind)
+	if before == nil || before.Message != message {
+		// What it says already it may say.
+		message = strings.ToValidUTF8(Redact(message), "?")
+	}
 	if len(message) > maxMessage {
 		message = strings.ToValidUTF8(message[:maxMessage-3], "") + "..."
 	}

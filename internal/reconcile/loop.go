@@ -14,6 +14,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -29,7 +30,14 @@ const (
 	// jitter is the share by which an interval varies, so that objects made
 	// together do not stay together.
 	jitter = 0.05
+	// progressRate is how many objects a second say so, after a first few at once.
+	// Where many last long it is because the process or the hub is busy, and most
+	// end before their turn: to tell of all would make it worse.
+	progressRate, progressBurst = 5, 10
 )
+
+// progressPace is that of the process.
+var progressPace = flowcontrol.NewTokenBucketRateLimiter(progressRate, progressBurst)
 
 // Loop runs one kind: it reads the object, calls the Kind, and turns how that
 // went into one status write, an event and the time of the next run. It is a
@@ -226,14 +234,18 @@ func (l *Loop[T]) patchFinalizers(ctx context.Context, obj T, change func([]stri
 // withProgress calls the phase and, when that takes long, says so in the
 // object's status meanwhile.
 func (l *Loop[T]) withProgress(ctx context.Context, obj T, phase func(context.Context, T) error) error {
-	stop, stopped := make(chan struct{}), make(chan struct{})
+	running, stop := context.WithCancel(ctx)
+	stopped := make(chan struct{})
 	timer := l.clock().NewTimer(progressAfter)
 	go func() {
 		defer close(stopped)
 		defer timer.Stop()
 		select {
-		case <-stop:
+		case <-running.Done():
 		case <-timer.C():
+			if progressPace.Wait(running) != nil {
+				return
+			}
 			// From what was written last, not from obj as it began: the phase may
 			// have written ahead since.
 			base := l.Status.base(obj)
@@ -245,7 +257,7 @@ func (l *Loop[T]) withProgress(ctx context.Context, obj T, phase func(context.Co
 		}
 	}()
 	err := phase(ctx, obj)
-	close(stop)
+	stop()
 	<-stopped
 	return err
 }

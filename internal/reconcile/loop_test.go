@@ -370,3 +370,46 @@ func TestATenureBeginsWithWhatTheLastOneLeft(t *testing.T) {
 	b.Expect(confirm(2)).To(MatchError(ContainSubstring("somebody else changed it meanwhile")))
 	b.Expect(b.live().Status.Inventory.Entries).To(HaveLen(1), "what the other left is not overwritten")
 }
+
+// What is written ahead needs no question before: the server takes it only if
+// nobody has written since.
+func TestAPatchConfirmsWhatItIsMadeFrom(t *testing.T) {
+	b := newBench(t)
+	ahead := func(id string) (err error) {
+		b.kind.reconcile = func(ctx context.Context, obj *kustomizev1.Kustomization) error {
+			obj.Status.Inventory = &meta.ResourceInventory{Entries: []meta.ResourceRef{{ID: id, Version: "v1"}}}
+			err = b.loop.Status.PatchIn(ctx, obj, 2)
+			return err
+		}
+		_, _ = b.run()
+		return err
+	}
+	b.Expect(ahead("a_ours__ConfigMap")).To(Succeed())
+	asked := 0
+	b.loop.Status.Live = interceptor.NewClient(b.hub, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, name client.ObjectKey, obj client.Object, o ...client.GetOption) error {
+			asked++
+			return c.Get(ctx, name, obj, o...)
+		},
+	})
+	b.kind.reconcile = func(ctx context.Context, obj *kustomizev1.Kustomization) error {
+		return b.loop.Status.Confirm(ctx, obj, 2)
+	}
+	_, err := b.run()
+	b.Expect(err).NotTo(HaveOccurred())
+	b.Expect(asked).To(BeZero(), "the tenure is confirmed")
+
+	stale := b.live()
+	b.loop.Client = interceptor.NewClient(b.hub, interceptor.Funcs{
+		Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+			stale.DeepCopyInto(obj.(*kustomizev1.Kustomization))
+			return nil
+		},
+	})
+	other := b.live()
+	before := other.DeepCopy()
+	other.Status.Inventory = &meta.ResourceInventory{Entries: []meta.ResourceRef{{ID: "a_theirs__ConfigMap", Version: "v1"}}}
+	b.Expect(b.hub.Status().Patch(t.Context(), other, client.MergeFrom(before))).To(Succeed())
+	b.Expect(ahead("a_late__ConfigMap")).To(MatchError(ContainSubstring("somebody else changed it meanwhile")))
+	b.Expect(b.live().Status.Inventory.Entries).To(HaveExactElements(HaveField("ID", "a_theirs__ConfigMap")))
+}

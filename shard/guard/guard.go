@@ -40,7 +40,8 @@ type Reconciler[T client.Object] struct {
 // Reconcile passes the request on if the object is this agent's.
 func (r *Reconciler[T]) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	obj := r.New()
-	if err := r.Reader.Get(ctx, request.NamespacedName, obj); err != nil {
+	// Not copied: nothing but the key is taken from it.
+	if err := r.Reader.Get(ctx, request.NamespacedName, obj, client.UnsafeDisableDeepCopy); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			// Gone, or routed elsewhere. The loop drops what it remembers.
 			return r.Next.Reconcile(ctx, request)

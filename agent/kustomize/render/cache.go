@@ -13,6 +13,8 @@ import (
 type result struct {
 	objects []*unstructured.Unstructured
 	bytes   int64
+	// short says that the directory only lists what it has.
+	short bool
 	// moving says that something of it is at another place. It is not kept.
 	moving bool
 }

@@ -49,7 +49,7 @@ func TestResultsDependOnWhatTheyAreOf(t *testing.T) {
 	r, err := New(Options{})
 	g.Expect(err).NotTo(HaveOccurred())
 	for i, req := range []Request{
-		{Digest: "sha256:1"}, {Digest: "sha256:2"}, {Digest: "sha256:1", Settings: Settings{TargetNamespace: "x"}},
+		{Digest: "sha256:1"}, {Digest: "sha256:2"}, {Digest: "sha256:1", Settings: Settings{NamePrefix: "x-"}},
 		{Digest: "sha256:1", Variables: &Variables{Always: true, Lenient: true}},
 	} {
 		req.Files = have(configMap(fmt.Sprintf("'%d'", i)))

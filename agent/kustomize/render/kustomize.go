@@ -24,12 +24,13 @@ const buildTimeout = time.Minute
 // errOwnSchema says that a build found a kustomization that sets openapi.
 var errOwnSchema = errors.New("openapi: the build has to be alone")
 
-// objects builds the directory, the short way where that leads to the same.
-func (r *Renderer) objects(t *tree, dir string, k *types.Kustomization) ([]*unstructured.Unstructured, error) {
+// objects builds the directory, the short way where that leads to the same, and
+// says whether it was short.
+func (r *Renderer) objects(t *tree, dir string, k *types.Kustomization) (found []*unstructured.Unstructured, short bool, err error) {
 	if !r.options.noShortWay {
 		if found, ok := t.direct(dir, k); ok {
 			r.shortcuts.Inc()
-			return found, nil
+			return found, true, nil
 		}
 		t.again()
 	}
@@ -43,9 +44,10 @@ func (r *Renderer) objects(t *tree, dir string, k *types.Kustomization) ([]*unst
 		resources, err = alone(t, dir)
 	}
 	if err != nil {
-		return nil, withoutContents(err)
+		return nil, false, withoutContents(err)
 	}
-	return objects(resources)
+	found, err = objects(resources)
+	return found, false, err
 }
 
 // beside builds beside others.

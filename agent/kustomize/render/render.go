@@ -129,11 +129,10 @@ func (r *Renderer) RenderNow(ctx context.Context, req Request) (objects []*unstr
 		return nil, false, err
 	}
 	render := func(ctx context.Context) (result, error) {
-		made, kept, err := r.rendered.get(ctx, key, func(ctx context.Context) (result, error) { return r.buildWithRemotes(ctx, req) })
-		if kept {
-			r.hit.Inc()
+		if made, ok := r.placed(ctx, req); ok {
+			return made, nil
 		}
-		return made, err
+		return r.shared(ctx, req)
 	}
 	var made result
 	if req.Variables == nil {
@@ -147,6 +146,19 @@ func (r *Renderer) RenderNow(ctx context.Context, req Request) (objects []*unstr
 	objects = made.copied()
 	setCommonMetadata(objects, req.CommonMetadata)
 	return objects, made.moving, nil
+}
+
+// shared builds, or returns what was built for the same before.
+func (r *Renderer) shared(ctx context.Context, req Request) (result, error) {
+	key, err := req.key()
+	if err != nil {
+		return result{}, err
+	}
+	made, kept, err := r.rendered.get(ctx, key, func(ctx context.Context) (result, error) { return r.buildWithRemotes(ctx, req) })
+	if kept {
+		r.hit.Inc()
+	}
+	return made, err
 }
 
 // substitute fills in variables. The layer below is asked only where the result
@@ -213,14 +225,16 @@ func (r *Renderer) build(ctx context.Context, req Request, fetched map[string]re
 		return result{}, err
 	}
 	t.mount(fetched)
-	found, err := r.objects(t, dir, k)
+	found, short, err := r.objects(t, dir, k)
 	if err != nil {
 		return result{}, err
 	}
 	if err := open(ctx, req.Keys, found); err != nil {
 		return result{}, err
 	}
-	return of(found), nil
+	made := of(found)
+	made.short = short
+	return made, nil
 }
 
 // entryPoint is the path of the directory to build, below the artifact's root.
