@@ -143,6 +143,13 @@ func (s *Status) Patch(ctx context.Context, obj client.Object) error {
 	return s.patchFrom(ctx, base, obj)
 }
 
+// PatchAhead writes the status ahead of something that the run is going to wait
+// for, in the words in which the Wait says so.
+func (s *Status) PatchAhead(ctx context.Context, obj Object, wait error) error {
+	finish(obj, wait, nil)
+	return s.Patch(ctx, obj)
+}
+
 // patchFrom writes the difference between two states of an object's status. It
 // conflicts with every write since the first of them.
 func (s *Status) patchFrom(ctx context.Context, base, obj client.Object) error {
