@@ -30,13 +30,6 @@ type look struct {
 // advance looks at the release and begins the one thing that is to be done next.
 // What is known of the storage, if anything is, was read in this run.
 func (r *Reconciler) advance(ctx context.Context, obj *helmv2.HelmRelease, at look, known *stored) error {
-	if obj.Status.LastAttemptedGeneration == 0 {
-		// The status of a HelmRelease that was never attempted is nobody's
-		// past, except where another agent was faster.
-		if err := r.fence(ctx, obj, at.to); err != nil {
-			return err
-		}
-	}
 	at.seen = state.Seen{Now: r.Clock.Now(), RetryByDefault: r.Options.RetryByDefault}
 	if r.rests(ctx, obj, at) {
 		return nil
@@ -107,9 +100,10 @@ func (r *Reconciler) rests(ctx context.Context, obj *helmv2.HelmRelease, at look
 	return equality.Semantic.DeepEqual(obj.Status, tried.Status)
 }
 
-// act begins the action, or says why there is none.
+// act begins the action, or says why there is none. That the decision was made of
+// the past of another agent shows when the status is written ahead of the action.
 func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, at look, next state.Decision) error {
-	if err := r.fence(ctx, obj, at.to); err != nil {
+	if err := at.to.take(ctx); err != nil {
 		return err
 	}
 	if next.Action != state.Leave {

@@ -60,7 +60,7 @@ func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, at look
 	if next.Action == state.Leave {
 		what.order.Target = next.Release
 	}
-	if err := r.status.PatchAhead(ctx, obj, running(next.Action, what.timeout)); err != nil {
+	if err := r.status.PatchAhead(ctx, obj, running(next.Action, what.timeout), at.to.tenure); err != nil {
 		return err
 	}
 	r.runs.settled(obj)
@@ -86,10 +86,7 @@ func (r *Reconciler) begin(ctx context.Context, obj *helmv2.HelmRelease, to *tar
 	to.Lasts(made.timeout)
 	r.memories.drop(name)
 	ctx = log.IntoContext(context.WithoutCancel(ctx), log.FromContext(ctx).WithValues("action", string(what.next.Action)))
-	what.access = action.Access{
-		Config: to.Config, Mapper: to.Mapper, Discovery: known, Hold: to.hold,
-		Yield: func() func() { return r.places.yield(to.key) },
-	}
+	what.access = action.Access{Config: to.Config, Mapper: to.Mapper, Discovery: known, Hold: to.hold}
 	go r.perform(ctx, name, made, to, what)
 	return running(made.action, made.timeout)
 }
@@ -101,12 +98,9 @@ func (r *Reconciler) perform(ctx context.Context, name types.NamespacedName, mad
 	result := ended{want: what.want, chart: what.chart}
 	func() {
 		defer to.Close()
-		leave, err := r.places.take(ctx, to.key)
-		if err != nil {
-			result.err = err
-			return
-		}
-		defer leave()
+		at := r.places.take(to.key)
+		defer at.leave()
+		what.access.Yield = at.yield
 		ctx, end := context.WithCancelCause(ctx)
 		defer end(nil)
 		stop := use(ctx, to, end)

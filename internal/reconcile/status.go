@@ -129,6 +129,13 @@ func (s *Status) Confirm(ctx context.Context, obj client.Object, tenure int64) e
 	return nil
 }
 
+// confirm notes that the status of the object is the one that the API server has.
+func (s *Status) confirm(obj client.Object, tenure int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.confirmed[client.ObjectKeyFromObject(obj)] = tenure
+}
+
 // Patch writes the object's status as far as it differs from what was read or
 // written last in this run; where nothing differs it writes nothing. It may be
 // called during a Reconcile to write ahead. After a conflict it reads live and
@@ -144,10 +151,19 @@ func (s *Status) Patch(ctx context.Context, obj client.Object) error {
 }
 
 // PatchAhead writes the status ahead of something that the run is going to wait
-// for, in the words in which the Wait says so.
-func (s *Status) PatchAhead(ctx context.Context, obj Object, wait error) error {
+// for, in the words in which the Wait says so. It is a Confirm as well: the API
+// server takes the write only of one who knows what it has.
+func (s *Status) PatchAhead(ctx context.Context, obj Object, wait error, tenure int64) error {
 	finish(obj, wait, nil)
-	return s.Patch(ctx, obj)
+	base := s.base(obj)
+	if err := s.Patch(ctx, obj); err != nil {
+		return err
+	}
+	if s.base(obj) == base {
+		return s.Confirm(ctx, obj, tenure)
+	}
+	s.confirm(obj, tenure)
+	return nil
 }
 
 // patchFrom writes the difference between two states of an object's status. It

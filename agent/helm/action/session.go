@@ -48,8 +48,8 @@ type Access struct {
 	Discovery *Discovery
 	// Hold says, by an error, that no write may be sent any more.
 	Hold func(context.Context) error
-	// Yield gives the action's place among those at work up while it waits, and
-	// the function that it returns takes one again.
+	// Yield gives the action's place among those at work up while a part of it
+	// waits, and the function that it returns takes one again.
 	Yield func() (resume func())
 }
 
@@ -97,7 +97,7 @@ type Session struct {
 func Open(ctx context.Context, access Access, order Order) (*Session, error) {
 	ctx, end := context.WithCancelCause(ctx)
 	s := &Session{Order: order, access: access, ctx: ctx}
-	access.Config = bind(ctx, access.Config, end, access.Hold)
+	access.Config = bind(ctx, access, end)
 	by := &getter{config: access.Config, discovery: access.Discovery, mapper: access.Mapper, namespace: order.Target.Namespace}
 	http, err := rest.HTTPClientFor(access.Config)
 	if err != nil {
