@@ -21,8 +21,8 @@ import (
 	"github.com/headwater-dev/headwater/agent/helm/release"
 )
 
-// secretType is that of the Secrets in Helm's storage.
-const secretType corev1.SecretType = "helm.sh/release.v1"
+// recordType is that of the Secrets in Helm's storage.
+const recordType corev1.SecretType = "helm.sh/release.v1"
 
 // records are what Helm's storage has of the session's release. They are read
 // when they are first asked for, and from then on known by what the action itself
@@ -192,7 +192,7 @@ func (r *records) secretOf(key string, rel *helmrelease.Release, written string)
 	})
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: r.Target.StorageNamespace, Name: key, Labels: all},
-		Type:       secretType,
+		Type:       recordType,
 		Data:       data,
 	}, nil
 }
