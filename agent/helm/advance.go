@@ -10,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/headwater-dev/headwater/agent/helm/action"
 	"github.com/headwater-dev/headwater/agent/helm/release"
 	"github.com/headwater-dev/headwater/agent/helm/state"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
@@ -29,32 +28,29 @@ type look struct {
 }
 
 // advance looks at the release and begins the one thing that is to be done next.
-func (r *Reconciler) advance(ctx context.Context, obj *helmv2.HelmRelease, to *target, in *inputs) error {
-	if obj.Status.LastAttemptedGeneration == 0 {
-		// The status of a HelmRelease that was never attempted is nobody's
-		// past, except where another agent was faster.
-		if err := r.fence(ctx, obj, to); err != nil {
-			return err
-		}
-	}
-	at := look{to: to, in: in, seen: state.Seen{Now: r.Clock.Now(), RetryByDefault: r.Options.RetryByDefault}}
+// What is known of the storage, if anything is, was read in this run.
+func (r *Reconciler) advance(ctx context.Context, obj *helmv2.HelmRelease, at look, known *stored) error {
+	at.seen = state.Seen{Now: r.Clock.Now(), RetryByDefault: r.Options.RetryByDefault}
 	if r.rests(ctx, obj, at) {
 		return nil
 	}
-	var err error
-	if at.seen.Records, at.upto, err = action.Records(ctx, to.Client, in.want.Target); err != nil {
-		return reconcile.Fail(stateReason, err)
+	if known == nil || known.target != at.in.want.Target || known.cluster != at.to.Identity() {
+		var err error
+		if known, err = read(ctx, at.to, at.in.want.Target); err != nil {
+			return err
+		}
 	}
+	at.seen.Records, at.upto = known.records, known.upto
 	before := obj.Status.DeepCopy()
 	next, err := judge(obj, &at)
 	if err != nil {
 		return err
 	}
 	if next.Action == state.CheckDrift {
-		if at.seen.Drift, err = r.checkDrift(ctx, obj, to, at.seen.Records[0]); err != nil {
+		if at.seen.Drift, err = r.checkDrift(ctx, obj, at.to, at.seen.Records[0]); err != nil {
 			return err
 		}
-		next = state.Decide(obj, at.seen, in.want)
+		next = state.Decide(obj, at.seen, at.in.want)
 	}
 	if next.Action == state.None {
 		return r.settled(ctx, obj, at, before)
@@ -104,9 +100,10 @@ func (r *Reconciler) rests(ctx context.Context, obj *helmv2.HelmRelease, at look
 	return equality.Semantic.DeepEqual(obj.Status, tried.Status)
 }
 
-// act begins the action, or says why there is none.
+// act begins the action, or says why there is none. That the decision was made of
+// the past of another agent shows when the status is written ahead of the action.
 func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, at look, next state.Decision) error {
-	if err := r.fence(ctx, obj, at.to); err != nil {
+	if err := at.to.take(ctx); err != nil {
 		return err
 	}
 	if next.Action != state.Leave {

@@ -18,29 +18,41 @@ import (
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
-// collect writes into the status what came of an action that has ended.
-func (r *Reconciler) collect(ctx context.Context, obj *helmv2.HelmRelease) error {
+// stored is what Helm's storage has of a release.
+type stored struct {
+	target  release.Target
+	cluster string
+	// records are the newest first, all up to the resourceVersion.
+	records []release.Record
+	upto    string
+}
+
+// collect puts into the status what came of an action that has ended, and returns
+// what it has found in the storage. The action is forgotten when the status is
+// written.
+func (r *Reconciler) collect(ctx context.Context, obj *helmv2.HelmRelease) (*stored, error) {
 	name := client.ObjectKeyFromObject(obj)
 	of, under := r.runs.current(name)
 	if of == nil || under {
-		return nil
+		return nil, nil
 	}
 	if of.uid != obj.UID {
 		r.runs.drop(name)
-		return nil
+		return nil, nil
 	}
 	to, err := r.open(ctx, obj)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer to.release()
 	if err := r.fence(ctx, obj, to); err != nil {
-		return err
+		return nil, err
 	}
-	records, _, err := action.Records(ctx, to.Client, of.target)
+	found, err := read(ctx, to, of.target)
 	if err != nil {
-		return reconcile.Fail(stateReason, err)
+		return nil, err
 	}
+	records := found.records
 	interrupted := left(of, records)
 	r.note(obj, of, records, interrupted)
 	if of.ended.err == nil && takesStock(of.action) && len(records) > 0 {
@@ -52,15 +64,21 @@ func (r *Reconciler) collect(ctx context.Context, obj *helmv2.HelmRelease) error
 			series.err = failure(of, records)
 		}
 	}
-	if err := r.status.Patch(ctx, obj); err != nil {
-		return err
-	}
-	r.runs.drop(name)
 	if interrupted {
 		// What was begun is begun again.
 		r.runs.rest(name)
 	}
-	return nil
+	r.runs.note(of, obj)
+	return found, nil
+}
+
+// read asks the target what the storage has.
+func read(ctx context.Context, to *target, of release.Target) (*stored, error) {
+	records, upto, err := action.Records(ctx, to.Client, of)
+	if err != nil {
+		return nil, reconcile.Fail(stateReason, err)
+	}
+	return &stored{target: of, cluster: to.Identity(), records: records, upto: upto}, nil
 }
 
 func (r *Reconciler) seriesOf(name types.NamespacedName) *series {

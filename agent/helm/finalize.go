@@ -79,7 +79,7 @@ func (r *Reconciler) uninstall(ctx context.Context, obj *helmv2.HelmRelease) err
 	what := task{
 		order: action.Order{Object: obj.DeepCopy(), Target: of, Render: postrender.New(obj)},
 		next:  state.Decision{Action: state.Leave, Release: of},
-		chart: records[0].ChartName + "@" + records[0].ChartVersion,
+		chart: records[0].ChartName + "@" + records[0].ChartVersion, timeout: timeoutOf(obj, state.Leave),
 	}
 	return r.begin(ctx, obj, to, what)
 }

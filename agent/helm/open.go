@@ -77,12 +77,16 @@ func (r *Reconciler) impersonate(ctx context.Context, obj *helmv2.HelmRelease, t
 // knows of the HelmRelease is not the past of an agent that held the fence
 // before.
 func (r *Reconciler) fence(ctx context.Context, obj *helmv2.HelmRelease, to *target) error {
-	tenure, err := to.Fence(ctx)
-	if err != nil {
+	if err := to.take(ctx); err != nil {
 		return err
 	}
-	to.tenure = tenure
-	return r.status.Confirm(ctx, obj, tenure)
+	return r.status.Confirm(ctx, obj, to.tenure)
+}
+
+// take makes sure that this process may write to the target.
+func (t *target) take(ctx context.Context) (err error) {
+	t.tenure, err = t.Fence(ctx)
+	return err
 }
 
 // hold keeps the fence in use for an action, and says whether it is still that

@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"runtime"
 	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -13,6 +14,9 @@ const (
 	defaultRequeueDependency = 30 * time.Second
 	// defaultPerCluster actions are at work on one target at once.
 	defaultPerCluster = 4
+	// defaultAtOnce actions are at work in all: more of them end no sooner, and
+	// each has its chart and its objects in memory.
+	defaultAtOnce, perCPU = 16, 4
 )
 
 // Options are what an administrator decides for all HelmReleases. Zero means the
@@ -49,6 +53,9 @@ type Options struct {
 	// PerCluster is how many actions are at work on one target at once, those
 	// that wait not counted; 4 when zero.
 	PerCluster int
+	// AtOnce is how many are at work on all targets at once, those that wait for
+	// a target not counted; 16, or 4 for each CPU, when zero.
+	AtOnce int
 }
 
 func (o *Options) setDefaults() {
@@ -60,5 +67,8 @@ func (o *Options) setDefaults() {
 	}
 	if o.PerCluster <= 0 {
 		o.PerCluster = defaultPerCluster
+	}
+	if o.AtOnce <= 0 {
+		o.AtOnce = max(defaultAtOnce, perCPU*runtime.GOMAXPROCS(0))
 	}
 }

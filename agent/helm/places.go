@@ -1,22 +1,22 @@
 package helm
 
 import (
-	"context"
 	"sync"
 
 	"github.com/headwater-dev/headwater/shard"
 )
 
-// places bound how many actions are at work on one target at once. It is safe
-// for concurrent use.
+// places bound how many actions are at work at once: on one target, and in all. It
+// is safe for concurrent use.
 type places struct {
 	perCluster int
+	all        chan struct{}
 	mu         sync.Mutex
 	of         map[shard.Key]chan struct{}
 }
 
-func newPlaces(perCluster int) *places {
-	return &places{perCluster: perCluster, of: map[shard.Key]chan struct{}{}}
+func newPlaces(perCluster, all int) *places {
+	return &places{perCluster: perCluster, all: make(chan struct{}, all), of: map[shard.Key]chan struct{}{}}
 }
 
 func (p *places) at(key shard.Key) chan struct{} {
@@ -28,21 +28,43 @@ func (p *places) at(key shard.Key) chan struct{} {
 	return p.of[key]
 }
 
-// take waits for a place, and returns what gives it up.
-func (p *places) take(ctx context.Context, key shard.Key) (leave func(), err error) {
-	at := p.at(key)
-	select {
-	case at <- struct{}{}:
-		return func() { <-at }, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
+// take waits for a place.
+func (p *places) take(key shard.Key) *place {
+	made := &place{at: p.at(key), all: p.all}
+	made.enter()
+	return made
 }
 
-// yield gives a place up while its owner waits. The function that it returns
-// takes one again, however long that takes: the owner has to go on.
-func (p *places) yield(key shard.Key) (resume func()) {
-	at := p.at(key)
-	<-at
-	return func() { at <- struct{}{} }
+// place is where one action is at work. It is safe for concurrent use.
+type place struct {
+	at, all chan struct{}
+	mu      sync.Mutex
+	// waiting is how many parts of the action wait.
+	waiting int
+}
+
+func (p *place) enter() { p.at <- struct{}{}; p.all <- struct{}{} }
+
+// leave gives the place up.
+func (p *place) leave() { <-p.all; <-p.at }
+
+// yield gives the place up while a part of the action waits. The function that it
+// returns takes one again, however long that takes: the action has to go on.
+func (p *place) yield() (resume func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting++
+	if p.waiting == 1 {
+		p.leave()
+	}
+	return p.resume
+}
+
+func (p *place) resume() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting--
+	if p.waiting == 0 {
+		p.enter()
+	}
 }

@@ -77,7 +77,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *helmv2.HelmRelease) err
 	if err := r.busy(obj); err != nil {
 		return err
 	}
-	if err := r.collect(ctx, obj); err != nil {
+	known, err := r.collect(ctx, obj)
+	if err != nil {
 		return err
 	}
 	inputs, err := r.inputs(ctx, obj)
@@ -89,7 +90,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *helmv2.HelmRelease) err
 		return err
 	}
 	defer to.release()
-	err = r.advance(ctx, obj, to, inputs)
+	err = r.advance(ctx, obj, look{to: to, in: inputs}, known)
 	if _, waits := reconcile.ReasonOf(err); err == nil || !waits || !isProgress(err) {
 		r.runs.rest(client.ObjectKeyFromObject(obj))
 	}
@@ -101,6 +102,9 @@ func isProgress(err error) bool {
 	reason, _ := reconcile.ReasonOf(err)
 	return reason == meta.ProgressingReason
 }
+
+// Settled forgets an action whose outcome is in the status.
+func (r *Reconciler) Settled(obj client.Object) { r.runs.settled(obj) }
 
 // Forget drops what is remembered of a HelmRelease that is gone, or that belongs
 // to another agent now.

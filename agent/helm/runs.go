@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/headwater-dev/headwater/agent/helm/release"
@@ -31,6 +32,8 @@ type run struct {
 	timeout time.Duration
 	// ended is set when the goroutine is done, with what came of it.
 	ended *ended
+	// noted is the object whose status, once it is written, says what came of it.
+	noted *helmv2.HelmRelease
 	// forgotten runs have nobody who reads what came of them.
 	forgotten bool
 }
@@ -115,6 +118,23 @@ func (r *runs) drop(name types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.of, name)
+}
+
+// note says that the object's status has what came of the run.
+func (r *runs) note(of *run, in *helmv2.HelmRelease) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	of.noted = in
+}
+
+// settled forgets the run that was noted in the object, now that this is written.
+func (r *runs) settled(obj client.Object) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	name := client.ObjectKeyFromObject(obj)
+	if found := r.of[name]; found != nil && found.noted != nil && client.Object(found.noted) == obj {
+		delete(r.of, name)
+	}
 }
 
 // forget drops what nobody asks for any more. A run under way stays until it has

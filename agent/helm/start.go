@@ -29,6 +29,8 @@ type task struct {
 	next  state.Decision
 	want  state.Want
 	chart string
+	// timeout is the time limit.
+	timeout time.Duration
 	// access is the way to the target, once that has been opened.
 	access action.Access
 }
@@ -40,7 +42,7 @@ func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, at look
 	if err != nil {
 		return err
 	}
-	what := task{next: next, want: in.want, chart: chartTitle(in.want)}
+	what := task{next: next, want: in.want, chart: chartTitle(in.want), timeout: timeoutOf(obj, next.Action)}
 	if what.order, err = r.order(ctx, obj, in); err != nil {
 		return err
 	}
@@ -58,9 +60,10 @@ func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, at look
 	if next.Action == state.Leave {
 		what.order.Target = next.Release
 	}
-	if err := r.status.Patch(ctx, obj); err != nil {
+	if err := r.status.PatchAhead(ctx, obj, running(next.Action, what.timeout), at.to.tenure); err != nil {
 		return err
 	}
+	r.runs.settled(obj)
 	return r.begin(ctx, obj, at.to, what)
 }
 
@@ -75,20 +78,17 @@ func (r *Reconciler) begin(ctx context.Context, obj *helmv2.HelmRelease, to *tar
 		known.Forget()
 	}
 	name := client.ObjectKeyFromObject(obj)
-	made := &run{uid: obj.UID, action: what.next.Action, target: what.order.Target, timeout: timeoutOf(obj, what.next.Action)}
+	made := &run{uid: obj.UID, action: what.next.Action, target: what.order.Target, timeout: what.timeout}
 	if !r.runs.begin(name, made) {
-		return running(made)
+		return running(made.action, made.timeout)
 	}
 	to.kept = true
 	to.Lasts(made.timeout)
 	r.memories.drop(name)
 	ctx = log.IntoContext(context.WithoutCancel(ctx), log.FromContext(ctx).WithValues("action", string(what.next.Action)))
-	what.access = action.Access{
-		Config: to.Config, Mapper: to.Mapper, Discovery: known, Hold: to.hold,
-		Yield: func() func() { return r.places.yield(to.key) },
-	}
+	what.access = action.Access{Config: to.Config, Mapper: to.Mapper, Discovery: known, Hold: to.hold}
 	go r.perform(ctx, name, made, to, what)
-	return running(made)
+	return running(made.action, made.timeout)
 }
 
 // perform does the action and notes what came of it. The target is given back
@@ -98,12 +98,9 @@ func (r *Reconciler) perform(ctx context.Context, name types.NamespacedName, mad
 	result := ended{want: what.want, chart: what.chart}
 	func() {
 		defer to.Close()
-		leave, err := r.places.take(ctx, to.key)
-		if err != nil {
-			result.err = err
-			return
-		}
-		defer leave()
+		at := r.places.take(to.key)
+		defer at.leave()
+		what.access.Yield = at.yield
 		ctx, end := context.WithCancelCause(ctx)
 		defer end(nil)
 		stop := use(ctx, to, end)
@@ -183,14 +180,14 @@ func do(ctx context.Context, what task) (lines []string, err error) {
 // busy waits for an action that is under way.
 func (r *Reconciler) busy(obj *helmv2.HelmRelease) error {
 	if current, under := r.runs.current(client.ObjectKeyFromObject(obj)); under {
-		return running(current)
+		return running(current.action, current.timeout)
 	}
 	return nil
 }
 
-func running(current *run) error {
+func running(what state.Action, timeout time.Duration) error {
 	return reconcile.Wait(meta.ProgressingReason,
-		fmt.Sprintf("Running '%s' action with timeout of %s", verb(current.action), current.timeout), current.timeout+lateWake)
+		fmt.Sprintf("Running '%s' action with timeout of %s", verb(what), timeout), timeout+lateWake)
 }
 
 // verb is the action in Helm's words.

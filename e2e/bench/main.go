@@ -22,6 +22,7 @@ func main() {
 	flag.IntVar(&o.kustomizations, "kustomizations", 100, "Kustomizations, of four objects each, or HelmReleases")
 	flag.IntVar(&o.sources, "sources", 1000, "OCIRepositories of the case pulls")
 	flag.IntVar(&o.pairs, "pairs", 5, "runs of floor and product")
+	flag.IntVar(&o.steps, "steps", 0, "how many steps are measured, from the first, for memory at a size at which all of them take long; with -pairs 1; zero: all")
 	flag.StringVar(&o.root, "root", ".", "the repository's root")
 	flag.StringVar(&o.name, "case", "apply", "what to measure: "+strings.Join(slices.Concat(shapeNames(), sortedKeys(hubCases()), fleet.Names()), ", "))
 	flag.IntVar(&o.fleet.Targets, "targets", 0, "targets of the case helm and of the cases without a floor; zero: what the case is meant for")
@@ -42,7 +43,7 @@ func main() {
 // options are the flags.
 type options struct {
 	kustomizations, pairs int
-	sources               int
+	sources, steps        int
 	root                  string
 	name                  string
 	fleet                 fleet.Options
@@ -83,7 +84,7 @@ func run(ctx context.Context, o options, s shape) error {
 		if err := w.reset(ctx); err != nil {
 			return fmt.Errorf("preparing: %w\n%s", err, w.product.Logs(logLines))
 		}
-		for _, s := range w.steps() {
+		for _, s := range w.chosenSteps() {
 			p, err := w.run(ctx, s)
 			if err != nil {
 				return fmt.Errorf("%s: %w\n%s", s.name, err, w.product.Logs(logLines))

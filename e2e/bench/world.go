@@ -58,6 +58,15 @@ func (w *world) steps() []step {
 	return steps
 }
 
+// chosenSteps are those that are asked for.
+func (w *world) chosenSteps() []step {
+	all := w.steps()
+	if w.options.steps == 0 {
+		return all
+	}
+	return all[:min(w.options.steps, len(all))]
+}
+
 // Open starts everything.
 func (w *world) Open(ctx context.Context) error {
 	var err error

@@ -45,3 +45,10 @@ type Forgetter interface {
 	// It may be called for objects that were never seen.
 	Forget(types.NamespacedName)
 }
+
+// Settler is a Kind that has to know when what a run has put into the status is
+// written.
+type Settler interface {
+	// Settled is called at the end of a run with the object that the run had.
+	Settled(client.Object)
+}

@@ -122,6 +122,9 @@ func (l *Loop[T]) settle(ctx context.Context, obj T, err error) (ctrl.Result, er
 	if werr := l.Status.Patch(ctx, obj); werr != nil {
 		return ctrl.Result{}, l.conclude(werr)
 	}
+	if kind, ok := l.Kind.(Settler); ok {
+		kind.Settled(obj)
+	}
 	l.announce(ctx, obj, before, next.outcome)
 	switch {
 	case next.outcome == failed && next.after == 0:

@@ -371,6 +371,96 @@ func TestATenureBeginsWithWhatTheLastOneLeft(t *testing.T) {
 	b.Expect(b.live().Status.Inventory.Entries).To(HaveLen(1), "what the other left is not overwritten")
 }
 
+// What is written ahead proves that nobody else has written since, or asks.
+func TestWhatIsWrittenAheadEndsOnThePastOfAnother(t *testing.T) {
+	b := newBench(t)
+	live, asked := b.loop.Status.Live, 0
+	b.loop.Status.Live = readerFunc(func(ctx context.Context, key client.ObjectKey, obj client.Object) error {
+		asked++
+		return live.Get(ctx, key, obj)
+	})
+	ahead := func(tenure int64) (err error) {
+		b.kind.reconcile = func(ctx context.Context, obj *kustomizev1.Kustomization) error {
+			wait := reconcile.Wait(meta.ProgressingReason, "at work", time.Minute)
+			if err = b.loop.Status.PatchAhead(ctx, obj, wait, tenure); err == nil {
+				b.Expect(reasonOf(b.live(), "Ready")).To(Equal("Unknown Progressing"))
+				b.Expect(b.loop.Status.Confirm(ctx, obj, tenure)).To(Succeed())
+			}
+			return wait
+		}
+		_, _ = b.run()
+		return err
+	}
+	b.Expect(ahead(1)).To(Succeed())
+	b.Expect(asked).To(BeZero())
+	b.Expect(ahead(2)).To(Succeed())
+	b.Expect(asked).To(Equal(1), "nothing was to be written, and the tenure is another")
+
+	stale := b.live()
+	b.loop.Client = interceptor.NewClient(b.hub, interceptor.Funcs{
+		Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+			stale.DeepCopyInto(obj.(*kustomizev1.Kustomization))
+			return nil
+		},
+	})
+	other := b.live()
+	before := other.DeepCopy()
+	other.Status.Inventory = &meta.ResourceInventory{Entries: []meta.ResourceRef{{ID: "a_theirs__ConfigMap", Version: "v1"}}}
+	b.Expect(b.hub.Status().Patch(t.Context(), other, client.MergeFrom(before))).To(Succeed())
+	b.Expect(ahead(3)).To(MatchError(ContainSubstring("somebody else changed it meanwhile")))
+	b.Expect(b.live().Status.Inventory.Entries).To(HaveLen(1), "what the other left is not overwritten")
+}
+
+// readerFunc reads one object.
+type readerFunc func(context.Context, client.ObjectKey, client.Object) error
+
+func (f readerFunc) Get(ctx context.Context, key client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+	return f(ctx, key, obj)
+}
+
+func (readerFunc) List(context.Context, client.ObjectList, ...client.ListOption) error {
+	return errors.New("not asked for")
+}
+
+// settling is a script that is told of the ends of its runs.
+type settling struct {
+	script
+	settled []client.Object
+}
+
+func (s *settling) Settled(obj client.Object) { s.settled = append(s.settled, obj) }
+
+func TestAKindIsToldWhenItsStatusIsWritten(t *testing.T) {
+	b := newBench(t)
+	kind := &settling{}
+	b.loop.Kind = kind
+	var had client.Object
+	kind.reconcile = func(_ context.Context, obj *kustomizev1.Kustomization) error {
+		b.Expect(kind.settled).To(BeEmpty())
+		obj.Status.LastAppliedRevision, had = "1", obj
+		return nil
+	}
+	_, err := b.run()
+	b.Expect(err).NotTo(HaveOccurred())
+	b.Expect(kind.settled).To(HaveLen(1))
+	b.Expect(kind.settled[0]).To(BeIdenticalTo(had))
+
+	kind.settled = nil
+	b.loop.Client = interceptor.NewClient(b.hub, interceptor.Funcs{
+		SubResourcePatch: func(context.Context, client.Client, string, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
+			return errors.New("out of reach")
+		},
+	})
+	b.loop.Status.Client = b.loop.Client
+	kind.reconcile = func(_ context.Context, obj *kustomizev1.Kustomization) error {
+		obj.Status.LastAppliedRevision = "2"
+		return nil
+	}
+	_, err = b.run()
+	b.Expect(err).To(HaveOccurred())
+	b.Expect(kind.settled).To(BeEmpty(), "it is not written")
+}
+
 // What is written ahead needs no question before: the server takes it only if
 // nobody has written since.
 func TestAPatchConfirmsWhatItIsMadeFrom(t *testing.T) {

@@ -159,6 +159,13 @@ func (s *Status) Patch(ctx context.Context, obj client.Object) error {
 	return s.patchFrom(ctx, base, obj)
 }
 
+// PatchAhead writes the status ahead of something that the run is going to wait
+// for, in the words in which the Wait says so. It is a PatchIn.
+func (s *Status) PatchAhead(ctx context.Context, obj Object, wait error, tenure int64) error {
+	finish(obj, wait, nil)
+	return s.PatchIn(ctx, obj, tenure)
+}
+
 // patchFrom writes the difference between two states of an object's status. It
 // conflicts with every write since the first of them.
 func (s *Status) patchFrom(ctx context.Context, base, obj client.Object) error {

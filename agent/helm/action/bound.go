@@ -5,18 +5,23 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"k8s.io/client-go/rest"
 
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
+// patience is how long a request may take before the action counts as one that
+// waits: a target that hangs must not take the places of others.
+const patience = 250 * time.Millisecond
+
 // bind returns the configuration with every request bound to the context, and
 // those that may write to what hold says: where it refuses one, all is ended.
-func bind(ctx context.Context, config *rest.Config, end context.CancelCauseFunc, hold func(context.Context) error) *rest.Config {
-	bound := rest.CopyConfig(config)
+func bind(ctx context.Context, access Access, end context.CancelCauseFunc) *rest.Config {
+	bound := rest.CopyConfig(access.Config)
 	bound.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return &boundTransport{ctx: ctx, next: next, end: end, hold: hold}
+		return &boundTransport{ctx: ctx, next: next, end: end, hold: access.Hold, yield: access.Yield}
 	})
 	return bound
 }
@@ -24,10 +29,11 @@ func bind(ctx context.Context, config *rest.Config, end context.CancelCauseFunc,
 // boundTransport ends requests with an action: most of Helm's calls have no
 // context of their own.
 type boundTransport struct {
-	ctx  context.Context
-	next http.RoundTripper
-	end  context.CancelCauseFunc
-	hold func(context.Context) error
+	ctx   context.Context
+	next  http.RoundTripper
+	end   context.CancelCauseFunc
+	hold  func(context.Context) error
+	yield func() (resume func())
 }
 
 // RoundTrip sends the request while the action goes on.
@@ -44,7 +50,7 @@ func (b *boundTransport) RoundTrip(request *http.Request) (*http.Response, error
 	ctx, cancel := context.WithCancel(request.Context())
 	stop := context.AfterFunc(b.ctx, cancel)
 	end := func() { stop(); cancel() }
-	response, err := b.next.RoundTrip(request.WithContext(ctx))
+	response, err := b.send(request.WithContext(ctx))
 	if err != nil {
 		end()
 		if errors.Is(err, reconcile.ErrNotOwner) {
@@ -54,6 +60,17 @@ func (b *boundTransport) RoundTrip(request *http.Request) (*http.Response, error
 	}
 	response.Body = &endingBody{ReadCloser: response.Body, end: end}
 	return response, nil
+}
+
+// send gives the action's place up while the target takes its time.
+func (b *boundTransport) send(request *http.Request) (*http.Response, error) {
+	resume := make(chan func(), 1)
+	late := time.AfterFunc(patience, func() { resume <- b.yield() })
+	response, err := b.next.RoundTrip(request)
+	if !late.Stop() {
+		(<-resume)()
+	}
+	return response, err
 }
 
 // endingBody runs end when the body is closed.

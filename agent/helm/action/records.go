@@ -19,6 +19,7 @@ const (
 	ownerLabel, ownerHelm = "owner", "helm"
 	nameLabel             = "name"
 	statusLabel           = "status"
+	versionLabel          = "version"
 )
 
 // RecordSelector picks the Secrets of Helm's storage by their labels.
@@ -44,29 +45,50 @@ func SecretName(release string, version int) string {
 // which resourceVersion. A record that cannot be read is an error that names its
 // Secret: taken for absent, the release would be made a second time.
 func Records(ctx context.Context, from client.Reader, target release.Target) (records []release.Record, upto string, err error) {
-	var secrets corev1.SecretList
-	err = from.List(ctx, &secrets, client.InNamespace(target.StorageNamespace),
-		client.MatchingLabels{ownerLabel: ownerHelm, nameLabel: target.Name})
+	secrets, err := stored(ctx, from, target)
 	if err != nil {
-		return nil, "", fmt.Errorf("records of the release %s in namespace %s: %w", target.Name, target.StorageNamespace, err)
+		return nil, "", err
 	}
 	records = make([]release.Record, 0, len(secrets.Items))
 	for i := range secrets.Items {
 		secret := &secrets.Items[i]
-		rel, err := release.Decode(secret)
-		var record release.Record
-		if err == nil {
-			record, err = release.RecordOf(rel, target.StorageNamespace)
-		}
+		rel, err := decode(secret, target)
 		if err != nil {
-			return nil, "", fmt.Errorf("the record of the release %s in Secret %s/%s cannot be read: restore the Secret, or delete it: %w",
-				target.Name, secret.Namespace, secret.Name, err)
+			return nil, "", err
+		}
+		record, err := release.RecordOf(rel, target.StorageNamespace)
+		if err != nil {
+			return nil, "", unreadable(secret, target, err)
 		}
 		record.Stored = release.Stored{Name: secret.Name, UID: secret.UID, Version: secret.ResourceVersion}
 		records = append(records, record)
 	}
 	slices.SortFunc(records, func(a, b release.Record) int { return b.Version - a.Version })
 	return records, secrets.ResourceVersion, nil
+}
+
+// stored are the Secrets that Helm's storage has of a release.
+func stored(ctx context.Context, from client.Reader, target release.Target) (*corev1.SecretList, error) {
+	secrets := &corev1.SecretList{}
+	err := from.List(ctx, secrets, client.InNamespace(target.StorageNamespace),
+		client.MatchingLabels{ownerLabel: ownerHelm, nameLabel: target.Name})
+	if err != nil {
+		return nil, fmt.Errorf("records of the release %s in namespace %s: %w", target.Name, target.StorageNamespace, err)
+	}
+	return secrets, nil
+}
+
+func decode(secret *corev1.Secret, of release.Target) (*helmrelease.Release, error) {
+	rel, err := release.Decode(secret)
+	if err != nil {
+		return nil, unreadable(secret, of, err)
+	}
+	return rel, nil
+}
+
+func unreadable(secret *corev1.Secret, of release.Target, err error) error {
+	return fmt.Errorf("the record of the release %s in Secret %s/%s cannot be read: restore the Secret, or delete it: %w",
+		of.Name, secret.Namespace, secret.Name, err)
 }
 
 // Unlock marks a record failed that an action has left pending when its agent

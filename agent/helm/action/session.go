@@ -13,15 +13,9 @@ import (
 	helmaction "helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/kube"
-	helmrelease "helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/storage"
-	"helm.sh/helm/v3/pkg/storage/driver"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -54,8 +48,8 @@ type Access struct {
 	Discovery *Discovery
 	// Hold says, by an error, that no write may be sent any more.
 	Hold func(context.Context) error
-	// Yield gives the action's place among those at work up while it waits, and
-	// the function that it returns takes one again.
+	// Yield gives the action's place among those at work up while a part of it
+	// waits, and the function that it returns takes one again.
 	Yield func() (resume func())
 }
 
@@ -103,7 +97,7 @@ type Session struct {
 func Open(ctx context.Context, access Access, order Order) (*Session, error) {
 	ctx, end := context.WithCancelCause(ctx)
 	s := &Session{Order: order, access: access, ctx: ctx}
-	access.Config = bind(ctx, access.Config, end, access.Hold)
+	access.Config = bind(ctx, access, end)
 	by := &getter{config: access.Config, discovery: access.Discovery, mapper: access.Mapper, namespace: order.Target.Namespace}
 	http, err := rest.HTTPClientFor(access.Config)
 	if err != nil {
@@ -112,17 +106,11 @@ func Open(ctx context.Context, access Access, order Order) (*Session, error) {
 	if s.client, err = client.New(access.Config, client.Options{HTTPClient: http, Mapper: access.Mapper}); err != nil {
 		return nil, fmt.Errorf("client of the target: %w", err)
 	}
-	plain, err := kubernetes.NewForConfigAndClient(access.Config, http)
-	if err != nil {
-		return nil, fmt.Errorf("client of the target: %w", err)
-	}
 	s.kube = newKubeClient(s, by)
-	records := driver.NewSecrets(plain.CoreV1().Secrets(order.Target.StorageNamespace))
-	records.Log = s.log.printf
 	s.config = &helmaction.Configuration{
 		RESTClientGetter: by,
 		KubeClient:       s.kube,
-		Releases:         storage.Init(&renderedRecords{Driver: records, hooks: s.renderHooks}),
+		Releases:         storage.Init(&records{Session: s}),
 		Log:              s.log.printf,
 		HookOutputFunc:   func(string, string, string) io.Writer { return io.Discard },
 	}
@@ -152,56 +140,6 @@ func maxHistory(obj *helmv2.HelmRelease) int {
 }
 
 const defaultMaxHistory = 5
-
-// renderHooks changes the hooks of a release that is about to be recorded for
-// the first time: Helm hands a post-renderer the other objects alone.
-func (s *Session) renderHooks(rel *helmrelease.Release) error {
-	if s.Render == nil {
-		return nil
-	}
-	for _, hook := range rel.Hooks {
-		rendered, err := s.Render.Hook(hook.Manifest)
-		if err != nil {
-			return fmt.Errorf("hook %s: %w", hook.Path, err)
-		}
-		hook.Manifest = rendered
-	}
-	return nil
-}
-
-// renderedRecords is Helm's storage, with hooks rendered before a revision is
-// stored, and thereby before any of them runs.
-type renderedRecords struct {
-	driver.Driver
-	hooks func(*helmrelease.Release) error
-}
-
-// Create implements driver.Driver.
-func (r *renderedRecords) Create(key string, rel *helmrelease.Release) error {
-	if rel.Info.Status == helmrelease.StatusPendingInstall || rel.Info.Status == helmrelease.StatusPendingUpgrade {
-		if err := r.hooks(rel); err != nil {
-			return err
-		}
-	}
-	return explainSize(r.Driver.Create(key, rel))
-}
-
-// explainSize says what is to be done about a record that a server does not take
-// for its size.
-func explainSize(err error) error {
-	tooLarge := apierrors.IsRequestEntityTooLargeError(err)
-	var refused apierrors.APIStatus
-	if errors.As(err, &refused) && refused.Status().Details != nil {
-		for _, cause := range refused.Status().Details.Causes {
-			tooLarge = tooLarge || cause.Type == metav1.CauseType(field.ErrorTypeTooLong)
-		}
-	}
-	if !tooLarge {
-		return err
-	}
-	return fmt.Errorf("the record of the release is too large for a Secret, which may have 1 MiB of the packed chart, values and objects: "+
-		"leave files out of the chart with .helmignore, or make several releases of it: %w", err)
-}
 
 // postRender adapts a Renderer to Helm's interface.
 type postRender struct{ Renderer }

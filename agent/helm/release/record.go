@@ -1,32 +1,21 @@
 package release
 
 import (
-	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 )
 
-const (
-	// unlockedPrefix begins the description of a record that was left pending.
-	unlockedPrefix = "Release unlocked from stale '"
-	// maxRecord bounds what a record may unpack to.
-	maxRecord = 64 << 20
-	// dataKey of a Secret holds the record.
-	dataKey = "release"
-)
+// unlockedPrefix begins the description of a record that was left pending.
+const unlockedPrefix = "Release unlocked from stale '"
 
 // Record is what is known of one revision of a release.
 type Record struct {
@@ -145,31 +134,4 @@ func digestOf(rel *helmrelease.Release) (string, error) {
 		return "", fmt.Errorf("digest of the release %s/%s: %w", rel.Namespace, rel.Name, err)
 	}
 	return Digest(text), nil
-}
-
-// Decode reads the release in a Secret of Helm's storage. The bytes are somebody
-// else's: what they unpack to is bounded.
-func Decode(secret *corev1.Secret) (*helmrelease.Release, error) {
-	packed, err := base64.StdEncoding.DecodeString(string(secret.Data[dataKey]))
-	if err != nil {
-		return nil, fmt.Errorf("data key %s: it is not in base64", dataKey)
-	}
-	text := packed
-	if len(packed) > 3 && packed[0] == 0x1f && packed[1] == 0x8b {
-		unpacker, err := gzip.NewReader(bytes.NewReader(packed))
-		if err != nil {
-			return nil, fmt.Errorf("data key %s: %w", dataKey, err)
-		}
-		if text, err = io.ReadAll(io.LimitReader(unpacker, maxRecord+1)); err != nil {
-			return nil, fmt.Errorf("data key %s: %w", dataKey, err)
-		}
-		if len(text) > maxRecord {
-			return nil, fmt.Errorf("data key %s: it unpacks to more than %d bytes", dataKey, maxRecord)
-		}
-	}
-	var rel helmrelease.Release
-	if err := json.Unmarshal(text, &rel); err != nil {
-		return nil, fmt.Errorf("data key %s: it is no release", dataKey)
-	}
-	return &rel, nil
 }

@@ -1,6 +1,12 @@
 package release_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -93,4 +99,48 @@ func TestDigestsOfValuesAreThoseOfFlux(t *testing.T) {
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(digest).To(Equal("sha256:db52e4f204b99e59b9829de33e952771009b03f04a92e4a3036a530f6b11ec89"))
+}
+
+// digits are a text of that many random numbers.
+func digits(count int) string {
+	random, text := rand.New(rand.NewPCG(1, 2)), strings.Builder{} //nolint:gosec // the same each time
+	for range count {
+		fmt.Fprintf(&text, "%016x", random.Uint64())
+	}
+	return text.String()
+}
+
+// Whatever reads gzip reads the records, and what fits into a Secret when Helm
+// packs it does so here.
+func TestRecordsArePacked(t *testing.T) {
+	for name, size := range map[string]int{"small": 100, "large": 75_000} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			made := rel()
+			made.Manifest = digits(size)
+			data, err := release.Encode(made)
+			g.Expect(err).NotTo(HaveOccurred())
+			read, err := release.Decode(&corev1.Secret{Data: data})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(read.Manifest).To(Equal(made.Manifest))
+			g.Expect(read.Info.Status).To(Equal(helmrelease.StatusDeployed))
+
+			packed, err := base64.StdEncoding.DecodeString(string(data["release"]))
+			g.Expect(err).NotTo(HaveOccurred())
+			unpacker, err := gzip.NewReader(bytes.NewReader(packed))
+			g.Expect(err).NotTo(HaveOccurred())
+			text, err := io.ReadAll(unpacker)
+			g.Expect(err).NotTo(HaveOccurred())
+			var tight bytes.Buffer
+			by, err := gzip.NewWriterLevel(&tight, gzip.BestCompression)
+			g.Expect(err).NotTo(HaveOccurred())
+			_, err = by.Write(text)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(by.Close()).To(Succeed())
+			if size > 1000 {
+				g.Expect(len(packed)).To(BeNumerically(">", 512<<10))
+				g.Expect(len(packed)).To(Equal(tight.Len()))
+			}
+		})
+	}
 }
