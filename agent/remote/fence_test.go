@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"testing"
@@ -321,6 +322,8 @@ func TestTheGate(t *testing.T) {
 	g.Expect(try(http.MethodPost, pods)).To(MatchError(errFenceInvalid))
 	g.Expect(try(http.MethodDelete, pods+"/y")).To(MatchError(errFenceInvalid))
 	g.Expect(passed.requests).To(BeEmpty())
+	reason, _ := reconcile.ReasonOf(reconcile.Fail(meta.ReconciliationFailedReason, fmt.Errorf("apply: %w", try(http.MethodPost, pods))))
+	g.Expect(reason).To(Equal(meta.FenceHeldReason), "nothing has failed: the run is repeated soon")
 	g.Expect(try(http.MethodGet, pods)).To(Succeed())
 	_, limited := passed.requests[0].Context().Deadline()
 	g.Expect(limited).To(BeTrue(), "a target that hangs holds nobody for ever")

@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,11 +9,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
-// errFenceInvalid refuses a write that came too late or too early.
-var errFenceInvalid = errors.New("write refused: this agent does not hold the target's fence")
+// errFenceInvalid refuses a write that came too late or too early. Nothing is
+// wrong with what was to be written: the run is repeated soon.
+var errFenceInvalid = reconcile.Wait(meta.FenceHeldReason, "write refused: this agent does not hold the target's fence", refusedAgain)
+
+// refusedAgain is how soon a run is repeated in which a write was refused.
+const refusedAgain = time.Second
 
 // readLimit is how long an answer to a question may take, in request times: a
 // target that hangs after it has taken the question must not hold its run for
