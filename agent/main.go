@@ -3,8 +3,6 @@ package main
 
 import (
 	"context"
-	"os"
-	"runtime/debug"
 
 	"github.com/headwater-dev/headwater/agent/helm"
 	"github.com/headwater-dev/headwater/agent/kustomize"
@@ -13,14 +11,7 @@ import (
 	"github.com/headwater-dev/headwater/shard/member"
 )
 
-// garbage is how much of it, in percent of what lives, may gather. What an agent
-// keeps are connections; work comes in bursts, which must not double that.
-const garbage = 50
-
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbage)
-	}
 	var o options
 	app.Run(app.Program{
 		Name:    "agent",
@@ -30,6 +21,7 @@ func main() {
 		Flags:   o.bind,
 		Cache:   o.cache,
 		Setup: func(ctx context.Context, a *app.App) error {
+			go boundGarbage(ctx)
 			artifacts, err := artifact.NewCache(o.artifacts)
 			if err != nil {
 				return err

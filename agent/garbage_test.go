@@ -1,0 +1,21 @@
+package main
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+)
+
+func TestGarbageIsBounded(t *testing.T) {
+	g := NewWithT(t)
+	const mib = 1 << 20
+	for live, percent := range map[uint64]int{
+		0: 400, 12 * mib: 400, 24 * mib: 200, 48 * mib: 100, 96 * mib: 50, 1024 * mib: 50,
+	} {
+		g.Expect(percentOf(live)).To(Equal(percent), "%d MiB live", live/mib)
+	}
+	g.Expect(differs(100, 95)).To(BeFalse())
+	g.Expect(differs(100, 90)).To(BeTrue())
+	g.Expect(differs(80, 100)).To(BeTrue())
+	g.Expect(differs(10, 0)).To(BeTrue())
+}
