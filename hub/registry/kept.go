@@ -35,7 +35,7 @@ type kept struct {
 // of returns the puller of a repository with the very login, which it makes if
 // there is none, and how to forget it. It goes by what is sent and not by which
 // Secret has it: a login that was changed is another one.
-func (p *pullers) of(repository name.Repository, insecure bool, login authn.AuthConfig, make func() (*remote.Puller, error)) (*remote.Puller, func(), error) {
+func (p *pullers) of(repository name.Repository, insecure bool, login authn.AuthConfig, open func() (*remote.Puller, error)) (*remote.Puller, func(), error) {
 	p.once.Do(func() { p.known, _ = lru.New[[sha256.Size]byte, kept](keptRepositories) }) // fails for no size alone
 	text, err := json.Marshal([]any{repository.Name(), insecure, &login})
 	if err != nil {
@@ -46,7 +46,7 @@ func (p *pullers) of(repository name.Repository, insecure bool, login authn.Auth
 	if found, ok := p.known.Get(key); ok && time.Since(found.since) < keptTime {
 		return found.Puller, forget, nil
 	}
-	made, err := make()
+	made, err := open()
 	if err == nil {
 		p.known.Add(key, kept{made, time.Now()})
 	}
