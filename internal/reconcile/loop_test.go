@@ -340,6 +340,22 @@ func TestAQuietKindAnnouncesRecoveryAlone(t *testing.T) {
 	b.Expect(b.events).NotTo(Receive())
 }
 
+// overtake has another agent write a status that the loop's cache does not show.
+func (b *bench) overtake() {
+	b.t.Helper()
+	stale := b.live()
+	b.loop.Client = interceptor.NewClient(b.hub, interceptor.Funcs{
+		Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+			stale.DeepCopyInto(obj.(*kustomizev1.Kustomization))
+			return nil
+		},
+	})
+	other := b.live()
+	before := other.DeepCopy()
+	other.Status.Inventory = &meta.ResourceInventory{Entries: []meta.ResourceRef{{ID: "a_theirs__ConfigMap", Version: "v1"}}}
+	b.Expect(b.hub.Status().Patch(b.t.Context(), other, client.MergeFrom(before))).To(Succeed())
+}
+
 // An agent that has just been given the right to write must not act on what it
 // read while another still had it.
 func TestATenureBeginsWithWhatTheLastOneLeft(t *testing.T) {
@@ -354,17 +370,7 @@ func TestATenureBeginsWithWhatTheLastOneLeft(t *testing.T) {
 	}
 	b.Expect(confirm(1)).To(Succeed())
 
-	stale := b.live()
-	b.loop.Client = interceptor.NewClient(b.hub, interceptor.Funcs{
-		Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
-			stale.DeepCopyInto(obj.(*kustomizev1.Kustomization))
-			return nil
-		},
-	})
-	other := b.live()
-	before := other.DeepCopy()
-	other.Status.Inventory = &meta.ResourceInventory{Entries: []meta.ResourceRef{{ID: "a_theirs__ConfigMap", Version: "v1"}}}
-	b.Expect(b.hub.Status().Patch(t.Context(), other, client.MergeFrom(before))).To(Succeed())
+	b.overtake()
 
 	b.Expect(confirm(1)).To(Succeed(), "asked once in a tenure")
 	b.Expect(confirm(2)).To(MatchError(ContainSubstring("somebody else changed it meanwhile")))
@@ -396,17 +402,7 @@ func TestWhatIsWrittenAheadEndsOnThePastOfAnother(t *testing.T) {
 	b.Expect(ahead(2)).To(Succeed())
 	b.Expect(asked).To(Equal(1), "nothing was to be written, and the tenure is another")
 
-	stale := b.live()
-	b.loop.Client = interceptor.NewClient(b.hub, interceptor.Funcs{
-		Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
-			stale.DeepCopyInto(obj.(*kustomizev1.Kustomization))
-			return nil
-		},
-	})
-	other := b.live()
-	before := other.DeepCopy()
-	other.Status.Inventory = &meta.ResourceInventory{Entries: []meta.ResourceRef{{ID: "a_theirs__ConfigMap", Version: "v1"}}}
-	b.Expect(b.hub.Status().Patch(t.Context(), other, client.MergeFrom(before))).To(Succeed())
+	b.overtake()
 	b.Expect(ahead(3)).To(MatchError(ContainSubstring("somebody else changed it meanwhile")))
 	b.Expect(b.live().Status.Inventory.Entries).To(HaveLen(1), "what the other left is not overwritten")
 }
@@ -489,17 +485,7 @@ func TestAPatchConfirmsWhatItIsMadeFrom(t *testing.T) {
 	b.Expect(err).NotTo(HaveOccurred())
 	b.Expect(asked).To(BeZero(), "the tenure is confirmed")
 
-	stale := b.live()
-	b.loop.Client = interceptor.NewClient(b.hub, interceptor.Funcs{
-		Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
-			stale.DeepCopyInto(obj.(*kustomizev1.Kustomization))
-			return nil
-		},
-	})
-	other := b.live()
-	before := other.DeepCopy()
-	other.Status.Inventory = &meta.ResourceInventory{Entries: []meta.ResourceRef{{ID: "a_theirs__ConfigMap", Version: "v1"}}}
-	b.Expect(b.hub.Status().Patch(t.Context(), other, client.MergeFrom(before))).To(Succeed())
+	b.overtake()
 	b.Expect(ahead("a_late__ConfigMap")).To(MatchError(ContainSubstring("somebody else changed it meanwhile")))
 	b.Expect(b.live().Status.Inventory.Entries).To(HaveExactElements(HaveField("ID", "a_theirs__ConfigMap")))
 }
