@@ -184,7 +184,7 @@ func (e *env) push(revision string, pairs ...string) {
 	}
 	published, err := e.store.Publish(e.t.Context(), artifact.Ref{Kind: "GitRepository", Namespace: e.namespace, Name: "repo"},
 		"main@sha1:"+revision, revision+".tar.gz",
-		func(w io.Writer) error { return artifact.Archive(e.t.Context(), w, dir, nil) })
+		func(w io.Writer) error { return artifact.Archive(e.t.Context(), w, os.DirFS(dir), nil) })
 	e.Expect(err).NotTo(HaveOccurred())
 	repository := &sourcev1.GitRepository{
 		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "repo"},

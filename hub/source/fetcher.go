@@ -2,6 +2,8 @@ package source
 
 import (
 	"context"
+	"io/fs"
+	"os"
 
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
@@ -29,8 +31,9 @@ type Fetcher[T Object] interface {
 	// Resolve asks the remote which revision the object's reference points to
 	// now. It does so at every interval, so it has to be cheap.
 	Resolve(ctx context.Context, obj T) (Revision, error)
-	// Fetch writes the files of the revision into dir, which is empty. It may
-	// leave scratch files beside dir; all is removed after the run.
+	// Fetch writes the files of the revision into dir, which is empty, or says
+	// where they can be read. It may leave scratch files beside dir; all is
+	// removed after the run.
 	Fetch(ctx context.Context, obj T, rev Revision, dir string) (Content, error)
 }
 
@@ -56,13 +59,33 @@ type Content struct {
 	Summary string
 	// Metadata of the upstream, for the artifact; may be nil.
 	Metadata map[string]string
-	// File, when set, is the artifact as it is, and dir is not read. It is a
-	// path beside dir.
+	// Tree, when set, has the files, and dir is not read.
+	Tree fs.FS
+	// Done gives up what Tree reads from; may be nil. It is called once the
+	// artifact is made.
+	Done func()
+	// File, when set, is the artifact as it is, and neither Tree nor dir is
+	// read. It is a path beside dir.
 	File string
 	// Whole says that what belongs to version control, and what is excluded
 	// by default, stays in the artifact, because the Fetcher left out what
 	// the spec excludes.
 	Whole bool
+}
+
+// Files are those that were fetched into dir, or where else they are.
+func (c Content) Files(dir string) fs.FS {
+	if c.Tree != nil {
+		return c.Tree
+	}
+	return os.DirFS(dir)
+}
+
+// Close calls Done.
+func (c Content) Close() {
+	if c.Done != nil {
+		c.Done()
+	}
 }
 
 // Revision is one state of a remote.

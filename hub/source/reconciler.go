@@ -112,6 +112,7 @@ func (r *Reconciler[T]) rebuild(ctx context.Context, obj T, rev Revision) (summa
 	if err != nil {
 		return "", fetchFailed(obj, err)
 	}
+	defer content.Close()
 	fetched(obj)
 	ignore, observed := r.Fetcher.Ignore(obj)
 	write, err := writer(ctx, dir, content, ignore)
@@ -133,14 +134,15 @@ func writer(ctx context.Context, dir string, content Content, ignore *string) (f
 	if content.File != "" {
 		return func(w io.Writer) error { return copyFile(w, content.File) }, nil
 	}
-	exclude := func(string, bool) bool { return false }
+	tree := content.Files(dir)
+	var exclude func(string, bool) bool
 	if !content.Whole {
 		var err error
-		if exclude, err = excluder(dir, ignore); err != nil {
+		if exclude, err = excluder(tree, ignore); err != nil {
 			return nil, err
 		}
 	}
-	return func(w io.Writer) error { return artifact.Archive(ctx, w, dir, exclude) }, nil
+	return func(w io.Writer) error { return artifact.Archive(ctx, w, tree, exclude) }, nil
 }
 
 func copyFile(w io.Writer, name string) error {

@@ -213,6 +213,10 @@ func TestReconcileExcludes(t *testing.T) {
 		{name: "the spec comes last and can take in again", ignore: new("!docs/api.md\n"),
 			sourceignore: map[string]string{".sourceignore": "*.md\n"},
 			want:         []string{"app.yaml", "logo.png", ".github/ci.yaml", "charts/x/templates/a.yaml", "docs/api.md", ".sourceignore"}},
+		{name: "a file in a directory overrules the one above", sourceignore: map[string]string{".sourceignore": "*.md\n", "-x/.sourceignore": "!a.md\n", "-x/a.md": "", "-x/b.md": ""},
+			want: []string{"app.yaml", "logo.png", ".github/ci.yaml", "charts/x/templates/a.yaml", ".sourceignore", "-x/.sourceignore", "-x/a.md"}},
+		{name: "a directory of that name is no list", sourceignore: map[string]string{"x/.sourceignore/y": ""},
+			want: []string{"app.yaml", "docs/guide.md", "docs/api.md", "charts/x/templates/a.yaml", "x/.sourceignore/y"}},
 		{name: "everything but one directory", ignore: new("/*\n!/docs\n"), want: []string{"docs/guide.md", "docs/api.md"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 )
 
 // Modes in an archive depend on what a file is, never on the umask of the
@@ -23,18 +21,18 @@ const (
 	copyBytes = 32 << 10
 )
 
-// Archive writes the tree at dir as a gzipped tar in Flux's layout: entries in
-// lexical order from ".", no owners, no times, modes 0600, 0700 and 0750. Only
+// Archive writes the tree as a gzipped tar in Flux's layout: entries in lexical
+// order from ".", no owners, no times, modes 0600, 0700 and 0750. Only
 // directories and regular files are taken; links and devices are skipped, and
-// so is every path for which exclude (if given) says true. It gets the path as
-// joined with dir. The children of an excluded directory are asked for one by
-// one, so that a pattern can take one of them in again.
+// so is every path below the root for which exclude (if given) says true. The
+// children of an excluded directory are asked for one by one, so that a pattern
+// can take one of them in again.
 //
 // The same tree gives the same bytes.
-func Archive(ctx context.Context, w io.Writer, dir string, exclude func(path string, isDir bool) bool) error {
+func Archive(ctx context.Context, w io.Writer, tree fs.FS, exclude func(path string, isDir bool) bool) error {
 	gz := gzip.NewWriter(w)
-	a := &archiver{ctx: ctx, tw: tar.NewWriter(gz), dir: dir, exclude: exclude, buffer: make([]byte, copyBytes)}
-	err := filepath.WalkDir(dir, a.add)
+	a := &archiver{ctx: ctx, tw: tar.NewWriter(gz), tree: tree, exclude: exclude, buffer: make([]byte, copyBytes)}
+	err := fs.WalkDir(tree, ".", a.add)
 	if err == nil {
 		err = errors.Join(a.tw.Close(), gz.Close())
 	}
@@ -47,33 +45,29 @@ func Archive(ctx context.Context, w io.Writer, dir string, exclude func(path str
 type archiver struct {
 	ctx     context.Context
 	tw      *tar.Writer
-	dir     string
+	tree    fs.FS
 	exclude func(path string, isDir bool) bool
 	buffer  []byte
 }
 
-func (a *archiver) add(path string, d fs.DirEntry, err error) error {
+func (a *archiver) add(name string, d fs.DirEntry, err error) error {
 	if err := errors.Join(err, a.ctx.Err()); err != nil {
 		return err
 	}
 	if !d.IsDir() && !d.Type().IsRegular() {
 		return nil
 	}
-	if a.exclude != nil && a.exclude(path, d.IsDir()) {
+	if a.exclude != nil && name != "." && a.exclude(name, d.IsDir()) {
 		return nil
-	}
-	name, err := filepath.Rel(a.dir, path)
-	if err != nil {
-		return err
 	}
 	if d.IsDir() {
 		return a.tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: archivedDirMode})
 	}
-	return a.addFile(path, name)
+	return a.addFile(name)
 }
 
-func (a *archiver) addFile(path, name string) error {
-	f, err := os.Open(path)
+func (a *archiver) addFile(name string) error {
+	f, err := a.tree.Open(name)
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func makeTree(t *testing.T, fileMode os.FileMode, files ...[2]string) string {
 func archiveOf(t *testing.T, dir string, exclude func(string, bool) bool) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	NewWithT(t).Expect(artifact.Archive(t.Context(), &b, dir, exclude)).To(Succeed())
+	NewWithT(t).Expect(artifact.Archive(t.Context(), &b, os.DirFS(dir), exclude)).To(Succeed())
 	return b.Bytes()
 }
 
@@ -116,6 +116,6 @@ func TestArchiveStopsWhenCancelled(t *testing.T) {
 	g := NewWithT(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := artifact.Archive(ctx, io.Discard, makeTree(t, 0o644, [2]string{"a", "1"}), nil)
+	err := artifact.Archive(ctx, io.Discard, os.DirFS(makeTree(t, 0o644, [2]string{"a", "1"})), nil)
 	g.Expect(err).To(MatchError(context.Canceled))
 }

@@ -83,7 +83,8 @@ func (f *Fetcher) locate(ctx context.Context, obj *sourcev1.GitRepository, t git
 	return t, commit.String(), err
 }
 
-// Fetch writes the files of the commit into dir, and its packfile beside it.
+// Fetch reads the commit's packfile, which it leaves beside dir. What the spec
+// adds from elsewhere is put together with the commit's files in dir.
 func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.GitRepository, rev source.Revision, dir string) (source.Content, error) {
 	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
 	defer cancel()
@@ -91,58 +92,78 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.GitRepository, rev so
 	if err != nil {
 		return source.Content{}, err
 	}
-	defer s.Close()
-	refs, err := s.List(ctx)
-	if err != nil {
-		return source.Content{}, err
-	}
-	known, _ := rev.Found.(found)
-	v := verification{target: known.target, commit: plumbing.NewHash(rev.ID)}
-	v.tip, _, _ = v.target.Find(refs)
 	scratch := filepath.Dir(dir)
-	if v.objects, err = s.Download(ctx, refs, v.target, v.commit, filepath.Join(scratch, "objects")); err != nil {
+	files, err := f.download(ctx, s, obj, rev, scratch)
+	if err != nil {
+		s.Close()
 		return source.Content{}, err
 	}
-	if err := f.verify(ctx, obj, v); err != nil {
-		return source.Content{}, err
+	subject, _, _ := strings.Cut(strings.TrimSpace(files.message), "\n")
+	content := source.Content{Summary: fmt.Sprintf("for commit '%s'", strings.TrimSpace(subject))}
+	known, _ := rev.Found.(found)
+	if !obj.Spec.RecurseSubmodules && len(known.included) == 0 {
+		content.Tree, content.Done = files, s.Close
+		return content, nil
 	}
+	defer s.Close()
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return source.Content{}, err
+		return source.Content{}, reconcile.Fail(git.OperationFailedReason, err)
 	}
 	defer func() { _ = root.Close() }()
-	done, err := checkOut(ctx, v.objects, v.commit, root, obj.Spec.SparseCheckout)
-	if err != nil {
-		return source.Content{}, notCheckedOut(ctx, s, rev, err)
-	}
-	if err := f.complete(ctx, work{obj: obj, root: root, scratch: scratch}, done, known.included); err != nil {
-		return source.Content{}, err
-	}
-	subject, _, _ := strings.Cut(strings.TrimSpace(done.message), "\n")
-	return source.Content{Summary: fmt.Sprintf("for commit '%s'", strings.TrimSpace(subject))}, nil
+	return content, f.complete(ctx, work{obj: obj, root: root, scratch: scratch}, files, known.included)
 }
 
-func notCheckedOut(ctx context.Context, s *git.Session, rev source.Revision, err error) error {
-	var missing *noDirectory
-	if errors.As(err, &missing) {
-		return reconcile.Fail(git.OperationFailedReason, fmt.Errorf("%w in commit %s", missing, rev.ID))
+// complete puts the files together with what is not in the repository itself.
+func (f *Fetcher) complete(ctx context.Context, w work, files *tree, included []*meta.Artifact) error {
+	if err := checkOut(ctx, files, w.root); err != nil {
+		return err
 	}
-	return s.Failed(ctx, "checking out commit "+rev.ID, err)
-}
-
-// complete adds what is not in the repository itself.
-func (f *Fetcher) complete(ctx context.Context, w work, done checkedOut, included []*meta.Artifact) error {
 	if w.obj.Spec.RecurseSubmodules {
-		if err := f.recurse(ctx, w, done); err != nil {
+		if err := f.recurse(ctx, w, files); err != nil {
 			return err
 		}
 	}
 	for i, from := range included {
-		if err := f.include(w.root, w.obj.Spec.Include[i], from, w.scratch); err != nil {
+		if err := f.include(ctx, w, w.obj.Spec.Include[i], from); err != nil {
 			return source.Unavailable(reconcile.Fail(copyFailureReason, fmt.Errorf("spec.include[%d]: %w", i, err)))
 		}
 	}
 	return nil
+}
+
+// checkOut writes the files to a directory.
+func checkOut(ctx context.Context, files *tree, root *os.Root) error {
+	if err := copyTree(ctx, files, ".", root, "."); err != nil {
+		return reconcile.Fail(git.OperationFailedReason, fmt.Errorf("writing the files of the commit: %w", err))
+	}
+	return nil
+}
+
+// download fetches the commit, and verifies what is signed.
+func (f *Fetcher) download(ctx context.Context, s *git.Session, obj *sourcev1.GitRepository, rev source.Revision, scratch string) (*tree, error) {
+	refs, err := s.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known, _ := rev.Found.(found)
+	v := verification{target: known.target, commit: plumbing.NewHash(rev.ID)}
+	v.tip, _, _ = v.target.Find(refs)
+	if v.objects, err = s.Download(ctx, refs, v.target, v.commit, filepath.Join(scratch, "objects")); err != nil {
+		return nil, err
+	}
+	if err := f.verify(ctx, obj, v); err != nil {
+		return nil, err
+	}
+	files, err := readTree(ctx, v.objects, v.commit, obj.Spec.SparseCheckout)
+	var missing *noDirectory
+	if errors.As(err, &missing) {
+		return nil, reconcile.Fail(git.OperationFailedReason, fmt.Errorf("%w in commit %s", missing, rev.ID))
+	}
+	if err != nil {
+		return nil, s.Failed(ctx, "reading commit "+rev.ID, err)
+	}
+	return files, nil
 }
 
 // supported stalls an object that asks for what is not implemented.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -118,7 +119,7 @@ func TestResolveIsOneRequest(t *testing.T) {
 }
 
 // fetch resolves and fetches, and returns the revision, the summary and the
-// names of the files.
+// files, with their modes.
 func fetch(t *testing.T, f *git.Fetcher, obj *sourcev1.GitRepository) (revision, summary string, files map[string]string) {
 	t.Helper()
 	g := NewWithT(t)
@@ -128,18 +129,22 @@ func fetch(t *testing.T, f *git.Fetcher, obj *sourcev1.GitRepository) (revision,
 	g.Expect(os.Mkdir(dir, 0o700)).To(Succeed())
 	content, err := f.Fetch(t.Context(), obj, rev, dir)
 	g.Expect(err).NotTo(HaveOccurred())
-	return rev.Name, content.Summary, filesBelow(t, dir)
+	defer content.Close()
+	return rev.Name, content.Summary, filesOf(t, content.Files(dir))
 }
 
-func filesBelow(t *testing.T, dir string) map[string]string {
+func filesOf(t *testing.T, tree fs.FS) map[string]string {
 	t.Helper()
 	files := map[string]string{}
-	err := filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
-		if err != nil || info.IsDir() {
+	err := fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
 			return err
 		}
-		name, _ := filepath.Rel(dir, path)
-		body, err := os.ReadFile(path)
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		body, err := fs.ReadFile(tree, name)
 		files[name] = info.Mode().String() + " " + string(body)
 		return err
 	})
@@ -147,7 +152,7 @@ func filesBelow(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-func TestFetchWritesTheTree(t *testing.T) {
+func TestFetchReadsTheTree(t *testing.T) {
 	g := NewWithT(t)
 	repository := newRepository(t)
 	commit(t, repository, map[string]string{"old": "1"})
@@ -234,9 +239,10 @@ func TestFetchGivesWhatWasResolved(t *testing.T) {
 
 	dir := filepath.Join(t.TempDir(), "tree")
 	g.Expect(os.Mkdir(dir, 0o700)).To(Succeed())
-	_, err = fetcher.Fetch(t.Context(), obj, rev, dir)
+	content, err := fetcher.Fetch(t.Context(), obj, rev, dir)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(filesBelow(t, dir)).To(HaveKeyWithValue("a", HaveSuffix("1")), "the branch moved meanwhile")
+	defer content.Close()
+	g.Expect(filesOf(t, content.Files(dir))).To(HaveKeyWithValue("a", HaveSuffix("1")), "the branch moved meanwhile")
 }
 
 func TestFieldsThatMeanNothing(t *testing.T) {

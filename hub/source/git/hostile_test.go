@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
 // cut ends an answer after some bytes, as a broken connection does.
@@ -157,8 +158,7 @@ func TestATreeWithoutEnd(t *testing.T) {
 	}
 	blob := run(t, repository, "x", "hash-object", "-w", "--stdin")
 	root := tree(501, "040000", "tree", tree(1000, "100644", "blob", blob))
-	head := run(t, repository, "", "commit-tree", root, "-m", "Grow", "-p", "main")
-	run(t, repository, "", "update-ref", "refs/heads/main", head)
+	push(t, repository, root)
 	g.Expect(r.Reconcile(t.Context(), obj)).To(MatchError(ContainSubstring("the commit has more than 500000 files: name the directories that are needed in spec.sparseCheckout")))
 	g.Expect(condition(obj, "FetchFailed")).To(HavePrefix("True GitOperationFailed"))
 	g.Expect(stored(t, r, obj)).To(Equal(map[string]string{"a": "1"}), "the last good artifact stays")
@@ -166,4 +166,73 @@ func TestATreeWithoutEnd(t *testing.T) {
 	obj.Spec.SparseCheckout = []string{"007"}
 	g.Expect(r.Reconcile(t.Context(), obj)).To(Succeed(), "the remedy")
 	g.Expect(stored(t, r, obj)).To(HaveLen(1000))
+}
+
+// TestTreesThatGitItselfDoesNotMake have names that lead elsewhere, or no file
+// system takes.
+func TestTreesThatGitItselfDoesNotMake(t *testing.T) {
+	for name, c := range map[string]struct {
+		entries []string // modes and names
+		want    string
+	}{
+		"up":               {[]string{"100644 .."}, `by a name that no file system takes: ".."`},
+		"up, a directory":  {[]string{"40000 .."}, `by a name that no file system takes: ".."`},
+		"itself":           {[]string{"40000 ."}, `by a name that no file system takes: "."`},
+		"a path":           {[]string{"100644 ../../etc/cron.d/x"}, `by a name that no file system takes: "../../etc/cron.d/x"`},
+		"from the root":    {[]string{"100644 /etc/passwd"}, `by a name that no file system takes: "/etc/passwd"`},
+		"twice":            {[]string{"100644 b", "100755 b"}, `"b" is in the commit twice`},
+		"a file and a dir": {[]string{"100644 b", "40000 b"}, `"b" is in the commit twice`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			repository := newRepository(t)
+			commit(t, repository, map[string]string{"a": "1"})
+			obj := newObject(repository.URL)
+			r := reconciler(t, newFetcher())
+			g.Expect(r.Reconcile(t.Context(), obj)).To(Succeed())
+
+			blob := run(t, repository, "x", "hash-object", "-w", "--stdin")
+			dir := run(t, repository, "100644 blob "+blob+"\tfile\n", "mktree")
+			push(t, repository, rawTree(t, repository, c.entries, map[bool]string{false: blob, true: dir}))
+			g.Expect(r.Reconcile(t.Context(), obj)).To(MatchError(ContainSubstring(c.want)))
+			g.Expect(condition(obj, "FetchFailed")).To(HavePrefix("True GitOperationFailed"))
+			g.Expect(stored(t, r, obj)).To(Equal(map[string]string{"a": "1"}), "the last good artifact stays")
+		})
+	}
+}
+
+// TestATreeThatIsTooDeep has directories in directories until their path is longer
+// than any that can be opened.
+func TestATreeThatIsTooDeep(t *testing.T) {
+	g := NewWithT(t)
+	repository := newRepository(t)
+	commit(t, repository, map[string]string{"a": "1"})
+	tree := run(t, repository, "100644 blob "+run(t, repository, "x", "hash-object", "-w", "--stdin")+"\tfile\n", "mktree")
+	long := strings.Repeat("d", 200)
+	for range 25 {
+		tree = run(t, repository, "040000 tree "+tree+"\t"+long+"\n", "mktree")
+	}
+	push(t, repository, tree)
+	obj := newObject(repository.URL)
+	r := reconciler(t, newFetcher())
+	g.Expect(r.Reconcile(t.Context(), obj)).To(MatchError(ContainSubstring("by a name that no file system takes")))
+}
+
+// rawTree is a tree of these entries as they are: each has one of two objects, the
+// second where it is a directory.
+func rawTree(t *testing.T, r *testenv.Repository, entries []string, objects map[bool]string) string {
+	t.Helper()
+	var content strings.Builder
+	for _, entry := range entries {
+		hash, err := hex.DecodeString(objects[strings.HasPrefix(entry, "40000")])
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		content.WriteString(entry + "\x00" + string(hash))
+	}
+	return run(t, r, content.String(), "hash-object", "-t", "tree", "--literally", "-w", "--stdin")
+}
+
+// push makes the tree the next commit.
+func push(t *testing.T, r *testenv.Repository, tree string) {
+	t.Helper()
+	run(t, r, "", "update-ref", "refs/heads/main", run(t, r, "", "commit-tree", tree, "-m", "Grow", "-p", "main"))
 }

@@ -99,13 +99,13 @@ func toPath(include sourcev1.GitRepositoryInclude) string {
 }
 
 // include copies an artifact, or a directory of it, into the tree.
-func (f *Fetcher) include(root *os.Root, include sourcev1.GitRepositoryInclude, from *meta.Artifact, scratch string) error {
+func (f *Fetcher) include(ctx context.Context, w work, include sourcev1.GitRepositoryInclude, from *meta.Artifact) error {
 	packed, err := f.Store.Open(from)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = packed.Close() }()
-	dir, err := os.MkdirTemp(scratch, "include-*")
+	dir, err := os.MkdirTemp(w.scratch, "include-*")
 	if err != nil {
 		return err
 	}
@@ -122,16 +122,16 @@ func (f *Fetcher) include(root *os.Root, include sourcev1.GitRepositoryInclude, 
 	if err != nil || !info.IsDir() {
 		return fmt.Errorf("fromPath %q is no directory in its artifact", include.FromPath)
 	}
-	return copyTree(unpacked, part, root, filepath.Clean(toPath(include)))
+	return copyTree(ctx, unpacked.FS(), filepath.ToSlash(part), w.root, filepath.Clean(toPath(include)))
 }
 
-// copyTree copies the files below a directory. No file of the tree is replaced.
-func copyTree(from *os.Root, part string, to *os.Root, at string) error {
-	return fs.WalkDir(from.FS(), filepath.ToSlash(part), func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
+// copyTree copies the files below a directory. No file is replaced.
+func copyTree(ctx context.Context, from fs.FS, part string, to *os.Root, at string) error {
+	return fs.WalkDir(from, part, func(name string, entry fs.DirEntry, err error) error {
+		if err := errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}
-		relative, err := filepath.Rel(part, name)
+		relative, err := filepath.Rel(filepath.FromSlash(part), filepath.FromSlash(name))
 		if err != nil {
 			return err
 		}
@@ -149,7 +149,7 @@ func copyTree(from *os.Root, part string, to *os.Root, at string) error {
 	})
 }
 
-func copyFile(from *os.Root, name string, to *os.Root, target string) (err error) {
+func copyFile(from fs.FS, name string, to *os.Root, target string) (err error) {
 	in, err := from.Open(name)
 	if err != nil {
 		return err

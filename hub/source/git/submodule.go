@@ -25,25 +25,26 @@ import (
 // maxDepth is how deep submodules may lie in submodules, as in go-git.
 const maxDepth = 10
 
-// work is one checkout of a repository or of a submodule.
+// work is what is put together of a repository or of a submodule.
 type work struct {
 	// obj says how to reach the remote.
-	obj  *sourcev1.GitRepository
+	obj *sourcev1.GitRepository
+	// root is where the files go.
 	root *os.Root
 	// scratch is a directory for packfiles.
 	scratch string
 	depth   int
 }
 
-// recurse brings the submodules that a checkout has found.
-func (f *Fetcher) recurse(ctx context.Context, w work, found checkedOut) error {
-	if len(found.links) == 0 {
+// recurse brings the submodules of the commit with these files.
+func (f *Fetcher) recurse(ctx context.Context, w work, files *tree) error {
+	if len(files.links) == 0 {
 		return nil
 	}
 	if w.depth == maxDepth {
 		return reconcile.Fail(git.OperationFailedReason, fmt.Errorf("spec.recurseSubmodules: submodules lie more than %d deep", maxDepth))
 	}
-	content, err := modulesOf(found.tree)
+	content, err := files.modules()
 	modules := config.NewModules()
 	if err == nil {
 		err = modules.Unmarshal(content)
@@ -55,12 +56,12 @@ func (f *Fetcher) recurse(ctx context.Context, w work, found checkedOut) error {
 	for _, module := range modules.Submodules {
 		at[path.Clean(module.Path)] = module.URL
 	}
-	for _, name := range slices.Sorted(maps.Keys(found.links)) {
+	for _, name := range slices.Sorted(maps.Keys(files.links)) {
 		where, named := at[name]
 		if !named {
 			continue // a leftover: git itself passes over what .gitmodules does not name
 		}
-		if err := f.submodule(ctx, w, name, where, found.links[name]); err != nil {
+		if err := f.submodule(ctx, w, name, where, files.links[name]); err != nil {
 			return fmt.Errorf("submodule %s: %w", name, err)
 		}
 	}
@@ -98,11 +99,14 @@ func (f *Fetcher) submodule(ctx context.Context, w work, name, where string, com
 	if err != nil {
 		return err
 	}
-	found, err := checkOut(ctx, objects, commit, root, nil)
+	files, err := readTree(ctx, objects, commit, nil)
 	if err != nil {
-		return s.Failed(ctx, "checking out commit "+commit.String(), err)
+		return s.Failed(ctx, "reading commit "+commit.String(), err)
 	}
-	return f.recurse(ctx, work{obj: obj, root: root, scratch: scratch, depth: w.depth + 1}, found)
+	if err := checkOut(ctx, files, root); err != nil {
+		return err
+	}
+	return f.recurse(ctx, work{obj: obj, root: root, scratch: scratch, depth: w.depth + 1}, files)
 }
 
 // remoteOf says how to reach a submodule. Credentials are for the host of the

@@ -243,7 +243,7 @@ func (w *world) git(revision string, files map[string]string) {
 		g.Expect(os.WriteFile(filepath.Join(dir, path), []byte(content), 0o600)).To(Succeed())
 	}
 	var archive bytes.Buffer
-	g.Expect(artifact.Archive(w.t.Context(), &archive, dir, nil)).To(Succeed())
+	g.Expect(artifact.Archive(w.t.Context(), &archive, os.DirFS(dir), nil)).To(Succeed())
 	stored, err := w.store.Publish(w.t.Context(), artifact.Ref{Kind: "GitRepository", Namespace: "team", Name: "repo"}, revision,
 		sumOf([]byte(revision))+".tar.gz", func(out io.Writer) error { _, err := out.Write(archive.Bytes()); return err })
 	g.Expect(err).NotTo(HaveOccurred())

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -262,11 +263,12 @@ func repeats[T source.Object](t *testing.T, r *run[T]) {
 		}
 		tree := map[string]string{}
 		for _, name := range []string{"a/b", "c"} {
-			body, err := os.ReadFile(filepath.Join(dir, name))
+			body, err := fs.ReadFile(content.Files(dir), name)
 			g.Expect(err).NotTo(gomega.HaveOccurred())
 			tree[name] = string(body)
 		}
 		trees = append(trees, tree)
+		content.Close()
 	}
 	g.Expect(slices.Sorted(maps.Keys(trees[0]))).To(gomega.Equal([]string{"a/b", "c"}))
 	g.Expect(trees[0]).To(gomega.Equal(map[string]string{"a/b": "1", "c": "2"}))
