@@ -95,7 +95,7 @@ func (s *Session) download(ctx context.Context, can *capability.List, want wante
 	}
 	defer func() { _ = response.Close() }()
 	objects := filesystem.NewStorageWithOptions(osfs.New(dir, osfs.WithBoundOS()), cache.NewObjectLRU(objectCache),
-		filesystem.Options{KeepDescriptors: true, LargeObjectThreshold: largeObject})
+		filesystem.Options{ExclusiveAccess: true, KeepDescriptors: true, LargeObjectThreshold: largeObject})
 	s.stores = append(s.stores, objects)
 	return objects, packfile.UpdateObjectStorage(objects, demultiplexed(request.Capabilities, response))
 }

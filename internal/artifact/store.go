@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -182,7 +183,12 @@ func (s *Store) write(ctx context.Context, artifact *meta.Artifact, write func(i
 	}
 	defer discard(f)
 	h := sha256.New()
-	if err := write(io.MultiWriter(f, h)); err != nil {
+	// What compresses writes a few bytes at a time.
+	buffered := bufio.NewWriterSize(io.MultiWriter(f, h), copyBytes)
+	if err := write(buffered); err != nil {
+		return err
+	}
+	if err := buffered.Flush(); err != nil {
 		return err
 	}
 	now := s.options.Now()

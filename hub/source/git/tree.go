@@ -149,16 +149,24 @@ func (l *lister) entry(ctx context.Context, dir string, entry object.TreeEntry) 
 			return nil, nil
 		}
 		return l.below(ctx, name, entry.Hash)
-	case filemode.Regular, filemode.Deprecated:
-		return l.file(name, entry, fileMode)
-	case filemode.Executable:
-		return l.file(name, entry, execMode)
+	case filemode.Regular, filemode.Deprecated, filemode.Executable:
+		if l.wanted(name) {
+			return fileOf(entry), nil
+		}
 	case filemode.Submodule:
 		if l.wanted(name) {
 			l.links[name] = entry.Hash
 		}
 	}
 	return nil, nil
+}
+
+func fileOf(entry object.TreeEntry) *node {
+	f := &node{name: entry.Name, mode: fileMode, hash: entry.Hash}
+	if entry.Mode == filemode.Executable {
+		f.mode = execMode
+	}
+	return f
 }
 
 func (l *lister) below(ctx context.Context, name string, hash plumbing.Hash) (*node, error) {
@@ -171,17 +179,6 @@ func (l *lister) below(ctx context.Context, name string, hash plumbing.Hash) (*n
 		return nil, err
 	}
 	return dir, nil
-}
-
-// file notes a file that is there.
-func (l *lister) file(name string, entry object.TreeEntry, mode fs.FileMode) (*node, error) {
-	if !l.wanted(name) {
-		return nil, nil
-	}
-	if err := l.objects.HasEncodedObject(entry.Hash); err != nil {
-		return nil, fmt.Errorf("reading %q: %w", name, err)
-	}
-	return &node{name: entry.Name, mode: mode, hash: entry.Hash}, nil
 }
 
 // wanted says whether the path is one of those below the named directories, or
