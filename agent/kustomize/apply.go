@@ -2,9 +2,12 @@ package kustomize
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/headwater-dev/headwater/agent/apply"
@@ -90,8 +93,25 @@ func (r *Reconciler) writeAhead(ctx context.Context, obj *kustomizev1.Kustomizat
 	if err != nil {
 		return err
 	}
+	before := obj.Status
 	obj.Status = recorded(obj, to, slices.Concat(want, known))
-	return r.status.PatchIn(ctx, obj, tenure)
+	if err := r.status.PatchIn(ctx, obj, tenure); err != nil {
+		// What cannot be written must not be in the way of saying so.
+		obj.Status = before
+		return unrecorded(err, len(want))
+	}
+	return nil
+}
+
+// unrecorded says why an inventory was not written. Too large is what etcd says
+// of a message, and etcd's client and the API server before that.
+func unrecorded(err error, objects int) error {
+	err = fmt.Errorf("writing the inventory of %d objects into the status: %w", objects, err)
+	if apierrors.IsRequestEntityTooLargeError(err) ||
+		strings.Contains(err.Error(), "request is too large") || strings.Contains(err.Error(), "larger than max") {
+		err = fmt.Errorf("%w: make several Kustomizations of this one", err)
+	}
+	return reconcile.Fail(meta.ReconciliationFailedReason, err)
 }
 
 // prune deletes what is in the inventory and not wanted any more, and records
