@@ -1,15 +1,20 @@
 package kustomize
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/headwater-dev/headwater/agent/apply"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 )
@@ -92,6 +97,38 @@ func TestANewRevisionEndsTheWait(t *testing.T) {
 	e.Expect(e.object("apps/v1", "Deployment", "web")).To(BeNil())
 }
 
+// ahead is an API server whose memory has a Deployment that is ready.
+type ahead struct {
+	client.Client
+	looks atomic.Int32
+}
+
+func (a *ahead) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+	if err := a.Client.Get(ctx, key, obj, opts...); err != nil || !slices.Contains(opts, apply.Cached) {
+		return err
+	}
+	a.looks.Add(1)
+	return unstructured.SetNestedMap(obj.(*unstructured.Unstructured).Object, readyStatus(obj.GetGeneration()), "status")
+}
+
+// A look may be at what the API server has in memory, which may be of another
+// moment: the end of a wait is told from the truth.
+func TestAWaitEndsByTheTruth(t *testing.T) {
+	e := newEnv(t)
+	server := &ahead{}
+	e.wrap = func(next client.Client) client.Client {
+		server.Client = next
+		return server
+	}
+	e.push("1", "web.yaml", deployment)
+	e.kustomization("web", waits5m)
+	e.start()
+	e.Eventually(server.looks.Load, "20s", "20ms").Should(BeNumerically(">=", 2), "and nobody fell for the first")
+	e.Expect(e.ready("web")).To(HavePrefix("Unknown Progressing: waiting for: [Deployment/NS/web status: 'InProgress']"))
+	e.setReady("web")
+	e.becomes("web", "True")
+}
+
 func TestFailedObjectsEndTheWait(t *testing.T) {
 	e := newEnv(t)
 	e.push("1", "web.yaml", deployment)
@@ -154,14 +191,18 @@ func TestManyWaitWithFewWorkers(t *testing.T) {
 // setReady plays the Deployment's controller.
 func (e *env) setReady(name string) {
 	e.t.Helper()
-	e.setStatus(name, map[string]any{
-		"observedGeneration": e.object("apps/v1", "Deployment", name).GetGeneration(),
+	e.setStatus(name, readyStatus(e.object("apps/v1", "Deployment", name).GetGeneration()))
+}
+
+func readyStatus(generation int64) map[string]any {
+	return map[string]any{
+		"observedGeneration": generation,
 		"replicas":           int64(1), "updatedReplicas": int64(1), "readyReplicas": int64(1), "availableReplicas": int64(1),
 		"conditions": []any{
 			map[string]any{"type": "Available", "status": "True"},
 			map[string]any{"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"},
 		},
-	})
+	}
 }
 
 func (e *env) setStatus(name string, status map[string]any) {

@@ -137,6 +137,32 @@ func TestDecideHub(t *testing.T) {
 	g.Expect(decide(w).records).To(BeEmpty())
 }
 
+// A number of objects alone is written every ten seconds, and with whatever else
+// there is to write.
+func TestNumbersOfObjectsAreWrittenNowAndThen(t *testing.T) {
+	g := NewWithT(t)
+	began := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	w := world{system: "flux-system", agents: live("a"), clusters: []fleetv1.RemoteCluster{cluster("prod", "a", 4)}, now: metav1.NewTime(began), counted: began}
+	w.clusters[0].Status = decide(w).records[0].status
+	key := shard.KeyFor("apps", "", w.clusters[0].Spec.KubeConfig)
+	w.objects = []object{{name: types.NamespacedName{Namespace: "apps", Name: "one"}, key: key}}
+
+	w.now = metav1.NewTime(began.Add(9 * time.Second))
+	d := decide(w)
+	g.Expect(d.records).To(BeEmpty())
+	g.Expect(d.next).To(Equal(began.Add(10*time.Second)), "not forgotten")
+	w.now = metav1.NewTime(d.next)
+	d = decide(w)
+	g.Expect(d.records).To(HaveLen(1))
+	g.Expect(d.counted).To(BeTrue(), "the next ten seconds begin")
+	g.Expect(d.records[0].status.Objects).To(BeEquivalentTo(1))
+
+	w.now, w.agents = metav1.NewTime(began.Add(time.Second)), live("b")
+	d = decide(w)
+	g.Expect(d.records).To(HaveLen(1), "another owner")
+	g.Expect(d.records[0].status.Objects).To(BeEquivalentTo(1))
+}
+
 func TestDecideDuplicates(t *testing.T) {
 	g := NewWithT(t)
 	ours, mine := cluster("prod", "b", 7), cluster("mine", "", 0)

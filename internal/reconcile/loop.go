@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,7 +38,7 @@ const (
 )
 
 // progressPace is that of the process.
-var progressPace = flowcontrol.NewTokenBucketRateLimiter(progressRate, progressBurst)
+var progressPace flowcontrol.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(progressRate, progressBurst)
 
 // Loop runs one kind: it reads the object, calls the Kind, and turns how that
 // went into one status write, an event and the time of the next run. It is a
@@ -59,6 +60,9 @@ type Loop[T Object] struct {
 	Quiet bool
 	// Clock tells when a run lasts long; the real one when nil.
 	Clock clock.Clock
+	// Progress limits how many objects say so; the limiter of the process when
+	// nil.
+	Progress flowcontrol.RateLimiter
 }
 
 // Reconcile runs the loop once for the named object.
@@ -246,7 +250,7 @@ func (l *Loop[T]) withProgress(ctx context.Context, obj T, phase func(context.Co
 		select {
 		case <-running.Done():
 		case <-timer.C():
-			if progressPace.Wait(running) != nil {
+			if cmp.Or(l.Progress, progressPace).Wait(running) != nil {
 				return
 			}
 			// From what was written last, not from obj as it began: the phase may

@@ -15,6 +15,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/flowcontrol"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -303,6 +304,41 @@ func TestALongRunSaysSo(t *testing.T) {
 	b.Expect(err).NotTo(HaveOccurred())
 	b.Expect(reasonOf(b.live(), "Reconciling")).To(BeEmpty())
 	b.Expect(reasonOf(b.live(), "Ready")).To(Equal("True ReconciliationSucceeded"))
+}
+
+// full is a limiter that gives nobody a turn.
+type full struct {
+	flowcontrol.RateLimiter
+	asked chan struct{}
+}
+
+func (f *full) Wait(ctx context.Context) error {
+	close(f.asked)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestWhereManyLastLongNotAllSaySo(t *testing.T) {
+	b := newBench(t)
+	clock := clocktesting.NewFakeClock(time.Now())
+	limiter := &full{asked: make(chan struct{})}
+	b.loop.Clock, b.loop.Progress = clock, limiter
+	b.kind.reconcile = func(context.Context, *kustomizev1.Kustomization) error {
+		b.Eventually(clock.HasWaiters).Should(BeTrue())
+		clock.Step(2 * time.Second)
+		b.Eventually(limiter.asked).Should(BeClosed())
+		return nil
+	}
+	watch, err := b.hub.Watch(t.Context(), &kustomizev1.KustomizationList{}, client.InNamespace(b.obj.Namespace))
+	b.Expect(err).NotTo(HaveOccurred())
+	defer watch.Stop()
+	_, err = b.run()
+	b.Expect(err).NotTo(HaveOccurred(), "the run ends all the same")
+	b.Eventually(func() string {
+		obj := (<-watch.ResultChan()).Object.(*kustomizev1.Kustomization)
+		b.Expect(reasonOf(obj, "Reconciling")).To(BeEmpty())
+		return reasonOf(obj, "Ready")
+	}).Should(Equal("True ReconciliationSucceeded"))
 }
 
 func TestARequestIsAnsweredEvenWhenTheRunFails(t *testing.T) {
