@@ -82,10 +82,11 @@ type fence struct {
 	// target's credentials forbid Leases. For the hub's own keys there is no
 	// second place.
 	target, hub *place
-	// lease is the Lease as last written by us, nil when not held, and at is
-	// where.
+	// lease is the Lease as last written by us, and at is where; nil when it is
+	// known that others had it since. held says that it was not to release it.
 	lease *coordinationv1.Lease
 	at    *place
+	held  bool
 	// seen is another's tenure as last observed, since when, and when it was
 	// looked at last.
 	seen          tenure
@@ -211,6 +212,15 @@ func (f *fence) shut() <-chan struct{} {
 	none := make(chan struct{})
 	close(none)
 	return none
+}
+
+// begin makes what was allowed before end, and numbers what comes anew: others
+// may have acted in between.
+func (f *fence) begin() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.renewed = time.Time{}
+	f.tenures++
 }
 
 // tenure numbers the times that the fence was taken anew.

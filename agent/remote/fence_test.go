@@ -245,6 +245,84 @@ func TestAnIdleFenceIsReleased(t *testing.T) {
 	g.Expect(leaseOf(t, a, target).ResourceVersion).To(Equal(before), "nothing is renewed at rest")
 }
 
+// unread fails the test that reads by it.
+type unread struct {
+	client.Client
+	t *testing.T
+}
+
+func (u *unread) Get(context.Context, types.NamespacedName, client.Object, ...client.GetOption) error {
+	u.t.Error("read")
+	return errors.New("read")
+}
+
+// A fence that nobody touched while it was released is taken back with one write,
+// and what was known in its tenure still holds.
+func TestAFenceReleasedAtRestGoesOn(t *testing.T) {
+	g := NewWithT(t)
+	a, b, clock, target := fencesOn(t)
+	g.Expect(a.take(t.Context())).To(Succeed())
+	before := a.tenure()
+	rest := func() {
+		clock.Step(31 * time.Second)
+		g.Expect(a.tend(t.Context())).To(Succeed())
+		g.Expect(a.valid()).To(BeFalse())
+	}
+	rest()
+	a.target.leases = &unread{target, t}
+	g.Expect(a.take(t.Context())).To(Succeed())
+	g.Expect(a.valid()).To(BeTrue())
+	g.Expect(a.tenure()).To(Equal(before))
+	g.Expect(*leaseOf(t, a, target).Spec.HolderIdentity).To(Equal("agent-a_1"))
+	a.target.leases = target
+	expectHeld(t, b.take(t.Context()), "agent-a_1")
+
+	rest()
+	g.Expect(b.take(t.Context())).To(Succeed())
+	expectHeld(t, a.take(t.Context()), "agent-b_1")
+	g.Expect(b.release(t.Context())).To(Succeed())
+	clock.Step(2 * time.Second) // until it looks again
+	g.Expect(a.take(t.Context())).To(Succeed())
+	g.Expect(a.tenure()).To(Equal(before+1), "another had it")
+
+	rest()
+	g.Expect(target.Delete(t.Context(), leaseOf(t, a, target))).To(Succeed())
+	expectHeld(t, a.take(t.Context()), "a former owner whose Lease is gone")
+	g.Expect(a.tenure()).To(Equal(before+2), "another may have had one")
+}
+
+// remembers is a cache that has not heard of anything since.
+type remembers struct {
+	client.Client
+	record *fleetv1.RemoteCluster
+}
+
+func (r *remembers) Get(_ context.Context, _ types.NamespacedName, obj client.Object, _ ...client.GetOption) error {
+	r.record.DeepCopyInto(obj.(*fleetv1.RemoteCluster))
+	return nil
+}
+
+// A fence is noted in the record as the cache has it, or in none.
+func TestAFenceIsNotedInTheRecordThatWasRead(t *testing.T) {
+	g := NewWithT(t)
+	a, _, _, target := fencesOn(t)
+	record := &fleetv1.RemoteCluster{}
+	g.Expect(target.Get(t.Context(), a.ledger.record, record)).To(Succeed())
+	a.ledger.client = &remembers{target, record.DeepCopy()}
+	a.ledger.live = &unread{target, t}
+	g.Expect(a.take(t.Context())).To(Succeed(), "and the cache is as good as the API server")
+	g.Expect(target.Get(t.Context(), a.ledger.record, record)).To(Succeed())
+	g.Expect(record.Status.FencePlace(0)).To(BeEquivalentTo("Target"))
+
+	c, _, _, target := fencesOn(t)
+	g.Expect(target.Get(t.Context(), c.ledger.record, record)).To(Succeed())
+	c.ledger.client = &remembers{target, record.DeepCopy()}
+	own(t, target, c.ledger.record, "other", 2)
+	g.Expect(c.take(t.Context())).To(MatchError(reconcile.ErrNotOwner), "the cache has the past")
+	g.Expect(target.Get(t.Context(), c.ledger.record, record)).To(Succeed())
+	g.Expect(record.Status.FencePlace(0)).To(BeEmpty())
+}
+
 func TestARenewalKeepsNoIdleFenceAlive(t *testing.T) {
 	g := NewWithT(t)
 	a, _, clock, target := fencesOn(t)

@@ -65,22 +65,30 @@ func (l *ledger) read(ctx context.Context) (*fleetv1.RemoteCluster, error) {
 	return &record, nil
 }
 
+// owned is the record that names this agent the owner. The cache may do for it, since
+// what is written goes into the very record that was read or nowhere.
+func (l *ledger) owned(ctx context.Context, cached bool) (*fleetv1.RemoteCluster, error) {
+	var record fleetv1.RemoteCluster
+	if cached && l.client.Get(ctx, l.record, &record) == nil && record.Status.Assignment(l.partition).Agent == l.agent {
+		return &record, nil
+	}
+	live, err := l.read(ctx)
+	if apierrors.IsNotFound(err) || err == nil && live.Status.Assignment(l.partition).Agent != l.agent {
+		return nil, reconcile.ErrNotOwner
+	}
+	return live, err
+}
+
 // note remembers that the fence is made at the place, and says whether anybody
 // may have had one before. Only the owner may write it, and only into the very
 // record that names it so.
 func (l *ledger) note(ctx context.Context, at fleetv1.FencePlace) (before bool, err error) {
-	for range noteAttempts {
+	for attempt := range noteAttempts {
 		var record *fleetv1.RemoteCluster
-		if record, err = l.read(ctx); err != nil {
-			if apierrors.IsNotFound(err) {
-				return false, reconcile.ErrNotOwner
-			}
+		if record, err = l.owned(ctx, attempt == 0); err != nil {
 			return false, err
 		}
 		assignment := record.Status.Assignment(l.partition)
-		if assignment.Agent != l.agent {
-			return false, reconcile.ErrNotOwner
-		}
 		place := record.Status.FencePlace(l.partition)
 		before = place != "" || assignment.Epoch > 1
 		if place != at {

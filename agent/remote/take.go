@@ -37,6 +37,9 @@ func (f *fence) take(ctx context.Context) error {
 	if err := f.reclaim(ctx); err != nil {
 		return err
 	}
+	if done, err := f.resume(ctx); done {
+		return err
+	}
 	if f.ledger.known(ctx) != fleetv1.HubFence || f.hub == nil {
 		err := f.takeAt(ctx, f.target)
 		if !apierrors.IsForbidden(err) || f.hub == nil {
@@ -61,6 +64,22 @@ func (f *fence) reclaim(ctx context.Context) error {
 	}
 	f.yieldedTo = ""
 	return nil
+}
+
+// resume takes a fence that was released at rest and that nobody has touched since,
+// which one write tells and does: its tenure goes on. It says whether that was all
+// there is to do.
+func (f *fence) resume(ctx context.Context) (done bool, err error) {
+	if f.lease == nil || f.held {
+		return false, nil
+	}
+	err = f.write(ctx, f.at, f.lease.DeepCopy(), f.clock.Now())
+	if err != nil {
+		f.drop()
+		return false, nil // and the usual way finds out why
+	}
+	f.use()
+	return true, nil
 }
 
 // look is how soon one that waits for the fence looks again.
@@ -89,8 +108,9 @@ func (f *fence) takeAt(ctx context.Context, at *place) error {
 	if err != nil {
 		return err
 	}
-	if gone || !f.untouched(lease) {
-		f.shut()
+	fresh := gone || !f.untouched(lease)
+	if fresh {
+		f.begin()
 	}
 	if gone {
 		err = f.create(ctx, at, began)
@@ -99,6 +119,9 @@ func (f *fence) takeAt(ctx context.Context, at *place) error {
 	}
 	if err != nil {
 		return err
+	}
+	if fresh {
+		fencesTaken.Inc()
 	}
 	if anew {
 		f.mu.Lock()
@@ -220,14 +243,10 @@ func (f *fence) stamp(lease *coordinationv1.Lease, began time.Time) {
 }
 
 func (f *fence) hold(at *place, lease *coordinationv1.Lease, began time.Time) {
-	f.lease, f.at = lease, at
+	f.lease, f.at, f.held = lease, at, true
 	f.seen = tenure{}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.renewed.IsZero() {
-		f.tenures++
-		fencesTaken.Inc()
-	}
 	f.renewed = began
 }
 

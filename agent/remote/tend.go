@@ -15,7 +15,7 @@ import (
 func (f *fence) tend(ctx context.Context) error {
 	f.taking.Lock()
 	defer f.taking.Unlock()
-	if f.lease == nil {
+	if !f.held {
 		return nil
 	}
 	if f.rest() {
@@ -118,7 +118,7 @@ func (f *fence) releaseLocked(ctx context.Context) error {
 	lease, at := f.lease, f.at
 	f.mu.Lock()
 	now := f.clock.Now()
-	keep := lease == nil || now.Before(f.notBefore) || f.writes > 0 ||
+	keep := !f.held || now.Before(f.notBefore) || f.writes > 0 ||
 		!f.unsettled.IsZero() && now.Sub(f.unsettled) < f.Duration
 	f.mu.Unlock()
 	f.drop()
@@ -130,7 +130,10 @@ func (f *fence) releaseLocked(ctx context.Context) error {
 	released := lease.DeepCopy()
 	released.Spec.HolderIdentity = ptr.To("")
 	err := at.leases.Update(ctx, released)
-	if apierrors.IsConflict(err) {
+	switch {
+	case err == nil:
+		f.lease, f.at = released, at
+	case apierrors.IsConflict(err):
 		err = f.releaseClaimed(ctx, at, lease)
 	}
 	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
@@ -153,7 +156,7 @@ func (f *fence) releaseClaimed(ctx context.Context, at *place, lease *coordinati
 }
 
 func (f *fence) drop() {
-	f.lease, f.at = nil, nil
+	f.lease, f.at, f.held = nil, nil, false
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.renewed = time.Time{}
