@@ -56,6 +56,10 @@ type memory struct {
 	// done is the run after which nothing was left to do.
 	done *settled
 	view apply.View
+	// held says that a run is under way, and moved is what the view has seen
+	// change since it began.
+	held  bool
+	moved map[apply.Ref]struct{}
 }
 
 // settled is a run that left everything as it should be.
@@ -123,11 +127,42 @@ func (m *memories) changed(owner types.NamespacedName, kind schema.GroupKind, na
 	if found == nil {
 		return
 	}
-	found.mu.Lock()
-	view := found.view
-	found.mu.Unlock()
-	if view != nil && found.Drifted(apply.Ref{GroupKind: kind, Namespace: name.Namespace, Name: name.Name}, view) {
+	ref := apply.Ref{GroupKind: kind, Namespace: name.Namespace, Name: name.Name}
+	if view, later := found.later(ref); !later && view != nil && found.Drifted(ref, view) {
 		m.wake(owner, settleDrift)
+	}
+}
+
+// later puts the object off to the end of the run that is under way. Where none
+// is, it returns the view.
+func (m *memory) later(ref apply.Ref) (apply.View, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.held {
+		m.moved[ref] = struct{}{}
+	}
+	return m.view, m.held
+}
+
+// hold begins a run, whose own changes are not to wake its Kustomization: views
+// see them before they are remembered. The returned function ends it, and wakes
+// the Kustomization for what is not as the run has left it.
+func (m *memories) hold(name types.NamespacedName) (end func()) {
+	found := m.find(name)
+	found.mu.Lock()
+	defer found.mu.Unlock()
+	found.held, found.moved = true, map[apply.Ref]struct{}{}
+	return func() {
+		found.mu.Lock()
+		moved, view := found.moved, found.view
+		found.held, found.moved = false, nil
+		found.mu.Unlock()
+		for ref := range moved {
+			if view != nil && found.Drifted(ref, view) {
+				m.wake(name, settleDrift)
+				return
+			}
+		}
 	}
 }
 

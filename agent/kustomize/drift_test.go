@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 )
@@ -94,6 +95,71 @@ func TestDriftIsPutBackAtOnce(t *testing.T) {
 	e.Eventually(e.value, "20s", "10ms").Should(Equal("a"))
 	e.Expect(e.hub.Delete(t.Context(), e.object("v1", "ConfigMap", "one"))).To(Succeed())
 	e.Eventually(e.value, "20s", "10ms").Should(Equal("a"))
+}
+
+// late is a target whose answers come when the view has seen long what was done.
+type late struct {
+	client.Client
+	e *env
+}
+
+func (l *late) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+	err := l.Client.Apply(ctx, obj, options...)
+	if err == nil && !isDryRun(options) {
+		l.e.Eventually(func() int {
+			found := l.e.agent.memories.peek(client.ObjectKey{Namespace: l.e.namespace, Name: "web"})
+			found.mu.Lock()
+			defer found.mu.Unlock()
+			return len(found.moved)
+		}, "20s", "1ms").ShouldNot(BeZero())
+	}
+	return err
+}
+
+// runs is how often the Kustomization web was looked at.
+func (e *env) runs() (runs uint64) {
+	e.t.Helper()
+	families, err := metrics.Registry.Gather()
+	e.Expect(err).NotTo(HaveOccurred())
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			labels := map[string]string{}
+			for _, label := range metric.GetLabel() {
+				labels[label.GetName()] = label.GetValue()
+			}
+			if family.GetName() == "gotk_reconcile_duration_seconds" && labels["namespace"] == e.namespace && labels["name"] == "web" {
+				runs += metric.GetHistogram().GetSampleCount()
+			}
+		}
+	}
+	return runs
+}
+
+// A view may see a change before the run that makes it has the answer. That is no
+// drift; what somebody else does meanwhile is.
+func TestARunIsNotWokenByItself(t *testing.T) {
+	e := newEnv(t)
+	e.drift = DriftOptions{FullCheck: time.Hour}
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web")
+	var target late
+	e.wrap = func(next client.Client) client.Client {
+		target = late{next, e}
+		return &target
+	}
+	e.start()
+	e.becomes("web", "True")
+	e.request("web", "first")
+	before := e.runs()
+	e.push("2", "one.yaml", configMap("one", "NS", "b")+"immutable: false\n")
+	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
+	e.Consistently(e.runs, "1s", "50ms").Should(Equal(before + 1))
+
+	end := e.agent.memories.hold(client.ObjectKey{Namespace: e.namespace, Name: "web"})
+	e.change("somebody", setValue("by hand"))
+	e.Consistently(e.value, "1s", "50ms").Should(Equal("by hand"), "as long as a run may be at it")
+	end()
+	e.Eventually(e.value, "20s", "10ms").Should(Equal("b"))
 }
 
 func TestPolledDriftIsPutBackOnRequest(t *testing.T) {

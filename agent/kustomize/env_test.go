@@ -68,6 +68,8 @@ type env struct {
 	// options and builds are the administrator's.
 	options Options
 	builds  BuildOptions
+	// agent is the one that was started last.
+	agent *Reconciler
 }
 
 // newEnv makes one; the tests that have one run beside each other.
@@ -157,9 +159,10 @@ func (e *env) start() (stop func()) {
 	e.Expect(clusters.AddToManager(mgr)).To(Succeed())
 	artifacts, err := artifact.NewCache(artifact.CacheOptions{Dir: e.t.TempDir()})
 	e.Expect(err).NotTo(HaveOccurred())
-	e.Expect((&Reconciler{
+	e.agent = &Reconciler{
 		Targets: targets{clusters, e.wrap}, Artifacts: artifacts, Events: recorder, Clock: e.clock, Options: e.options, Builds: e.builds, Drift: e.drift,
-	}).AddToManager(mgr)).To(Succeed())
+	}
+	e.Expect(e.agent.AddToManager(mgr)).To(Succeed())
 
 	ctx, cancel := context.WithCancel(e.t.Context())
 	done := make(chan error, 1)

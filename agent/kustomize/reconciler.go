@@ -106,6 +106,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 		return err
 	}
 	defer to.Close()
+	defer r.memories.hold(client.ObjectKeyFromObject(obj))()
 	return r.record(ctx, obj, to, run, r.bring(ctx, obj, to, want, run))
 }
 
