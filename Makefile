@@ -63,9 +63,13 @@ clean: ## Remove what was built, except bin/controlplane
 
 .PHONY: test-unit
 # vet is one of the linters; packages wait more than they work.
-test-unit: controlplane ## Unit and integration tests, with the race detector
+test-unit: controlplane services ## Unit and integration tests, with the race detector
 	@echo "==> unit and integration tests"
 	@go test -race -vet=off -p 3 -timeout 15m $$($(with_tests) ./... | grep -v /e2e)
+
+.PHONY: services
+services: ## Put the services that tests talk to into bin/: a registry, emulators of clouds' storage
+	@e2e/services.sh
 
 .PHONY: test-e2e
 test-e2e: build broken controlplane ## The real binaries against real API servers

@@ -12,6 +12,8 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,6 +44,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/hub/source/oci"
 	"github.com/headwater-dev/headwater/hub/source/sourcetest"
+	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
 const fluxLayer = "application/vnd.cncf.flux.content.v1.tar+gzip"
@@ -55,11 +58,40 @@ type remoteRegistry struct {
 	intercept func(http.ResponseWriter, *http.Request) bool
 }
 
+// kinds are the registries that what differs between registries is tested with.
+var kinds = map[string]func(*testing.T) http.Handler{
+	"without referrers": plain,
+	"with referrers": func(*testing.T) http.Handler {
+		return registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true))
+	},
+	"Distribution": distribution,
+}
+
+// plain is go-containerregistry's own registry.
+func plain(*testing.T) http.Handler { return registry.New(registry.Logger(log.New(io.Discard, "", 0))) }
+
+// distribution is the registry that most others are made of, behind a proxy.
+func distribution(t *testing.T) http.Handler {
+	t.Helper()
+	at := &url.URL{Scheme: "http", Host: testenv.StartDockerRegistry(t, "").Addr}
+	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(at)
+		r.Out.Host = r.In.Host
+		r.Out.Header.Del("Authorization") // it was checked in front
+		r.SetXForwarded()
+	}}
+}
+
 func newRegistry(t *testing.T) *remoteRegistry {
+	t.Helper()
+	return newRegistryOf(t, plain)
+}
+
+func newRegistryOf(t *testing.T, kind func(*testing.T) http.Handler) *remoteRegistry {
 	t.Helper()
 	r := &remoteRegistry{}
 	r.protect("s3cret")
-	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	inner := kind(t)
 	r.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		if _, password, _ := request.BasicAuth(); password != *r.password.Load() {
 			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
@@ -164,8 +196,14 @@ func filesLayer(t *testing.T, files map[string]string) v1.Layer {
 }
 
 func TestFetcherKeepsTheContract(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) { keepsTheContract(t, kind) })
+	}
+}
+
+func keepsTheContract(t *testing.T, kind func(*testing.T) http.Handler) {
 	sourcetest.Run(t, func(t *testing.T) *sourcetest.Subject[*sourcev1.OCIRepository] {
-		r := newRegistry(t)
+		r := newRegistryOf(t, kind)
 		obj, all := r.object(), map[string]string{}
 		return &sourcetest.Subject[*sourcev1.OCIRepository]{
 			Fetcher: r.fetcher(),

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +194,25 @@ func TestCosignWithKeys(t *testing.T) {
 	}
 }
 
+// A signature by a key is found by its tag wherever the image is.
+func TestCosignAtEachRegistry(t *testing.T) {
+	key, public := newKey(t)
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r := newRegistryOf(t, kind)
+			digest := r.push(t, "latest", artifactOf(t, filesLayer(t, map[string]string{"a": "1"})))
+			f, obj := r.verifier(newSecret("trust", map[string]string{"a.pub": public})), r.signed("cosign")
+			_, err := f.Resolve(t.Context(), obj)
+			g.Expect(err).To(MatchError(ContainSubstring("it has no signature")))
+			r.attach(t, digest, byKey(t, key, r.claim(t, digest)))
+			_, err = f.Resolve(t.Context(), obj)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(verified(obj)).To(Equal("True verified signature of revision latest@" + digest))
+		})
+	}
+}
+
 // TestVerifiedAgain changes what is trusted under an artifact that is stored.
 func TestVerifiedAgain(t *testing.T) {
 	g := NewWithT(t)
@@ -218,6 +238,12 @@ func TestVerifiedAgain(t *testing.T) {
 }
 
 func TestNotation(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) { testNotation(t, kind) })
+	}
+}
+
+func testNotation(t *testing.T, kind func(*testing.T) http.Handler) {
 	trusted, stranger := notarytest.GetRSALeafCertificate(), notarytest.GetRSASelfSignedSigningCertificate()
 	rootPEM := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: notarytest.GetRSARootCertificate().Cert.Raw}))
 	policy := `{"version":"1.0","trustPolicies":[{"name":"all","registryScopes":["*"],
@@ -234,7 +260,7 @@ func TestNotation(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			r := newRegistry(t)
+			r := newRegistryOf(t, kind)
 			image := artifactOf(t, filesLayer(t, map[string]string{"a": "1"}))
 			d := r.push(t, "latest", image)
 			if tc.by != nil {
@@ -250,7 +276,7 @@ func TestNotation(t *testing.T) {
 			}
 		})
 	}
-	r := newRegistry(t)
+	r := newRegistryOf(t, kind)
 	r.push(t, "latest", artifactOf(t, filesLayer(t, map[string]string{"a": "1"})))
 	_, err := r.verifier(newSecret("trust", map[string]string{"root.crt": rootPEM})).Resolve(t.Context(), r.signed("notation"))
 	NewWithT(t).Expect(err).To(MatchError("spec.verify: the Secret has no key trustpolicy.json"))
@@ -379,6 +405,12 @@ func keyless(t *testing.T, sigstore *ca.VirtualSigstore, identity string, conten
 
 // TestCosignBundles reads the form that cosign writes since there are bundles.
 func TestCosignBundles(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) { testBundles(t, kind) })
+	}
+}
+
+func testBundles(t *testing.T, kind func(*testing.T) http.Handler) {
 	key, public := newKey(t)
 	other, _ := newKey(t)
 	const signs = "https://sigstore.dev/cosign/sign/v1"
@@ -395,7 +427,7 @@ func TestCosignBundles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			r := newRegistry(t)
+			r := newRegistryOf(t, kind)
 			image := artifactOf(t, filesLayer(t, map[string]string{"a": "1"}))
 			d := r.push(t, "latest", image)
 			raw, err := image.RawManifest()
