@@ -119,6 +119,13 @@ func Open(ctx context.Context, access Access, order Order) (*Session, error) {
 	return s, nil
 }
 
+// learn reads what charts may know of the server. Where it does not say, Helm asks
+// by itself.
+func (s *Session) learn() (err error) {
+	s.config.Capabilities, err = s.access.Discovery.capabilities.now(s.ctx)
+	return err
+}
+
 // ended prefers the reason why an action was ended over what Helm made of that.
 // Helm is never given the context: it would return while its work goes on.
 func (s *Session) ended(err error) error {
