@@ -67,6 +67,9 @@ type Order struct {
 	Render Renderer
 	// Rules tell the health of kinds that have rules of their own.
 	Rules func(schema.GroupKind) apply.Rule
+	// Fresh says that the storage had nothing of the release a moment ago: it is
+	// not read once more.
+	Fresh bool
 	// EnableDNS lets templates look names up.
 	EnableDNS bool
 }
@@ -110,7 +113,7 @@ func Open(ctx context.Context, access Access, order Order) (*Session, error) {
 	s.config = &helmaction.Configuration{
 		RESTClientGetter: by,
 		KubeClient:       s.kube,
-		Releases:         storage.Init(&records{Session: s}),
+		Releases:         storage.Init(newRecords(s)),
 		Log:              s.log.printf,
 		HookOutputFunc:   func(string, string, string) io.Writer { return io.Discard },
 	}
