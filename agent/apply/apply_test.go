@@ -11,6 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -337,6 +338,53 @@ func TestPrune(t *testing.T) {
 	c.g.Expect(words(deleted)).To(Equal([]string{"Deployment/web deleted", "Service/web deleted", "ConfigMap/settings deleted"}))
 	c.g.Expect(c.exists("v1 ConfigMap " + c.namespace + "/kept")).To(BeTrue())
 	c.g.Expect(c.exists("v1 ServiceAccount "+c.namespace+"/web")).To(BeTrue(), "it is another's")
+}
+
+// TestPruneFindsWhatIsServedInAnotherVersion: where a server does not know the
+// version, and where it has known it just before.
+func TestPruneFindsWhatIsServedInAnotherVersion(t *testing.T) {
+	c := newCluster(t)
+	group := c.namespace + ".example.com"
+	version := func(name, served, stored string) string {
+		return "  - {name: " + name + ", served: " + served + ", storage: " + stored + ", schema: {openAPIV3Schema: {type: object}}}\n"
+	}
+	definition := func(served string) string {
+		return "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: stores." + group + "}\n" +
+			"spec:\n  group: " + group + "\n  names: {kind: Store, plural: stores}\n  scope: Namespaced\n  versions:\n" +
+			version("v1alpha1", served, "false") + version("v1", "true", "true")
+	}
+	one := "{apiVersion: " + group + "/v1alpha1, kind: Store, metadata: {name: one}}"
+	two := "{apiVersion: " + group + "/v1alpha1, kind: Store, metadata: {name: two}}"
+	c.must(definition("true"), one, two)
+	c.must(definition("false"))
+	served := func(version string) error {
+		fresh, err := shared.ControlPlane(t).Client(nil)
+		c.g.Expect(err).NotTo(HaveOccurred())
+		_, err = fresh.RESTMapper().RESTMapping(schema.GroupKind{Group: group, Kind: "Store"}, version)
+		return err
+	}
+	c.g.Eventually(func() error { return served("v1alpha1") }, "30s", "20ms").Should(HaveOccurred())
+	fresh, err := shared.ControlPlane(t).Client(nil)
+	c.g.Expect(err).NotTo(HaveOccurred())
+
+	c.Mapper = fresh.RESTMapper() // it has never seen the old version; the client has
+	deleted, _, err := c.Prune(t.Context(), []Ref{RefTo(object(group + "/v1alpha1 Store " + c.namespace + "/one"))})
+	c.g.Expect(err).NotTo(HaveOccurred())
+	c.g.Expect(words(deleted)).To(Equal([]string{"Store/one deleted"}))
+	c.Client = fresh
+	deleted, _, err = c.Prune(t.Context(), []Ref{RefTo(object(group + "/v1alpha1 Store " + c.namespace + "/two"))})
+	c.g.Expect(err).NotTo(HaveOccurred())
+	c.g.Expect(words(deleted)).To(Equal([]string{"Store/two deleted"}))
+
+	c.g.Expect(c.admin.Delete(t.Context(), object("apiextensions.k8s.io/v1 CustomResourceDefinition stores."+group))).To(Succeed())
+	c.g.Eventually(func() error { return served("v1") }, "30s", "20ms").Should(HaveOccurred())
+	c.Client, err = shared.ControlPlane(t).Client(nil)
+	c.g.Expect(err).NotTo(HaveOccurred())
+	c.Mapper = c.Client.RESTMapper()
+	deleted, kept, err := c.Prune(t.Context(), []Ref{RefTo(object(group + "/v1 Store " + c.namespace + "/two"))})
+	c.g.Expect(err).NotTo(HaveOccurred())
+	c.g.Expect(deleted).To(BeEmpty())
+	c.g.Expect(kept).To(BeEmpty(), "with the definition it has gone")
 }
 
 func TestPruneKeepsWhatItCannotDelete(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -370,6 +372,38 @@ func (a *Applier) get(ctx context.Context, ref Ref, options ...client.GetOption)
 		return nil, &objectError{ref: ref, verb: "get", err: err}
 	}
 	return obj, nil
+}
+
+// locate reads an object by whichever version its kind is served in now. It is nil
+// when there is none, and also where the cluster has the kind no more: with the
+// definition the objects have gone.
+func (a *Applier) locate(ctx context.Context, ref Ref) (*unstructured.Unstructured, error) {
+	obj := ref.object()
+	err := a.Client.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, obj)
+	switch {
+	case apimeta.IsNoMatchError(err) || isNoPath(err):
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, &objectError{ref: ref, verb: "get", err: err}
+	default:
+		return obj, nil
+	}
+	served, err := a.Mapper.RESTMapping(ref.GroupKind)
+	if apimeta.IsNoMatchError(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &objectError{ref: ref, verb: "get", err: err}
+	}
+	ref.Version = served.GroupVersionKind.Version
+	return a.get(ctx, ref)
+}
+
+// isNoPath says whether the server has found nothing for it does not serve the
+// path at all.
+func isNoPath(err error) bool {
+	return apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
 // apply sends the object and replaces it by the server's answer.

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -55,11 +54,7 @@ func (a *Applier) pruneOne(ctx context.Context, ref Ref) (Action, error) {
 	var err error
 	for range deleteAttempts {
 		var live *unstructured.Unstructured
-		live, err = a.get(ctx, ref)
-		if apimeta.IsNoMatchError(err) {
-			// With its definition the object has gone too.
-			return Skipped, nil
-		}
+		live, err = a.locate(ctx, ref)
 		if err != nil {
 			return "", err
 		}

@@ -1,21 +1,13 @@
 package apply
 
-import (
-	"context"
-
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
-)
+import "context"
 
 // Terminating returns those of the objects that have been deleted and are not
 // gone yet: something has still to be cleaned up for them.
 func (a *Applier) Terminating(ctx context.Context, refs []Ref) ([]Ref, error) {
 	going := make([]bool, len(refs))
 	errs := a.parallel(ctx, len(refs), func(i int) error {
-		live, err := a.get(ctx, refs[i])
-		if apimeta.IsNoMatchError(err) {
-			// With its definition the object has gone too.
-			return nil
-		}
+		live, err := a.locate(ctx, refs[i])
 		going[i] = live != nil && !live.GetDeletionTimestamp().IsZero()
 		return err
 	})

@@ -16,6 +16,7 @@ import (
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	"github.com/headwater-dev/headwater/api/meta"
 )
 
 // connected is the condition Connected of the target prod.
@@ -102,4 +103,34 @@ func TestAnActionEndsWithItsFence(t *testing.T) {
 	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v2 with chart app@1.0.0")
 	e.Expect(e.records("web")).To(Equal([]string{"v2 deployed", "v1 superseded"}))
 	e.Expect(e.get("web").Status.Failures).To(BeZero())
+}
+
+// TestDeletionAsksAnUnreachableTargetWhereSomethingIsThere: of a HelmRelease that
+// nobody has acted on, the finalizer came with the label that routes it.
+func TestDeletionAsksAnUnreachableTargetWhereSomethingIsThere(t *testing.T) {
+	e := newEnv(t)
+	proxy := e.front()
+	e.release("web", func(obj *helmv2.HelmRelease) { obj.Spec.KubeConfig = prod() })
+	stop := e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	stop()
+	e.release("fresh", func(obj *helmv2.HelmRelease) {
+		obj.Spec.KubeConfig, obj.Finalizers = prod(), []string{meta.Finalizer}
+	})
+	proxy.Drop()
+	gone := func(obj *helmv2.HelmRelease) func() error {
+		return func() error { return e.hub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj) }
+	}
+	web, fresh := e.get("web"), e.get("fresh")
+	e.Expect(e.hub.Delete(t.Context(), web)).To(Succeed())
+	e.Expect(e.hub.Delete(t.Context(), fresh)).To(Succeed())
+	e.start()
+	e.Eventually(gone(fresh), "30s", "50ms").Should(MatchError(ContainSubstring("not found")))
+	e.becomes("web", "False TargetUnreachable")
+
+	e.Expect(proxy.Heal()).To(Succeed())
+	e.Eventually(gone(web), "60s", "50ms").Should(MatchError(ContainSubstring("not found")))
+	e.Expect(e.value("web")).To(BeEmpty())
+	e.Expect(e.records("web")).To(BeEmpty())
 }

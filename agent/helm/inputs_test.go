@@ -12,6 +12,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/discovery"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -288,6 +289,30 @@ func TestCRDsAndWhatIsMadeOfThem(t *testing.T) {
 	e.push("web", appChart("1.2.0", files{"crds/thing.yaml": described("third"), "templates/thing.yaml": thing}))
 	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v3")
 	e.Expect(definition()).To(Equal("third"))
+}
+
+// TestAChartSeesWhatAnotherHasJustDefined: what it renders without the kind would
+// stay so, since nothing has it rendered again.
+func TestAChartSeesWhatAnotherHasJustDefined(t *testing.T) {
+	e := newEnv(t)
+	sees := files{"templates/one.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}}\n" +
+		"data: {value: '{{ .Capabilities.APIVersions.Has \"late.example.com/v1/Thing\" }}'}\n"}
+	e.release("web")
+	e.start()
+	e.push("web", appChart("1.0.0", sees))
+	e.becomes("web", "True InstallSucceeded")
+	e.Expect(e.value("web")).To(Equal("false"))
+	e.release("kinds")
+	e.push("kinds", appChart("1.0.0", files{"templates/crd.yaml": strings.ReplaceAll(crd, "helm.example.com", "late.example.com")}))
+	e.becomes("kinds", "True InstallSucceeded")
+	asks := discovery.NewDiscoveryClientForConfigOrDie(shared.ControlPlane(t).Config())
+	e.Eventually(func() error {
+		_, err := asks.ServerResourcesForGroupVersion("late.example.com/v1")
+		return err
+	}, "20s", "20ms").Should(Succeed())
+	e.push("web", appChart("1.1.0", sees))
+	e.becomes("web", "True UpgradeSucceeded")
+	e.Expect(e.value("web")).To(Equal("true"))
 }
 
 func TestDriftIsFoundAndPutRight(t *testing.T) {

@@ -106,13 +106,18 @@ func (t *target) hold(ctx context.Context) error {
 // connection is the same: another one has another gate, and the old one's is shut.
 // It is safe for concurrent use.
 type discoveries struct {
-	mu sync.Mutex
-	of map[shard.Key]known
+	kinds *action.Kinds
+	mu    sync.Mutex
+	of    map[shard.Key]known
 }
 
 type known struct {
 	by        http.RoundTripper
 	discovery *action.Discovery
+}
+
+func newDiscoveries() *discoveries {
+	return &discoveries{kinds: action.NewKinds(), of: map[shard.Key]known{}}
 }
 
 func (d *discoveries) at(to *target) (*action.Discovery, error) {
@@ -122,12 +127,9 @@ func (d *discoveries) at(to *target) (*action.Discovery, error) {
 	if found.discovery != nil && found.by == config.Transport {
 		return found.discovery, nil
 	}
-	made, err := action.NewDiscovery(config)
+	made, err := action.NewDiscovery(config, d.kinds)
 	if err != nil {
 		return nil, reconcile.Fail(clientReason, fmt.Errorf("client of the target: %w", err))
-	}
-	if d.of == nil {
-		d.of = map[shard.Key]known{}
 	}
 	d.of[to.key] = known{by: config.Transport, discovery: made}
 	return made, nil

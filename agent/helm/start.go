@@ -20,6 +20,11 @@ import (
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
+// freshFor is how long what a decision has seen of the storage serves its action,
+// which may wait for a place: records may be made meanwhile by others. Should one
+// be made within that time, the server refuses the action's own.
+const freshFor = 2 * time.Second
+
 // fenceUse is how often an action that waits says that it needs the fence.
 const fenceUse = 3 * time.Second
 
@@ -60,6 +65,7 @@ func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, at look
 	if next.Action == state.Leave {
 		what.order.Target = next.Release
 	}
+	what.order.Fresh = next.Action == state.Install && len(at.seen.Records) == 0
 	if err := r.status.PatchAhead(ctx, obj, running(next.Action, what.timeout), at.to.tenure); err != nil {
 		return err
 	}
@@ -101,6 +107,7 @@ func (r *Reconciler) perform(ctx context.Context, name types.NamespacedName, mad
 		at := r.places.take(to.key)
 		defer at.leave()
 		what.access.Yield = at.yield
+		what.order.Fresh = what.order.Fresh && r.Clock.Now().Sub(began) < freshFor
 		ctx, end := context.WithCancelCause(ctx)
 		defer end(nil)
 		stop := use(ctx, to, end)

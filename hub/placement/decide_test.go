@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
@@ -239,6 +240,19 @@ func TestStrip(t *testing.T) {
 	g.Expect(got.ManagedFields).To(BeEmpty())
 	g.Expect(got.Spec.Path).To(BeEmpty())
 	g.Expect(got.Status.LastAppliedRevision).To(BeEmpty())
+
+	release := &helmv2.HelmRelease{}
+	release.Spec.Interval.Duration = time.Minute
+	stripped, err = Strip(release)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(releaseOf(stripped.(*helmv2.HelmRelease))).To(Equal(releaseOf(release)))
+	g.Expect(stripped.(*helmv2.HelmRelease).Spec.Interval.Duration).To(BeZero())
+	release.Status.History = helmv2.Snapshots{{Name: "shop"}}
+	stripped, err = Strip(release)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(releaseOf(stripped.(*helmv2.HelmRelease))).To(Equal(releaseOf(release)))
+	g.Expect(releaseOf(release).applied).To(BeTrue())
+	g.Expect(stripped.(*helmv2.HelmRelease).Status.History).To(BeEmpty())
 
 	other := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Name: "prod"}}
 	g.Expect(Strip(other)).To(BeIdenticalTo(other))

@@ -138,6 +138,17 @@ func (h *hub) deploy(names ...string) {
 	}
 }
 
+// releaseTo makes a HelmRelease for a cluster.
+func (h *hub) releaseTo(cluster, name string) *helmv2.HelmRelease {
+	h.t.Helper()
+	release := &helmv2.HelmRelease{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: name}}
+	release.Spec.Interval.Duration = time.Minute
+	release.Spec.ChartRef = &helmv2.CrossNamespaceSourceReference{Kind: "OCIRepository", Name: name}
+	release.Spec.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: cluster}}
+	h.Expect(h.Create(h.t.Context(), release)).To(Succeed())
+	return release
+}
+
 func (h *hub) cluster(name string) *fleetv1.RemoteCluster {
 	h.t.Helper()
 	var c fleetv1.RemoteCluster

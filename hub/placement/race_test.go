@@ -16,8 +16,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
-	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
-	"github.com/headwater-dev/headwater/api/meta"
 )
 
 // TestTwoLeadersDoNotSplitAKey: two leaders at a failover, who see different
@@ -207,11 +205,7 @@ func TestHelmReleasesAreRouted(t *testing.T) {
 	h := newHub(t)
 	h.renew("agent-0")
 	h.deploy("a")
-	release := &helmv2.HelmRelease{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "shop"}}
-	release.Spec.Interval.Duration = time.Minute
-	release.Spec.ChartRef = &helmv2.CrossNamespaceSourceReference{Kind: "OCIRepository", Name: "shop"}
-	release.Spec.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "a"}}
-	h.Expect(h.Create(t.Context(), release)).To(Succeed())
+	release := h.releaseTo("a", "shop")
 	h.reconcile()
 	h.Expect(h.Get(t.Context(), client.ObjectKeyFromObject(release), release)).To(Succeed())
 	h.Expect(release.Labels).To(HaveKeyWithValue("fleet.headwater.dev/agent", "agent-0"))

@@ -207,17 +207,33 @@ func objectOf(k *kustomizev1.Kustomization) object {
 	o.key = shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target)
 	// The status names the target before anything is written there.
 	o.applied = k.Status.Target != ""
-	if k.DeletionTimestamp.IsZero() && !k.Spec.Suspend && !slices.Contains(k.Finalizers, meta.Finalizer) {
-		o.finalizers = append(slices.Clone(k.Finalizers), meta.Finalizer)
-	}
+	o.finalizers = guarded(k, k.Spec.Suspend)
 	return o
 }
 
 func releaseOf(h *helmv2.HelmRelease) object {
 	o := routedObject(helmv2.HelmReleaseKind, h)
 	o.key = shard.KeyFor(h.Namespace, h.Name, h.Spec.KubeConfig)
-	o.applied = slices.Contains(h.Finalizers, meta.Finalizer)
+	o.applied = begun(&h.Status)
+	o.finalizers = guarded(h, h.Spec.Suspend)
 	return o
+}
+
+// begun says whether an agent may have acted for the HelmRelease. Each action is
+// written into the status before it begins, whatever it is, and never without
+// conditions; the finalizer says nothing, since placement writes it too.
+func begun(status *helmv2.HelmReleaseStatus) bool {
+	return len(status.Conditions) > 0 || len(status.History) > 0
+}
+
+// guarded are the object's finalizers with that of its agent, nil where it has
+// that or is to have none.
+func guarded(obj client.Object, suspended bool) []string {
+	finalizers := obj.GetFinalizers()
+	if suspended || !obj.GetDeletionTimestamp().IsZero() || slices.Contains(finalizers, meta.Finalizer) {
+		return nil
+	}
+	return append(slices.Clone(finalizers), meta.Finalizer)
 }
 
 // routedObject is what a kind's metadata says.

@@ -5,12 +5,17 @@ import (
 
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
 )
 
+// someConditions stand for all that a status may say; all objects share them.
+var someConditions = []metav1.Condition{{Type: meta.ReadyCondition}}
+
 // Strip reduces a Kustomization or HelmRelease that comes into the cache to what
-// the hub looks at: identity, labels, finalizers, spec.kubeConfig, spec.suspend
-// and status.target. It leaves everything else as it is. Nothing that was read through it may be written back as a
-// whole.
+// the hub looks at: identity, labels, finalizers, spec.kubeConfig, spec.suspend,
+// status.target, and of a HelmRelease whether an agent has begun to act for it.
+// It leaves everything else as it is. Nothing that was read through it may be
+// written back as a whole.
 func Strip(obj any) (any, error) {
 	switch o := obj.(type) {
 	case *kustomizev1.Kustomization:
@@ -21,11 +26,15 @@ func Strip(obj any) (any, error) {
 			Status:     kustomizev1.KustomizationStatus{Target: o.Status.Target},
 		}, nil
 	case *helmv2.HelmRelease:
-		return &helmv2.HelmRelease{
+		kept := &helmv2.HelmRelease{
 			TypeMeta:   o.TypeMeta,
 			ObjectMeta: stripped(&o.ObjectMeta),
 			Spec:       helmv2.HelmReleaseSpec{KubeConfig: o.Spec.KubeConfig, Suspend: o.Spec.Suspend},
-		}, nil
+		}
+		if begun(&o.Status) {
+			kept.Status.Conditions = someConditions
+		}
+		return kept, nil
 	default:
 		return obj, nil
 	}

@@ -111,6 +111,7 @@ func (o Options) setUpLogs() error {
 	logger := zap.New(encoder, zap.Level(level), zap.StacktraceLevel(zapcore.PanicLevel))
 	ctrl.SetLogger(logger)
 	klog.SetLogger(quiet(logger))
+	takeStandardLog(logger)
 	return nil
 }
 

@@ -12,33 +12,42 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// capabilitiesAge is how old the knowledge of a server's kinds and version may
-// be that charts are rendered with.
-const capabilitiesAge = 10 * time.Second
+// discoveryAge is how old the knowledge of a server's kinds may be that Helm reads
+// by itself, where the server does not say whether they have changed.
+const discoveryAge = 10 * time.Second
 
 // Discovery is what is known of a server's kinds and version, shared by the
 // actions on it. It is safe for concurrent use.
 type Discovery struct {
 	discovery.CachedDiscoveryInterface
-	mu   sync.Mutex
-	read time.Time
+	capabilities *capabilities
+	mu           sync.Mutex
+	read         time.Time
 }
 
 // NewDiscovery asks by the configuration when it is first used.
-func NewDiscovery(config *rest.Config) (*Discovery, error) {
-	asks, err := discovery.NewDiscoveryClientForConfig(config)
+func NewDiscovery(config *rest.Config, kinds *Kinds) (*Discovery, error) {
+	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, err
 	}
-	return &Discovery{CachedDiscoveryInterface: memory.NewMemCacheClient(asks)}, nil
+	asks, err := discovery.NewDiscoveryClientForConfigAndClient(config, client)
+	if err != nil {
+		return nil, err
+	}
+	return &Discovery{
+		CachedDiscoveryInterface: memory.NewMemCacheClient(asks),
+		capabilities:             &capabilities{server: asks.RESTClient(), client: client, kinds: kinds},
+	}, nil
 }
 
-// Invalidate is called by Helm before each rendering. It forgets what is older
-// than a few seconds, so that many releases of one server ask it once.
+// Invalidate is called by Helm before each rendering for which it asks the server
+// itself. It forgets what is older than a few seconds, so that many releases of
+// one server ask it once.
 func (d *Discovery) Invalidate() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if time.Since(d.read) > capabilitiesAge {
+	if time.Since(d.read) > discoveryAge {
 		d.CachedDiscoveryInterface.Invalidate()
 		d.read = time.Now()
 	}
@@ -46,6 +55,7 @@ func (d *Discovery) Invalidate() {
 
 // Forget makes the next question go to the server: kinds were added.
 func (d *Discovery) Forget() {
+	d.capabilities.forget()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.CachedDiscoveryInterface.Invalidate()

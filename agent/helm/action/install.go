@@ -21,6 +21,9 @@ func (s *Session) Install() error {
 	if err := s.applyCRDs(loaded, options.CRDs); err != nil {
 		return err
 	}
+	if err := s.learn(); err != nil {
+		return s.ended(err)
+	}
 	replace := options.Replace
 	if last, err := s.config.Releases.Last(s.Target.Name); err == nil {
 		replace = replace || last.Info.Status == helmrelease.StatusUninstalled

@@ -67,6 +67,9 @@ type Order struct {
 	Render Renderer
 	// Rules tell the health of kinds that have rules of their own.
 	Rules func(schema.GroupKind) apply.Rule
+	// Fresh says that the storage had nothing of the release a moment ago: it is
+	// not read once more.
+	Fresh bool
 	// EnableDNS lets templates look names up.
 	EnableDNS bool
 }
@@ -110,13 +113,20 @@ func Open(ctx context.Context, access Access, order Order) (*Session, error) {
 	s.config = &helmaction.Configuration{
 		RESTClientGetter: by,
 		KubeClient:       s.kube,
-		Releases:         storage.Init(&records{Session: s}),
+		Releases:         storage.Init(newRecords(s)),
 		Log:              s.log.printf,
 		HookOutputFunc:   func(string, string, string) io.Writer { return io.Discard },
 	}
 	s.config.Releases.Log = s.log.printf
 	s.config.Releases.MaxHistory = maxHistory(order.Object)
 	return s, nil
+}
+
+// learn reads what charts may know of the server. Where it does not say, Helm asks
+// by itself.
+func (s *Session) learn() (err error) {
+	s.config.Capabilities, err = s.access.Discovery.capabilities.now(s.ctx)
+	return err
 }
 
 // ended prefers the reason why an action was ended over what Helm made of that.

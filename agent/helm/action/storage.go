@@ -43,6 +43,14 @@ type record struct {
 
 var _ driver.Driver = &records{}
 
+func newRecords(s *Session) *records {
+	made := &records{Session: s}
+	if s.Fresh {
+		made.of = map[string]*record{}
+	}
+	return made
+}
+
 // Name implements driver.Driver.
 func (r *records) Name() string { return driver.SecretsDriverName }
 

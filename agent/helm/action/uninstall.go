@@ -15,6 +15,9 @@ func (s *Session) Uninstall() error {
 	if s.Object.Spec.Uninstall != nil {
 		options = *s.Object.Spec.Uninstall
 	}
+	if err := s.learn(); err != nil {
+		return s.ended(err)
+	}
 	uninstall := helmaction.NewUninstall(s.config)
 	uninstall.Timeout = timeoutOf(s.Object, options.Timeout)
 	uninstall.DisableHooks = options.DisableHooks

@@ -19,6 +19,9 @@ func (s *Session) Upgrade() error {
 	if err := s.applyCRDs(loaded, options.CRDs); err != nil {
 		return err
 	}
+	if err := s.learn(); err != nil {
+		return s.ended(err)
+	}
 	upgrade := helmaction.NewUpgrade(s.config)
 	upgrade.Namespace = s.Target.Namespace
 	upgrade.Timeout = timeoutOf(s.Object, options.Timeout)
