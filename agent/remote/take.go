@@ -37,8 +37,8 @@ func (f *fence) take(ctx context.Context) error {
 	if err := f.reclaim(ctx); err != nil {
 		return err
 	}
-	if done, err := f.resume(ctx); done {
-		return err
+	if f.resume(ctx) {
+		return nil
 	}
 	if f.ledger.known(ctx) != fleetv1.HubFence || f.hub == nil {
 		err := f.takeAt(ctx, f.target)
@@ -67,19 +67,18 @@ func (f *fence) reclaim(ctx context.Context) error {
 }
 
 // resume takes a fence that was released at rest and that nobody has touched since,
-// which one write tells and does: its tenure goes on. It says whether that was all
-// there is to do.
-func (f *fence) resume(ctx context.Context) (done bool, err error) {
+// which one write tells and does: its tenure goes on. It says whether it did; if
+// not, the usual way finds out why.
+func (f *fence) resume(ctx context.Context) bool {
 	if f.lease == nil || f.held {
-		return false, nil
+		return false
 	}
-	err = f.write(ctx, f.at, f.lease.DeepCopy(), f.clock.Now())
-	if err != nil {
+	if f.write(ctx, f.at, f.lease.DeepCopy(), f.clock.Now()) != nil {
 		f.drop()
-		return false, nil // and the usual way finds out why
+		return false
 	}
 	f.use()
-	return true, nil
+	return true
 }
 
 // look is how soon one that waits for the fence looks again.
@@ -98,30 +97,17 @@ func (f *fence) takeAt(ctx context.Context, at *place) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return f.explain(at, err)
 	}
-	gone := err != nil
-	if !gone {
-		if err := f.respect(ctx, at, lease); err != nil {
-			return err
-		}
+	if err != nil {
+		lease = nil
+	} else if err := f.respect(ctx, at, lease); err != nil {
+		return err
 	}
-	anew, err := f.note(ctx, at, gone)
+	anew, err := f.note(ctx, at, lease == nil)
 	if err != nil {
 		return err
 	}
-	fresh := gone || !f.untouched(lease)
-	if fresh {
-		f.begin()
-	}
-	if gone {
-		err = f.create(ctx, at, began)
-	} else {
-		err = f.write(ctx, at, lease, began)
-	}
-	if err != nil {
+	if err := f.occupy(ctx, at, lease, began); err != nil {
 		return err
-	}
-	if fresh {
-		fencesTaken.Inc()
 	}
 	if anew {
 		f.mu.Lock()
@@ -130,6 +116,23 @@ func (f *fence) takeAt(ctx context.Context, at *place) error {
 	}
 	f.use()
 	return f.pending()
+}
+
+// occupy makes the Lease ours, or makes one where there is none.
+func (f *fence) occupy(ctx context.Context, at *place, lease *coordinationv1.Lease, began time.Time) (err error) {
+	fresh := lease == nil || !f.untouched(lease)
+	if fresh {
+		f.begin()
+	}
+	if lease == nil {
+		err = f.create(ctx, at, began)
+	} else {
+		err = f.write(ctx, at, lease, began)
+	}
+	if err == nil && fresh {
+		fencesTaken.Inc()
+	}
+	return err
 }
 
 // untouched says whether the Lease is as this process has left it: nobody else has

@@ -15,7 +15,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	helmaction "helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chartutil"
-	apidiscovery "k8s.io/api/apidiscovery/v2"
+	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -85,7 +85,7 @@ type described struct {
 }
 
 func (d *described) add(answer []byte) error {
-	var list apidiscovery.APIGroupDiscoveryList
+	var list apidiscoveryv2.APIGroupDiscoveryList
 	if err := json.Unmarshal(answer, &list); err != nil {
 		return err
 	}
