@@ -25,7 +25,7 @@ func main() {
 	flag.IntVar(&o.steps, "steps", 0, "how many steps are measured, from the first, for memory at a size at which all of them take long; with -pairs 1; zero: all")
 	flag.StringVar(&o.root, "root", ".", "the repository's root")
 	flag.StringVar(&o.name, "case", "apply", "what to measure: "+strings.Join(slices.Concat(shapeNames(), sortedKeys(hubCases()), fleet.Names()), ", "))
-	flag.IntVar(&o.fleet.Targets, "targets", 0, "targets of the case helm and of the cases without a floor; zero: what the case is meant for")
+	flag.IntVar(&o.fleet.Targets, "targets", 0, "targets of the cases fleet and helm, and of those without a floor; zero: what the case is meant for")
 	flag.IntVar(&o.fleet.Agents, "agents", 0, "agents, likewise")
 	flag.IntVar(&o.fleet.Samples, "samples", 0, "times from commit to Ready that each run measures at least, likewise")
 	flag.IntVar(&o.fleet.Waiting, "waiting", 0, "Kustomizations that wait for a check that never passes, likewise")

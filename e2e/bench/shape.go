@@ -21,7 +21,8 @@ type shape struct {
 	// planes is how many API servers the targets are on.
 	planes int
 	// own has every Kustomization in a namespace of its own, with a kubeconfig
-	// and a ServiceAccount of its own, and all of them at one path.
+	// and a ServiceAccount of its own, and all of them at one path; with
+	// -targets there are as many of those, which all have the same paths.
 	own bool
 	// sources has a GitRepository for each Kustomization.
 	sources bool
@@ -36,7 +37,7 @@ func shapes() map[string]shape {
 		"apply":   {about: "on one cluster, of one source", planes: 1, interval: time.Hour},
 		"sources": {about: "on one cluster, each of a source of its own", planes: 1, sources: true, interval: time.Hour},
 		"helm":    {about: "each of podinfo and with a kubeconfig of its own, or of as many as -targets says, on two API servers", planes: 2, own: true, helm: true, interval: time.Minute},
-		"fleet":   {about: "of one source and path, each with a kubeconfig of its own, on two API servers", planes: 2, own: true, interval: time.Minute},
+		"fleet":   {about: "of one source, each with a kubeconfig of its own, or with as many as -targets says, on two API servers", planes: 2, own: true, interval: time.Minute},
 	}
 }
 
@@ -59,7 +60,7 @@ type site struct {
 
 // count is how many sites there are of their own.
 func (w *world) count() int {
-	if w.shape.helm && w.fleet.Targets > 0 {
+	if w.shape.own && w.fleet.Targets > 0 {
 		return w.fleet.Targets
 	}
 	return w.kustomizations
@@ -68,10 +69,11 @@ func (w *world) count() int {
 // site of the i-th Kustomization.
 func (w *world) site(i int) *site { return w.sites[i%len(w.sites)] }
 
-// app is the application that the i-th Kustomization applies.
+// app is the application that the i-th Kustomization applies: where each has a
+// site of its own, all the same.
 func (w *world) app(i int) int {
 	if w.shape.own {
-		return 0
+		return i / w.count()
 	}
 	return i
 }
@@ -79,7 +81,7 @@ func (w *world) app(i int) int {
 // apps is how many there are in the repository.
 func (w *world) apps() int {
 	if w.shape.own {
-		return 1
+		return w.app(w.kustomizations-1) + 1
 	}
 	return w.kustomizations
 }
