@@ -61,6 +61,8 @@ func TestLoginsAtMicrosoft(t *testing.T) {
 	for name, login := range map[string]map[string]string{
 		"a client":      {"tenantId": clouds.Tenant, "clientId": clouds.Client, "clientSecret": clouds.ClientSecret},
 		"its authority": {"tenantId": clouds.Tenant, "clientId": clouds.Client, "clientSecret": clouds.ClientSecret, "authorityHost": "https://login.microsoftonline.com/"},
+		"a certificate": {"tenantId": clouds.Tenant, "clientId": clouds.Client, "clientCertificate": clouds.ClientCertificate()},
+		"and its chain": {"tenantId": clouds.Tenant, "clientId": clouds.Client, "clientCertificate": clouds.ClientCertificate(), "clientCertificateSendChain": "true"},
 		"a signature":   {"sasKey": "?" + signed},
 		"a key":         {"accountKey": accountKey},
 	} {

@@ -1,8 +1,17 @@
 package clouds
 
 import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"math/big"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -36,11 +45,39 @@ func (c *Clouds) microsoft() {
 	c.Internet.Host(authority, mux)
 }
 
-// entra gives a token for the first scope to the client, which shows its password
-// or the token of a ServiceAccount.
+// certificate is what the client is known by besides its password.
+var certificate = sync.OnceValue(func() []byte {
+	key, _ := RSAKey()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: Client}, NotAfter: time.Now().Add(lifetime)}
+	made, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		panic(fmt.Sprintf("a certificate for a key of our own: %v", err))
+	}
+	return made
+})
+
+// ClientCertificate is the client's certificate with its key, in PEM.
+func ClientCertificate() string {
+	_, key := RSAKey()
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate()})) + key
+}
+
+// certified says whether the assertion is signed by the client's certificate, for
+// this service.
+func certified(assertion string) bool {
+	key, _ := RSAKey()
+	parsed, err := jwt.ParseWithClaims(assertion, &jwt.RegisteredClaims{}, func(*jwt.Token) (any, error) { return key.Public(), nil },
+		jwt.WithValidMethods([]string{"PS256", "RS256"}), jwt.WithExpirationRequired(), jwt.WithIssuer(Client), jwt.WithSubject(Client),
+		jwt.WithAudience("https://"+authority+"/"+Tenant+"/oauth2/v2.0/token"))
+	sum := sha256.Sum256(certificate())
+	return err == nil && parsed.Header["x5t#S256"] == base64.StdEncoding.EncodeToString(sum[:]) // as Microsoft's library has it
+}
+
+// entra gives a token for the first scope to the client, which shows its password,
+// signs by its certificate, or shows the token of a ServiceAccount.
 func (c *Clouds) entra(w http.ResponseWriter, r *http.Request) {
 	c.ask("entra")
-	known := r.FormValue("client_secret") == ClientSecret || c.trusts(r.Context(), r.FormValue("client_assertion"), "api://AzureADTokenExchange")
+	known := r.FormValue("client_secret") == ClientSecret || certified(r.FormValue("client_assertion")) || c.trusts(r.Context(), r.FormValue("client_assertion"), "api://AzureADTokenExchange")
 	if r.FormValue("client_id") != Client || r.FormValue("grant_type") != "client_credentials" || !known {
 		w.WriteHeader(http.StatusUnauthorized)
 		answer(w, map[string]any{"error": "invalid_client", "error_description": "AADSTS700213: No matching federated identity record found. Trace ID: " + c.give("trace")})
