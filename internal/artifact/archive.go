@@ -30,7 +30,8 @@ const (
 //
 // The same tree gives the same bytes.
 func Archive(ctx context.Context, w io.Writer, tree fs.FS, exclude func(path string, isDir bool) bool) error {
-	gz := gzip.NewWriter(w)
+	// Half the time of the default level, for a fifteenth more bytes of manifests.
+	gz, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // fails for no level of gzip's own
 	a := &archiver{ctx: ctx, tw: tar.NewWriter(gz), tree: tree, exclude: exclude, buffer: make([]byte, copyBytes)}
 	err := fs.WalkDir(tree, ".", a.add)
 	if err == nil {
