@@ -141,7 +141,7 @@ func (c *cluster) connect(ctx context.Context) error {
 		defer made.cut()
 		return present.adopt(made)
 	}
-	c.replace(made)
+	c.replace(ctx, made)
 	return nil
 }
 
@@ -176,7 +176,7 @@ func (c *cluster) reloader(of *session) func(context.Context, *wire) *wire {
 
 // replace puts a new session in place of the old one, whose requests in flight
 // go on unless the new one leads to another cluster.
-func (c *cluster) replace(made *session) {
+func (c *cluster) replace(ctx context.Context, made *session) {
 	c.mu.Lock()
 	old, before := c.session, c.uid
 	c.mu.Unlock()
@@ -187,6 +187,10 @@ func (c *cluster) replace(made *session) {
 		old.cut()
 	}
 	c.fence.rebind(made.leases, elsewhere)
+	if err := c.fence.prepare(ctx); err != nil {
+		// Whoever wants to write says so, and what it lacks.
+		log.FromContext(ctx).V(1).Info("fence not prepared", "error", reconcile.Redact(err.Error()))
+	}
 	c.mu.Lock()
 	c.session, c.uid, c.err = made, made.uid, nil
 	c.mu.Unlock()

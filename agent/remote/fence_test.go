@@ -291,6 +291,49 @@ func TestAFenceReleasedAtRestGoesOn(t *testing.T) {
 	g.Expect(a.tenure()).To(Equal(before+2), "another may have had one")
 }
 
+// A fence is made when its target is connected for the first time, and kept free:
+// the first write takes it with one request, and any process may.
+func TestAFenceIsPreparedAndFree(t *testing.T) {
+	g := NewWithT(t)
+	a, b, _, target := fencesOn(t)
+	g.Expect(a.prepare(t.Context())).To(Succeed())
+	g.Expect(leaseOf(t, a, target).Spec.HolderIdentity).To(BeNil())
+	record := &fleetv1.RemoteCluster{}
+	g.Expect(target.Get(t.Context(), a.ledger.record, record)).To(Succeed())
+	g.Expect(record.Status.FencePlace(0)).To(BeEquivalentTo("Target"))
+	g.Expect(a.valid()).To(BeFalse(), "it is not held")
+
+	a.target.leases = &unread{target, t}
+	g.Expect(a.prepare(t.Context())).To(Succeed(), "and asks for nothing the second time")
+	g.Expect(a.take(t.Context())).To(Succeed())
+	g.Expect(a.valid()).To(BeTrue())
+	g.Expect(a.tenure()).To(BeEquivalentTo(1))
+	expectHeld(t, b.take(t.Context()), "agent-a_1")
+
+	a, b, _, _ = fencesOn(t)
+	g.Expect(a.prepare(t.Context())).To(Succeed())
+	g.Expect(b.take(t.Context())).To(Succeed(), "one that was prepared is nobody's")
+	g.Expect(b.valid()).To(BeTrue())
+	expectHeld(t, a.take(t.Context()), "agent-b_1")
+}
+
+// Nothing is prepared where somebody may have had a fence: its being gone tells
+// that one has to be waited for.
+func TestAFenceThatMayHaveBeenIsNotPrepared(t *testing.T) {
+	g := NewWithT(t)
+	a, _, _, target := fencesOn(t)
+	own(t, target, a.ledger.record, "agent", 2)
+	g.Expect(a.prepare(t.Context())).To(Succeed())
+	expectHeld(t, a.take(t.Context()), "a former owner whose Lease is gone")
+
+	a, b, _, target := fencesOn(t)
+	g.Expect(a.prepare(t.Context())).To(Succeed())
+	g.Expect(target.Delete(t.Context(), leaseOf(t, a, target))).To(Succeed())
+	expectHeld(t, a.take(t.Context()), "a former owner whose Lease is gone")
+	g.Expect(b.prepare(t.Context())).To(Succeed())
+	expectHeld(t, b.take(t.Context()), "agent-a_1")
+}
+
 // remembers is a cache that has not heard of anything since.
 type remembers struct {
 	client.Client

@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -22,7 +23,7 @@ const (
 )
 
 // ledger is what the hub remembers of one fence: who should have it, and whether
-// and where it was made before. It is guarded by its fence.
+// and where it was made before. Only its fence writes to it, one note at a time.
 type ledger struct {
 	client client.Client
 	live   client.Reader
@@ -30,7 +31,9 @@ type ledger struct {
 	record    types.NamespacedName
 	partition int32
 	agent     string
-	// noted is what this process has written or read.
+
+	// mu guards noted, which is what this process has written or read.
+	mu    sync.Mutex
 	noted fleetv1.FencePlace
 }
 
@@ -38,8 +41,11 @@ type ledger struct {
 // empty when it never was. The record in the cache is at least as new as the one
 // that made this agent the owner, and so it has what the owners before noted.
 func (l *ledger) known(ctx context.Context) fleetv1.FencePlace {
-	if l.noted != "" {
-		return l.noted
+	l.mu.Lock()
+	noted := l.noted
+	l.mu.Unlock()
+	if noted != "" {
+		return noted
 	}
 	var record fleetv1.RemoteCluster
 	if err := l.client.Get(ctx, l.record, &record); err != nil {
@@ -95,7 +101,9 @@ func (l *ledger) note(ctx context.Context, at fleetv1.FencePlace) (before bool, 
 			err = l.write(ctx, record, at)
 		}
 		if err == nil {
+			l.mu.Lock()
 			l.noted = at
+			l.mu.Unlock()
 			return before, nil
 		}
 		if !apierrors.IsConflict(err) {

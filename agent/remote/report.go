@@ -42,7 +42,7 @@ func (c *Clusters) report(ctx context.Context, of *cluster) {
 	conditions, now := slices.Clone(record.Status.Conditions), c.Clock.Now()
 	connection := apimeta.SetStatusCondition(&conditions, connectedCondition(current, err, now))
 	changed := connection
-	if fenced, ok := of.fencedCondition(&record, now); ok {
+	if fenced, ok := of.fencedCondition(ctx, now); ok {
 		changed = apimeta.SetStatusCondition(&conditions, fenced) || changed
 	}
 	fresh := record.Status.LastProbeTime != nil && now.Sub(record.Status.LastProbeTime.Time) < reportEvery
@@ -81,11 +81,11 @@ func connectedCondition(current *session, err error, now time.Time) metav1.Condi
 }
 
 // fencedCondition says where the fence is, once it was made.
-func (c *cluster) fencedCondition(record *fleetv1.RemoteCluster, now time.Time) (metav1.Condition, bool) {
+func (c *cluster) fencedCondition(ctx context.Context, now time.Time) (metav1.Condition, bool) {
 	condition := metav1.Condition{
 		Type: fleetv1.FencedCondition, Status: metav1.ConditionTrue, LastTransitionTime: metav1.NewTime(now),
 	}
-	switch place := record.Status.FencePlace(c.key.Partition); place {
+	switch c.fence.ledger.known(ctx) {
 	case "":
 		return condition, false
 	case fleetv1.HubFence:

@@ -66,8 +66,8 @@ func (f *fence) reclaim(ctx context.Context) error {
 	return nil
 }
 
-// resume takes a fence that was released at rest and that nobody has touched since,
-// which one write tells and does: its tenure goes on. It says whether it did; if
+// resume takes a fence that was released at rest, or prepared, and that nobody has
+// touched since, which one write tells and does: its tenure goes on. It says whether it did; if
 // not, the usual way finds out why.
 func (f *fence) resume(ctx context.Context) bool {
 	if f.lease == nil || f.held {
@@ -79,6 +79,45 @@ func (f *fence) resume(ctx context.Context) bool {
 	}
 	f.use()
 	return true
+}
+
+// prepare makes the Lease of a fence that nobody ever had, held by nobody, so that
+// the first write waits for one request and the record says from the beginning
+// where the fence is. All that could not be done is left to take.
+func (f *fence) prepare(ctx context.Context) error {
+	f.taking.Lock()
+	defer f.taking.Unlock()
+	if f.lease != nil || f.ledger.known(ctx) != "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.Request)
+	defer cancel()
+	err := f.prepareAt(ctx, f.target)
+	if apierrors.IsForbidden(err) && f.hub != nil {
+		err = f.prepareAt(ctx, f.hub)
+	}
+	return err
+}
+
+func (f *fence) prepareAt(ctx context.Context, at *place) error {
+	err := at.leases.Get(ctx, types.NamespacedName{Namespace: at.namespace, Name: f.name}, &coordinationv1.Lease{})
+	if err == nil {
+		return nil
+	}
+	if !apierrors.IsNotFound(err) {
+		return f.explain(at, err)
+	}
+	before, err := f.ledger.note(ctx, at.kind)
+	if err != nil || before {
+		return err
+	}
+	lease := f.blank(at)
+	if err := at.leases.Create(ctx, lease); err != nil {
+		return f.explain(at, err)
+	}
+	f.begin()
+	f.lease, f.at = lease, at
+	return nil
 }
 
 // look is how soon one that waits for the fence looks again.
@@ -209,17 +248,22 @@ func (f *fence) pending() error {
 // create makes the Lease. Whoever makes it cannot know whether somebody held
 // one that was deleted, and waits D + R, unless the key never had an owner.
 func (f *fence) create(ctx context.Context, at *place, began time.Time) error {
-	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
-		Namespace: at.namespace,
-		Name:      f.name,
-		Labels:    map[string]string{"app.kubernetes.io/managed-by": "headwater"},
-	}}
+	lease := f.blank(at)
 	f.stamp(lease, began)
 	if err := at.leases.Create(ctx, lease); err != nil {
 		return f.explain(at, err)
 	}
 	f.hold(at, lease, began)
 	return nil
+}
+
+// blank is the Lease held by nobody.
+func (f *fence) blank(at *place) *coordinationv1.Lease {
+	return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Namespace: at.namespace,
+		Name:      f.name,
+		Labels:    map[string]string{"app.kubernetes.io/managed-by": "headwater"},
+	}}
 }
 
 // write updates the Lease. Its uid and resourceVersion are the precondition.
