@@ -3,6 +3,7 @@ package remote
 import (
 	"net/http"
 
+	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/client-go/rest"
 
 	"github.com/headwater-dev/headwater/agent/remote/view"
@@ -14,7 +15,17 @@ import (
 // when it cannot be made.
 func (t *Target) View(name string, options view.Options) *view.View {
 	s := t.session
+	options.Streams = streams(s.version)
 	return s.views.Get(name, s.config, &http.Client{Transport: s.config.Transport}, s.mapper, options)
+}
+
+// streaming is the first version of Kubernetes whose watches begin with what is
+// there unless somebody has switched that off (KEP-3157).
+var streaming = version.MustParseGeneric("1.34")
+
+func streams(serverVersion string) bool {
+	parsed, err := version.ParseGeneric(serverVersion)
+	return err == nil && parsed.AtLeast(streaming)
 }
 
 // Identity names the cluster that the connection leads to and its version:

@@ -23,6 +23,9 @@ const (
 	// A watch is ended by the server after at least this time, and at most twice
 	// as long, so that those of a fleet do not end together.
 	watchTime = 5 * time.Minute
+	// streamTime is how long a watch may take to send what is there. One by a server
+	// that does not know what it is asked never says that it is at the end.
+	streamTime = 30 * time.Second
 	// deniedRetry is how soon a kind that may not be read is tried again.
 	deniedRetry = 5 * time.Minute
 )
@@ -94,7 +97,7 @@ func (k *kind) refresh(ctx context.Context, maxAge time.Duration) {
 func (k *kind) run(ctx context.Context) {
 	backoff := restart()
 	for ctx.Err() == nil {
-		err := k.list(ctx)
+		err := k.start(ctx)
 		for err == nil && ctx.Err() == nil {
 			backoff = restart()
 			err = k.watch(ctx)
@@ -148,6 +151,17 @@ func (k *kind) unknow() {
 	k.upto, k.objects, k.listed = "", map[types.NamespacedName]entry{}, time.Time{}
 }
 
+// start reads all objects anew: by a watch that sends them first and then goes on,
+// one request for two, or by a list where that is not to be had.
+func (k *kind) start(ctx context.Context) error {
+	if k.view.options.Streams {
+		if err := k.stream(ctx); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return k.list(ctx)
+}
+
 // list reads all objects anew.
 func (k *kind) list(ctx context.Context) error {
 	now, found := k.view.options.Clock.Now(), map[types.NamespacedName]entry{}
@@ -180,7 +194,7 @@ func (k *kind) replace(found map[types.NamespacedName]entry, version string, now
 	k.objects, k.upto, k.listed = found, version, now
 	k.mu.Unlock()
 	for name, made := range found {
-		if old, ok := before[name]; !ok || old.print != made.print {
+		if old, ok := before[name]; !ok || old.version != made.version {
 			k.tell(made.owner, name)
 		}
 	}
@@ -191,58 +205,125 @@ func (k *kind) replace(found map[types.NamespacedName]entry, version string, now
 	}
 }
 
-// watch follows the changes since what is known. It returns nil when the
-// server has ended it in good order.
-func (k *kind) watch(ctx context.Context) error {
-	k.mu.Lock()
-	upto := k.upto
-	k.mu.Unlock()
-	seconds := int64(watchTime.Seconds() * (1 + rand.Float64())) //nolint:gosec // spreads load, guards nothing
-	events, err := k.client.Watch(ctx, metav1.ListOptions{
-		LabelSelector: k.view.options.Selector, ResourceVersion: upto,
-		AllowWatchBookmarks: true, TimeoutSeconds: ptr.To(seconds),
+// stream begins a watch with all objects that are there, and follows it. It
+// returns nil when the server has ended it in good order.
+func (k *kind) stream(ctx context.Context) error {
+	now := k.view.options.Clock.Now()
+	events, err := k.open(ctx, metav1.ListOptions{
+		SendInitialEvents: ptr.To(true), ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan,
 	})
 	if err != nil {
 		return err
 	}
 	defer events.Stop()
-	for event := range events.ResultChan() {
-		if event.Type == watch.Error {
-			return apierrors.FromObject(event.Object)
+	found, version, err := k.gather(events)
+	if err != nil {
+		return err
+	}
+	k.replace(found, version, now)
+	k.answer()
+	return k.follow(events)
+}
+
+// gather takes what a watch sends of the objects that are there, to its end.
+func (k *kind) gather(events watch.Interface) (found map[types.NamespacedName]entry, version string, err error) {
+	patience := k.view.options.Clock.NewTimer(streamTime)
+	defer patience.Stop()
+	found = map[types.NamespacedName]entry{}
+	for {
+		select {
+		case <-patience.C():
+			return nil, "", fmt.Errorf("watch %s: the server has not said within %s that it has sent all", k.of, streamTime)
+		case event, open := <-events.ResultChan():
+			if !open {
+				return nil, "", fmt.Errorf("watch %s: ended before all was sent", k.of)
+			}
+			obj, err := k.objectOf(event)
+			if err != nil {
+				return nil, "", err
+			}
+			if event.Type == watch.Bookmark && obj.Annotations[metav1.InitialEventsAnnotationKey] == "true" {
+				return found, obj.ResourceVersion, nil
+			}
+			k.put(found, event.Type, obj)
 		}
-		obj, ok := event.Object.(*metav1.PartialObjectMetadata)
-		if !ok {
-			return fmt.Errorf("watch %s: unexpected %T", k.of, event.Object)
+	}
+}
+
+// watch follows the changes since what is known. It returns nil when the server has
+// ended it in good order.
+func (k *kind) watch(ctx context.Context) error {
+	k.mu.Lock()
+	upto := k.upto
+	k.mu.Unlock()
+	events, err := k.open(ctx, metav1.ListOptions{ResourceVersion: upto})
+	if err != nil {
+		return err
+	}
+	defer events.Stop()
+	return k.follow(events)
+}
+
+func (k *kind) open(ctx context.Context, from metav1.ListOptions) (watch.Interface, error) {
+	seconds := int64(watchTime.Seconds() * (1 + rand.Float64())) //nolint:gosec // spreads load, guards nothing
+	from.LabelSelector, from.AllowWatchBookmarks, from.TimeoutSeconds = k.view.options.Selector, true, &seconds
+	return k.client.Watch(ctx, from)
+}
+
+// follow takes in what a watch tells, to its end.
+func (k *kind) follow(events watch.Interface) error {
+	for event := range events.ResultChan() {
+		obj, err := k.objectOf(event)
+		if err != nil {
+			return err
 		}
 		k.change(event.Type, obj)
 	}
 	return nil
 }
 
+func (k *kind) objectOf(event watch.Event) (*metav1.PartialObjectMetadata, error) {
+	if event.Type == watch.Error {
+		return nil, apierrors.FromObject(event.Object)
+	}
+	obj, ok := event.Object.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return nil, fmt.Errorf("watch %s: unexpected %T", k.of, event.Object)
+	}
+	return obj, nil
+}
+
 // change takes one event in.
 func (k *kind) change(what watch.EventType, obj *metav1.PartialObjectMetadata) {
-	name, made, ok := k.reduce(obj)
 	k.mu.Lock()
 	k.upto = obj.ResourceVersion
-	old, known := k.objects[name]
-	switch {
-	case what == watch.Bookmark:
-		k.mu.Unlock()
-		return
-	case what == watch.Deleted || !ok:
-		delete(k.objects, name)
-	default:
-		k.objects[name] = made
-	}
+	before, after := k.put(k.objects, what, obj)
 	k.mu.Unlock()
+	name := types.NamespacedName{Namespace: obj.Namespace, Name: obj.Name}
 	switch {
-	case what == watch.Deleted || !ok:
-		if known {
-			k.tell(old.owner, name)
-		}
-	case !known || old.print != made.print:
-		k.tell(made.owner, name)
+	case after == nil && before != nil:
+		k.tell(before.owner, name)
+	case after != nil && (before == nil || before.version != after.version):
+		k.tell(after.owner, name)
 	}
+}
+
+// put brings the objects in line with an event, and returns what was there and what
+// is there now; nothing of either for a bookmark.
+func (k *kind) put(objects map[types.NamespacedName]entry, what watch.EventType, obj *metav1.PartialObjectMetadata) (before, after *entry) {
+	if what == watch.Bookmark {
+		return nil, nil
+	}
+	name, made, ok := k.reduce(obj)
+	if old, known := objects[name]; known {
+		before = &old
+	}
+	if what == watch.Deleted || !ok {
+		delete(objects, name)
+		return before, nil
+	}
+	objects[name] = made
+	return before, &made
 }
 
 // reduce is what is kept of an object, if anything is.

@@ -27,9 +27,11 @@ type Options struct {
 	// Owner is whom to tell of a change; objects for which it is false are left
 	// out.
 	Owner func(metav1.Object) (types.NamespacedName, bool)
-	// Changed is told of objects whose fingerprint has changed, of new ones and
-	// of those that are gone. It must not block; may be nil.
+	// Changed is told of each change of an object, whatever its fingerprint says, of
+	// new ones and of those that are gone. It must not block; may be nil.
 	Changed func(owner types.NamespacedName, kind schema.GroupKind, name types.NamespacedName)
+	// Streams says that the server's watches can begin with what is there (KEP-3157).
+	Streams bool
 	// Poll keeps from watching: kinds are listed when asked for.
 	Poll bool
 	// Clock is the real one when nil.

@@ -1,0 +1,181 @@
+package view
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/headwater-dev/headwater/internal/testenv"
+)
+
+var shared = testenv.Shared{}
+
+func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
+
+var configMap = corev1.SchemeGroupVersion.WithKind("ConfigMap")
+
+// asked notes what a view asks of its server, and lets a test change it.
+type asked struct {
+	next   http.RoundTripper
+	change func(*http.Request)
+
+	mu   sync.Mutex
+	what []string
+}
+
+func (a *asked) RoundTrip(r *http.Request) (*http.Response, error) {
+	query, what := r.URL.Query(), "list"
+	switch {
+	case query.Get("sendInitialEvents") == "true":
+		what = "stream"
+	case query.Get("watch") == "true":
+		what = "watch"
+	}
+	a.mu.Lock()
+	a.what = append(a.what, what)
+	a.mu.Unlock()
+	a.change(r)
+	return a.next.RoundTrip(r)
+}
+
+func (a *asked) requests() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return strings.Join(a.what, " ")
+}
+
+// site is a namespace with ConfigMaps and a view of them.
+type site struct {
+	*WithT
+	t         *testing.T
+	server    *kubernetes.Clientset
+	namespace string
+	asked     *asked
+	clock     *clocktesting.FakeClock
+	view      *View
+	changes   chan string
+}
+
+// newSite has a view of a real server that streams, or is said to. All that is
+// asked goes through change first.
+func newSite(t *testing.T, change func(*http.Request)) *site {
+	t.Helper()
+	g := NewWithT(t)
+	config := shared.ControlPlane(t).Config()
+	server, err := kubernetes.NewForConfig(config)
+	g.Expect(err).NotTo(HaveOccurred())
+	namespace, err := server.CoreV1().Namespaces().Create(t.Context(),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "view-"}}, metav1.CreateOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	client, err := rest.HTTPClientFor(config)
+	g.Expect(err).NotTo(HaveOccurred())
+	s := &site{
+		WithT: g, t: t, server: server, namespace: namespace.Name, changes: make(chan string, 100),
+		asked: &asked{next: client.Transport, change: change}, clock: clocktesting.NewFakeClock(time.Now()),
+	}
+	mapper := apimeta.NewDefaultRESTMapper(nil)
+	mapper.Add(configMap, apimeta.RESTScopeNamespace)
+	views := &Set{}
+	t.Cleanup(views.Close)
+	s.view = views.Get("test", config, &http.Client{Transport: s.asked}, mapper, Options{
+		Selector: "of=" + s.namespace, Streams: true, Clock: s.clock,
+		Print: func(metav1.Object) Print { return Print{} },
+		Owner: func(obj metav1.Object) (types.NamespacedName, bool) {
+			return types.NamespacedName{Name: obj.GetLabels()["of"]}, true
+		},
+		Changed: func(_ types.NamespacedName, _ schema.GroupKind, name types.NamespacedName) { s.changes <- name.Name },
+	})
+	return s
+}
+
+func (s *site) make(name string) *corev1.ConfigMap {
+	s.t.Helper()
+	made, err := s.server.CoreV1().ConfigMaps(s.namespace).Create(s.t.Context(),
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"of": s.namespace}}}, metav1.CreateOptions{})
+	s.Expect(err).NotTo(HaveOccurred())
+	return made
+}
+
+// follows expects the view to know a ConfigMap, and to hear of each change.
+func (s *site) follows(known *corev1.ConfigMap) {
+	s.t.Helper()
+	seen, ok := s.view.Look(configMap.GroupKind(), types.NamespacedName{Namespace: s.namespace, Name: known.Name})
+	s.Expect(ok).To(BeTrue())
+	s.Expect(seen.Present).To(BeTrue())
+	s.Expect(seen.Version).To(Equal(known.ResourceVersion))
+	s.Eventually(s.changes, "20s").Should(Receive(Equal(known.Name)))
+
+	known.Data = map[string]string{"a": "b"}
+	_, err := s.server.CoreV1().ConfigMaps(s.namespace).Update(s.t.Context(), known, metav1.UpdateOptions{})
+	s.Expect(err).NotTo(HaveOccurred())
+	s.Eventually(s.changes, "20s").Should(Receive(Equal(known.Name)), "whatever the fingerprint says")
+	s.make("later")
+	s.Eventually(s.changes, "20s").Should(Receive(Equal("later")))
+	s.Expect(s.server.CoreV1().ConfigMaps(s.namespace).Delete(s.t.Context(), known.Name, metav1.DeleteOptions{})).To(Succeed())
+	s.Eventually(s.changes, "20s").Should(Receive(Equal(known.Name)))
+	seen, ok = s.view.Look(configMap.GroupKind(), types.NamespacedName{Namespace: s.namespace, Name: known.Name})
+	s.Expect(ok).To(BeTrue())
+	s.Expect(seen.Present).To(BeFalse())
+}
+
+func TestOneRequestTellsWhatIsThereAndWhatChanges(t *testing.T) {
+	s := newSite(t, func(*http.Request) {})
+	known := s.make("known")
+	s.view.Follow(t.Context(), []schema.GroupVersionKind{configMap}, 0, time.Minute)
+	s.follows(known)
+	s.Expect(s.asked.requests()).To(Equal("stream"))
+}
+
+// A server that has never heard of it begins a watch like any other, and does not
+// say where what is there ends.
+func TestAServerThatDoesNotStreamIsListed(t *testing.T) {
+	s := newSite(t, func(r *http.Request) {
+		query := r.URL.Query()
+		if query.Has("sendInitialEvents") {
+			query.Del("sendInitialEvents")
+			query.Del("resourceVersionMatch")
+			query.Del("allowWatchBookmarks")
+		}
+		r.URL.RawQuery = query.Encode()
+	})
+	known := s.make("known")
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		s.view.Follow(t.Context(), []schema.GroupVersionKind{configMap}, 0, time.Hour)
+	}()
+	s.Eventually(s.clock.Waiters, "20s").Should(Equal(2), "the one who follows, and the patience with the stream")
+	s.clock.Step(streamTime)
+	s.Eventually(followed, "20s").Should(BeClosed())
+	s.follows(known)
+	s.Expect(s.asked.requests()).To(Equal("stream list watch"))
+}
+
+// A server that refuses is listed at once.
+func TestAServerThatRefusesToStreamIsListed(t *testing.T) {
+	s := newSite(t, func(r *http.Request) {
+		// As by a server with the feature off: an invalid combination.
+		query := r.URL.Query()
+		if query.Has("sendInitialEvents") {
+			query.Set("resourceVersionMatch", "Exact")
+			r.URL.RawQuery = query.Encode()
+		}
+	})
+	known := s.make("known")
+	s.view.Follow(t.Context(), []schema.GroupVersionKind{configMap}, 0, time.Minute)
+	s.follows(known)
+	s.Expect(s.asked.requests()).To(Equal("stream list watch"))
+}
