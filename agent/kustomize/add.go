@@ -86,6 +86,7 @@ func (r *Reconciler) setDefaults(mgr ctrl.Manager) (err error) {
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
+	r.memories.waits = &r.waits
 	r.Options.setDefaults()
 	if err := r.addRenderer(); err != nil {
 		return err

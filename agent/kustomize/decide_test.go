@@ -106,14 +106,20 @@ func TestWaitingSince(t *testing.T) {
 }
 
 func TestPoll(t *testing.T) {
-	for waited, want := range map[time.Duration]time.Duration{
-		0:                time.Second,
-		5 * time.Second:  time.Second,
-		30 * time.Second: 3 * time.Second,
-		time.Hour:        5 * time.Second,
-		-time.Second:     time.Second,
+	for _, c := range []struct {
+		waited  time.Duration
+		waiting int
+		want    time.Duration
+	}{
+		{0, 1, time.Second},
+		{5 * time.Second, 1, time.Second},
+		{30 * time.Second, 1, 3 * time.Second},
+		{time.Hour, 1, 5 * time.Second},
+		{-time.Second, 1, time.Second},
+		{0, 100, 2 * time.Second},
+		{time.Hour, 1000, 20 * time.Second},
 	} {
-		NewWithT(t).Expect(poll(waited)).To(Equal(want), waited.String())
+		NewWithT(t).Expect(poll(c.waited, c.waiting)).To(Equal(c.want), "%s of %d", c.waited, c.waiting)
 	}
 }
 

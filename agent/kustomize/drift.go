@@ -43,6 +43,9 @@ const (
 // memories is what is remembered of each Kustomization's objects, and how a
 // view wakes them. It is safe for concurrent use.
 type memories struct {
+	// waits are those that want to know of every change.
+	waits *waits
+
 	mu    sync.Mutex
 	of    map[types.NamespacedName]*memory
 	queue workqueue.TypedRateLimitingInterface[ctrl.Request]
@@ -121,15 +124,25 @@ func (m *memories) wake(name types.NamespacedName, after time.Duration) {
 }
 
 // changed wakes the owner of an object that a view has seen change, if it is not
-// as the owner has left it.
+// as the owner has left it, or if the owner waits for its health.
 func (m *memories) changed(owner types.NamespacedName, kind schema.GroupKind, name types.NamespacedName) {
 	found := m.peek(owner)
 	if found == nil {
 		return
 	}
 	ref := apply.Ref{GroupKind: kind, Namespace: name.Namespace, Name: name.Name}
-	if view, later := found.later(ref); !later && view != nil && found.Drifted(ref, view) {
+	if view, later := found.later(ref); !later {
+		m.judge(owner, found, view, ref)
+	}
+}
+
+// judge wakes a Kustomization for one of its objects that was seen to change.
+func (m *memories) judge(owner types.NamespacedName, found *memory, view apply.View, ref apply.Ref) {
+	switch {
+	case view != nil && found.Drifted(ref, view):
 		m.wake(owner, settleDrift)
+	case m.waits.waiting(owner):
+		m.wake(owner, minPoll)
 	}
 }
 
@@ -146,7 +159,7 @@ func (m *memory) later(ref apply.Ref) (apply.View, bool) {
 
 // hold begins a run, whose own changes are not to wake its Kustomization: views
 // see them before they are remembered. The returned function ends it, and wakes
-// the Kustomization for what is not as the run has left it.
+// the Kustomization for what is not as the run has left it, or is waited for.
 func (m *memories) hold(name types.NamespacedName) (end func()) {
 	found := m.find(name)
 	found.mu.Lock()
@@ -158,10 +171,7 @@ func (m *memories) hold(name types.NamespacedName) (end func()) {
 		found.held, found.moved = false, nil
 		found.mu.Unlock()
 		for ref := range moved {
-			if view != nil && found.Drifted(ref, view) {
-				m.wake(name, settleDrift)
-				return
-			}
+			m.judge(name, found, view, ref)
 		}
 	}
 }

@@ -18,10 +18,13 @@ import (
 )
 
 const (
-	// Health is looked at again after a tenth of the time that it is waited
-	// for, within these bounds.
+	// Health is looked at again after a tenth of the time that it is waited for,
+	// within these bounds, and as soon as the view sees one of the objects change.
 	minPoll, maxPoll = time.Second, 5 * time.Second
 	pollShare        = 10
+	// All who wait have so much time together for a look: a thousand that wait look
+	// every 20 s, and leave the agent to the others.
+	pollTime = 20 * time.Millisecond
 )
 
 // healthyMessage is what a passed check says, in condition and event.
@@ -64,7 +67,7 @@ func (r *Reconciler) verify(ctx context.Context, obj *kustomizev1.Kustomization,
 	setHealthy(obj, metav1.ConditionUnknown, meta.ProgressingReason,
 		fmt.Sprintf("Running health checks for revision %s with a timeout of %s", to.src.Revision, obj.Timeout()))
 	r.waits.keep(obj, what)
-	return reconcile.Wait(meta.ProgressingReason, "waiting for: "+apply.Describe(health.Waiting), min(poll(now.Sub(since)), left))
+	return reconcile.Wait(meta.ProgressingReason, "waiting for: "+apply.Describe(health.Waiting), min(poll(now.Sub(since), r.waits.count()), left))
 }
 
 // look judges the objects. One who has looked before, and still has time, most
@@ -151,9 +154,10 @@ func waitingSince(obj *kustomizev1.Kustomization, what waiting, now time.Time) t
 	return obj.Status.WaitingSince.Time
 }
 
-// poll is how soon health is looked at again after it was waited for so long.
-func poll(waited time.Duration) time.Duration {
-	return max(minPoll, min(waited/pollShare, maxPoll))
+// poll is how soon health is looked at again after it was waited for so long, while
+// so many wait.
+func poll(waited time.Duration, waiting int) time.Duration {
+	return max(minPoll, min(waited/pollShare, maxPoll), time.Duration(waiting)*pollTime)
 }
 
 // addRules puts the user's own rules on the checks that they are for.

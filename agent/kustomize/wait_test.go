@@ -3,7 +3,9 @@ package kustomize
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,6 +13,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -95,6 +98,27 @@ func TestANewRevisionEndsTheWait(t *testing.T) {
 	e.push("2", "one.yaml", configMap("one", "NS", "a"))
 	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
 	e.Expect(e.object("apps/v1", "Deployment", "web")).To(BeNil())
+}
+
+// Of what it has applied an agent hears when it changes: a wait ends then, however
+// rarely a crowd that waits may look.
+func TestAWaitEndsWithTheChange(t *testing.T) {
+	e := newEnv(t)
+	e.push("1", "web.yaml", deployment)
+	e.kustomization("web", waits5m)
+	e.start()
+	crowd := map[types.NamespacedName]waiting{}
+	for i := range 100_000 {
+		crowd[types.NamespacedName{Namespace: "crowd", Name: strconv.Itoa(i)}] = waiting{}
+	}
+	waits := &e.agent.waits
+	waits.mu.Lock()
+	maps.Copy(crowd, waits.of)
+	waits.of = crowd
+	waits.mu.Unlock()
+	e.becomes("web", "Unknown Progressing: waiting for")
+	e.setReady("web")
+	e.becomes("web", "True")
 }
 
 // ahead is an API server whose memory has a Deployment that is ready.

@@ -80,6 +80,21 @@ func (w *waits) has(obj *kustomizev1.Kustomization) bool {
 	return ok && what.uid == obj.UID && what.generation == obj.Generation
 }
 
+// waiting says whether the Kustomization of that name waits for health.
+func (w *waits) waiting(name types.NamespacedName) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, ok := w.of[name]
+	return ok
+}
+
+// count is how many wait.
+func (w *waits) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.of)
+}
+
 // resume returns what the object waits for, if that is still what it asks for.
 func (w *waits) resume(obj *kustomizev1.Kustomization, src *meta.Artifact) (waiting, bool) {
 	w.mu.Lock()
