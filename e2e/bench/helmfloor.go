@@ -60,6 +60,13 @@ func newWarmClient(kubeconfig []byte, namespace string) (*warmClient, error) {
 	return c, nil
 }
 
+// in is the client with another namespace.
+func (c *warmClient) in(namespace string) *warmClient {
+	other := *c
+	other.namespace = namespace
+	return &other
+}
+
 // ToRESTConfig implements genericclioptions.RESTClientGetter.
 func (c *warmClient) ToRESTConfig() (*rest.Config, error) { return rest.CopyConfig(c.config), nil }
 
@@ -91,8 +98,9 @@ func (w *world) warmFloor(ctx context.Context) error {
 	return group.Wait()
 }
 
-// eachByHelm does something with each release by the Helm SDK.
-func (w *world) eachByHelm(ctx context.Context, do func(*helmaction.Configuration, string, string) error) error {
+// eachByHelm does something with each release by the Helm SDK, in the namespace that
+// is chosen of its site.
+func (w *world) eachByHelm(ctx context.Context, namespace func(*site) string, do func(*helmaction.Configuration, int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(helmParallel)
 	for i := range w.kustomizations {
@@ -101,12 +109,13 @@ func (w *world) eachByHelm(ctx context.Context, do func(*helmaction.Configuratio
 				return ctx.Err()
 			}
 			at, config := w.site(i), &helmaction.Configuration{}
-			if err := config.Init(at.warm, at.floor, "secret", func(string, ...any) {}); err != nil {
+			in := namespace(at)
+			if err := config.Init(at.warm.in(in), in, "secret", func(string, ...any) {}); err != nil {
 				return err
 			}
 			config.Releases.MaxHistory = helmHistory
-			if err := do(config, appName(i), at.floor); err != nil {
-				return fmt.Errorf("release %s in %s: %w", appName(i), at.floor, err)
+			if err := do(config, i); err != nil {
+				return fmt.Errorf("release %s in %s: %w", appName(i), in, err)
 			}
 			return nil
 		})
@@ -114,37 +123,48 @@ func (w *world) eachByHelm(ctx context.Context, do func(*helmaction.Configuratio
 	return group.Wait()
 }
 
+// ofFloor is the namespace of the floor's releases.
+func ofFloor(at *site) string { return at.floor }
+
 func (w *world) helmInstall(ctx context.Context) error {
-	return w.eachByHelm(ctx, func(config *helmaction.Configuration, name, namespace string) error {
-		loaded, err := w.podinfo.load()
-		if err != nil {
-			return err
-		}
-		install := helmaction.NewInstall(config)
-		install.ReleaseName, install.Namespace = name, namespace
-		install.TakeOwnership, install.DisableOpenAPIValidation = true, true
-		_, err = install.Run(loaded, podinfoValues("v1"))
-		return err
+	return w.eachByHelm(ctx, ofFloor, func(config *helmaction.Configuration, i int) error {
+		return w.installBy(config, appName(i), w.site(i).floor)
 	})
+}
+
+func (w *world) installBy(config *helmaction.Configuration, name, namespace string) error {
+	loaded, err := w.podinfo.load()
+	if err != nil {
+		return err
+	}
+	install := helmaction.NewInstall(config)
+	install.ReleaseName, install.Namespace = name, namespace
+	install.TakeOwnership, install.DisableOpenAPIValidation = true, true
+	_, err = install.Run(loaded, podinfoValues("v1"))
+	return err
 }
 
 func (w *world) helmUpgrade(ctx context.Context) error {
-	return w.eachByHelm(ctx, func(config *helmaction.Configuration, name, namespace string) error {
-		loaded, err := w.podinfo.load()
-		if err != nil {
-			return err
-		}
-		upgrade := helmaction.NewUpgrade(config)
-		upgrade.Namespace, upgrade.MaxHistory, upgrade.ResetValues = namespace, helmHistory, true
-		upgrade.TakeOwnership, upgrade.DisableOpenAPIValidation = true, true
-		_, err = upgrade.Run(name, loaded, podinfoValues("v2"))
-		return err
+	return w.eachByHelm(ctx, ofFloor, func(config *helmaction.Configuration, i int) error {
+		return w.upgradeBy(config, appName(i), w.site(i).floor)
 	})
 }
 
+func (w *world) upgradeBy(config *helmaction.Configuration, name, namespace string) error {
+	loaded, err := w.podinfo.load()
+	if err != nil {
+		return err
+	}
+	upgrade := helmaction.NewUpgrade(config)
+	upgrade.Namespace, upgrade.MaxHistory, upgrade.ResetValues = namespace, helmHistory, true
+	upgrade.TakeOwnership, upgrade.DisableOpenAPIValidation = true, true
+	_, err = upgrade.Run(name, loaded, podinfoValues("v2"))
+	return err
+}
+
 func (w *world) helmUninstall(ctx context.Context) error {
-	return w.eachByHelm(ctx, func(config *helmaction.Configuration, name, _ string) error {
-		_, err := helmaction.NewUninstall(config).Run(name)
+	return w.eachByHelm(ctx, ofFloor, func(config *helmaction.Configuration, i int) error {
+		_, err := helmaction.NewUninstall(config).Run(appName(i))
 		return err
 	})
 }

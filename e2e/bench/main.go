@@ -23,6 +23,7 @@ func main() {
 	flag.IntVar(&o.sources, "sources", 1000, "OCIRepositories of the case pulls")
 	flag.IntVar(&o.pairs, "pairs", 5, "runs of floor and product")
 	flag.IntVar(&o.steps, "steps", 0, "how many steps are measured, from the first, for memory at a size at which all of them take long; with -pairs 1; zero: all")
+	flag.BoolVar(&o.bound, "bound", false, "measure what the product's promises cost by themselves in its place, in the cases "+strings.Join(shapeNames(), ", "))
 	flag.StringVar(&o.root, "root", ".", "the repository's root")
 	flag.StringVar(&o.name, "case", "apply", "what to measure: "+strings.Join(slices.Concat(shapeNames(), sortedKeys(hubCases()), fleet.Names()), ", "))
 	flag.IntVar(&o.fleet.Targets, "targets", 0, "targets of the cases fleet and helm, and of those without a floor; zero: what the case is meant for")
@@ -44,6 +45,7 @@ func main() {
 type options struct {
 	kustomizations, pairs int
 	sources, steps        int
+	bound                 bool
 	root                  string
 	name                  string
 	fleet                 fleet.Options
@@ -78,6 +80,11 @@ func run(ctx context.Context, o options, s shape) error {
 	fmt.Println(w.about())
 	if err := w.connect(ctx); err != nil {
 		return fmt.Errorf("connecting: %w\n%s", err, w.product.Logs(logLines))
+	}
+	if w.bound {
+		if err := w.openBound(ctx); err != nil {
+			return fmt.Errorf("copying the definitions: %w", err)
+		}
 	}
 	results := &report{each: float64(o.kustomizations)}
 	for i := range o.pairs {

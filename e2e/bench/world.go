@@ -43,6 +43,9 @@ type world struct {
 
 // steps are run in this order; each leaves what the next needs.
 func (w *world) steps() []step {
+	if w.bound {
+		return w.boundSteps()
+	}
 	if w.shape.helm {
 		return w.helmSteps()
 	}

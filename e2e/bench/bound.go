@@ -1,0 +1,342 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	helmaction "helm.sh/helm/v3/pkg/action"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// The bound is what the product's promises cost whoever keeps them: with -bound a
+// client of its own stands in for the product. It makes the requests that follow
+// from the promises and nothing else: it reads no source, renders nothing, watches
+// nothing, holds no fence and tells of nothing.
+//
+//   - The user's object is created at the hub.
+//   - It gets its finalizer, and the label by which its agent finds it.
+//   - The inventory is written before what is in it, and the outcome after.
+//   - Each object of a stage is dry-run before one of them is applied; one that is a
+//     stage by itself is read.
+//
+// The hub's objects are of a group of their own with the same definitions, which the
+// product does not know.
+const boundGroup = "bound.headwater.dev"
+
+// boundKinds are the definitions that are copied, as plural and group.
+var boundKinds = []string{
+	"kustomizations.kustomize.toolkit.fluxcd.io", "helmreleases.helm.toolkit.fluxcd.io", "gitrepositories.source.toolkit.fluxcd.io",
+}
+
+// boundSteps are those that the bound is known of.
+func (w *world) boundSteps() []step {
+	if w.shape.helm {
+		return []step{
+			{"install", w.helmInstall, w.boundHelmInstall, w.verifyReleases("v1", w.kustomizations)},
+			{"upgrade", w.helmUpgrade, w.boundHelmUpgrade, w.verifyReleases("v2", w.kustomizations)},
+			{"uninstall", w.helmUninstall, w.boundHelmUninstall, w.verifyReleases("v2", 0)},
+		}
+	}
+	return []step{
+		{"install", w.applyAll("v1"), w.boundInstall, w.verify("v1", w.kustomizations)},
+		{"delete", w.deleteAll, w.boundDelete, w.verify("v1", 0)},
+	}
+}
+
+// openBound copies the definitions, and waits until they are served.
+func (w *world) openBound(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stepLimit)
+	defer cancel()
+	for _, name := range boundKinds {
+		made := &unstructured.Unstructured{}
+		made.SetAPIVersion("apiextensions.k8s.io/v1")
+		made.SetKind("CustomResourceDefinition")
+		if err := w.hub.Get(ctx, types.NamespacedName{Name: name}, made); err != nil {
+			return err
+		}
+		plural, _, _ := unstructured.NestedString(made.Object, "spec", "names", "plural")
+		if err := unstructured.SetNestedField(made.Object, boundGroup, "spec", "group"); err != nil {
+			return err
+		}
+		delete(made.Object, "status")
+		made.Object["metadata"] = map[string]any{"name": plural + "." + boundGroup}
+		if err := w.hub.Create(ctx, made); err != nil {
+			return err
+		}
+	}
+	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
+		for _, kind := range []string{"v1 Kustomization", "v2 HelmRelease", "v1 GitRepository"} {
+			list := &unstructured.UnstructuredList{}
+			var version string
+			_, _ = fmt.Sscanf(kind, "%s %s", &version, &kind)
+			list.SetAPIVersion(boundGroup + "/" + version)
+			list.SetKind(kind + "List")
+			if w.hub.List(ctx, list) != nil {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+}
+
+// copied is the object in the bound's group.
+func copied(obj client.Object, kind, version string) (*unstructured.Unstructured, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
+	if err != nil {
+		return nil, err
+	}
+	delete(content, "status")
+	made := &unstructured.Unstructured{Object: content}
+	made.SetAPIVersion(boundGroup + "/" + version)
+	made.SetKind(kind)
+	return made, nil
+}
+
+func (w *world) copyOf(i int) (*unstructured.Unstructured, error) {
+	if w.shape.helm {
+		return copied(w.helmRelease(i), "HelmRelease", "v2")
+	}
+	return copied(w.kustomization(i), "Kustomization", "v1")
+}
+
+// eachCopy does something with each copy.
+func (w *world) eachCopy(ctx context.Context, do func(context.Context, int, *unstructured.Unstructured) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for i := range w.kustomizations {
+		group.Go(func() error {
+			obj, err := w.copyOf(i)
+			if err != nil {
+				return err
+			}
+			return do(ctx, i, obj)
+		})
+	}
+	return group.Wait()
+}
+
+// publish creates a copy, and makes it somebody's.
+func (w *world) publish(ctx context.Context, obj *unstructured.Unstructured) error {
+	if err := w.hub.Create(ctx, obj); err != nil {
+		return err
+	}
+	return w.hub.Patch(ctx, obj, merge(map[string]any{"metadata": map[string]any{
+		"finalizers": []string{"finalizers.fluxcd.io"}, "labels": map[string]string{"fleet.headwater.dev/agent": "agent-0"},
+	}}))
+}
+
+// unpublish lets a copy go.
+func (w *world) unpublish(ctx context.Context, obj *unstructured.Unstructured) error {
+	if err := w.hub.Delete(ctx, obj); err != nil {
+		return err
+	}
+	return w.hub.Patch(ctx, obj, merge(map[string]any{"metadata": map[string]any{"finalizers": nil}}))
+}
+
+func (w *world) tell(ctx context.Context, obj *unstructured.Unstructured, status map[string]any) error {
+	return w.hub.Status().Patch(ctx, obj, merge(map[string]any{"status": status}))
+}
+
+func merge(content map[string]any) client.Patch {
+	raw, err := json.Marshal(content)
+	if err != nil {
+		panic(err) // of plain values
+	}
+	return client.RawPatch(types.MergePatchType, raw)
+}
+
+// condition is one that says what happened.
+func condition(kind, status, reason, message string) map[string]any {
+	return map[string]any{
+		"type": kind, "status": status, "reason": reason, "message": message,
+		"lastTransitionTime": metav1.Now(), "observedGeneration": 1,
+	}
+}
+
+// ready says that all is well.
+func ready(message string) map[string]any {
+	return map[string]any{
+		"observedGeneration": 1,
+		"conditions":         []any{condition("Ready", "True", "ReconciliationSucceeded", message)},
+	}
+}
+
+func (w *world) boundInstall(ctx context.Context) error {
+	return w.eachCopy(ctx, func(ctx context.Context, i int, obj *unstructured.Unstructured) error {
+		if w.shape.sources {
+			if err := w.boundSource(ctx, i); err != nil {
+				return err
+			}
+		}
+		if err := w.publish(ctx, obj); err != nil {
+			return err
+		}
+		at := w.site(i)
+		all := objects(at.product, w.app(i), "v1")
+		entries := make([]any, 0, len(all))
+		for _, o := range all {
+			kind := o.GroupVersionKind()
+			entries = append(entries, map[string]any{"id": fmt.Sprintf("%s_%s_%s_%s", o.GetNamespace(), o.GetName(), kind.Group, kind.Kind), "v": kind.Version})
+			o.SetLabels(map[string]string{
+				"app": o.GetName(), "version": "v1",
+				"kustomize.toolkit.fluxcd.io/name": obj.GetName(), "kustomize.toolkit.fluxcd.io/namespace": obj.GetNamespace(),
+			})
+		}
+		ahead := map[string]any{
+			"conditions":            []any{condition("Ready", "Unknown", "Progressing", "Reconciliation in progress"), condition("Reconciling", "True", "Progressing", "Reconciliation in progress")},
+			"lastAttemptedRevision": w.revision, "target": at.hub + "/" + kubeconfigName, "inventory": map[string]any{"entries": entries},
+		}
+		if err := w.tell(ctx, obj, ahead); err != nil {
+			return err
+		}
+		if err := boundApply(ctx, at.client, all); err != nil {
+			return err
+		}
+		outcome := ready("Applied revision: " + w.revision)
+		outcome["lastAppliedRevision"] = w.revision
+		return w.tell(ctx, obj, outcome)
+	})
+}
+
+// boundSource is a GitRepository as the hub brings it to its artifact.
+func (w *world) boundSource(ctx context.Context, i int) error {
+	source, err := copied(w.gitRepository(w.sourceName(i)), "GitRepository", "v1")
+	if err != nil {
+		return err
+	}
+	if err := w.publish(ctx, source); err != nil {
+		return err
+	}
+	outcome := ready("stored artifact for revision '" + w.revision + "'")
+	outcome["artifact"] = map[string]any{
+		"digest": "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "lastUpdateTime": metav1.Now(),
+		"path": "gitrepository/flux-system/" + source.GetName() + "/latest.tar.gz", "revision": w.revision, "size": 1000,
+		"url": "http://hub/gitrepository/flux-system/" + source.GetName() + "/latest.tar.gz",
+	}
+	return w.tell(ctx, source, outcome)
+}
+
+// boundApply applies a ServiceAccount, which is a stage by itself, and the rest.
+func boundApply(ctx context.Context, target client.Client, all []*unstructured.Unstructured) error {
+	account, rest := all[0], all[1:]
+	apply := func(o *unstructured.Unstructured, options ...client.ApplyOption) error {
+		options = append(options, client.FieldOwner("bound"), client.ForceOwnership)
+		return target.Apply(ctx, client.ApplyConfigurationFromUnstructured(o.DeepCopy()), options...)
+	}
+	if err := target.Get(ctx, client.ObjectKeyFromObject(account), account.DeepCopy()); !apierrors.IsNotFound(err) {
+		return fmt.Errorf("%s is there already: %w", account.GetName(), err)
+	}
+	if err := apply(account); err != nil {
+		return err
+	}
+	for _, o := range rest {
+		if err := apply(o, client.DryRunAll); err != nil {
+			return err
+		}
+	}
+	for _, o := range rest {
+		if err := apply(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) boundDelete(ctx context.Context) error {
+	return w.eachCopy(ctx, func(ctx context.Context, i int, obj *unstructured.Unstructured) error {
+		at := w.site(i)
+		for _, o := range objects(at.product, w.app(i), "v1") {
+			if err := at.client.Delete(ctx, o); err != nil {
+				return err
+			}
+		}
+		if w.shape.sources {
+			source, err := copied(w.gitRepository(w.sourceName(i)), "GitRepository", "v1")
+			if err == nil {
+				err = w.unpublish(ctx, source)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return w.unpublish(ctx, obj)
+	})
+}
+
+// boundHelmInstall is the Helm SDK's installation between what the hub is told.
+func (w *world) boundHelmInstall(ctx context.Context) error {
+	return w.eachBoundRelease(ctx, func(config *helmaction.Configuration, i int, obj *unstructured.Unstructured) error {
+		if err := unstructured.SetNestedField(obj.Object, podinfoValues("v1"), "spec", "values"); err != nil {
+			return err
+		}
+		if err := w.publish(ctx, obj); err != nil {
+			return err
+		}
+		ahead := map[string]any{
+			"conditions":       []any{condition("Ready", "Unknown", "Progressing", "Running 'install' action"), condition("Reconciling", "True", "Progressing", "Running 'install' action")},
+			"storageNamespace": w.site(i).product, "helmChart": "flux-system/podinfo", "lastAttemptedRevision": "6.0.0",
+		}
+		if err := w.tell(ctx, obj, ahead); err != nil {
+			return err
+		}
+		if err := w.installBy(config, appName(i), w.site(i).product); err != nil {
+			return err
+		}
+		return w.tell(ctx, obj, w.released(i))
+	})
+}
+
+// boundHelmUpgrade is one of a release that the status names already: nothing has to
+// be written ahead of it.
+func (w *world) boundHelmUpgrade(ctx context.Context) error {
+	return w.eachBoundRelease(ctx, func(config *helmaction.Configuration, i int, obj *unstructured.Unstructured) error {
+		err := w.hub.Patch(ctx, obj, merge(map[string]any{"spec": map[string]any{"values": podinfoValues("v2")}}))
+		if err != nil {
+			return err
+		}
+		if err := w.upgradeBy(config, appName(i), w.site(i).product); err != nil {
+			return err
+		}
+		return w.tell(ctx, obj, w.released(i))
+	})
+}
+
+// released is the status of a HelmRelease that is well.
+func (w *world) released(i int) map[string]any {
+	outcome := ready("Helm upgrade succeeded for release " + appName(i))
+	outcome["history"] = []any{map[string]any{
+		"name": appName(i), "namespace": w.site(i).product, "version": 1, "status": "deployed", "digest": "sha256:" + w.revision,
+		"chartName": "podinfo", "chartVersion": "6.0.0", "configDigest": "sha256:" + w.revision, "appVersion": "6.0.0",
+		"firstDeployed": metav1.Now(), "lastDeployed": metav1.Now(),
+	}}
+	return outcome
+}
+
+func (w *world) boundHelmUninstall(ctx context.Context) error {
+	return w.eachBoundRelease(ctx, func(config *helmaction.Configuration, i int, obj *unstructured.Unstructured) error {
+		if _, err := helmaction.NewUninstall(config).Run(appName(i)); err != nil {
+			return err
+		}
+		return w.unpublish(ctx, obj)
+	})
+}
+
+// eachBoundRelease does something with each copy and its release.
+func (w *world) eachBoundRelease(ctx context.Context, do func(*helmaction.Configuration, int, *unstructured.Unstructured) error) error {
+	return w.eachByHelm(ctx, func(at *site) string { return at.product }, func(config *helmaction.Configuration, i int) error {
+		obj, err := w.copyOf(i)
+		if err != nil {
+			return err
+		}
+		return do(config, i, obj)
+	})
+}
