@@ -281,44 +281,50 @@ func (w *world) boundHelmInstall(ctx context.Context) error {
 		if err := w.publish(ctx, obj); err != nil {
 			return err
 		}
-		ahead := map[string]any{
-			"conditions":       []any{condition("Ready", "Unknown", "Progressing", "Running 'install' action"), condition("Reconciling", "True", "Progressing", "Running 'install' action")},
-			"storageNamespace": w.site(i).product, "helmChart": "flux-system/podinfo", "lastAttemptedRevision": "6.0.0",
-		}
-		if err := w.tell(ctx, obj, ahead); err != nil {
-			return err
-		}
-		if err := w.installBy(config, appName(i), w.site(i).product); err != nil {
-			return err
-		}
-		return w.tell(ctx, obj, w.released(i))
+		return w.between(ctx, i, obj, "install", w.installBy, config)
 	})
 }
 
-// boundHelmUpgrade is one of a release that the status names already: nothing has to
-// be written ahead of it.
+// boundHelmUpgrade is its upgrade.
 func (w *world) boundHelmUpgrade(ctx context.Context) error {
 	return w.eachBoundRelease(ctx, func(config *helmaction.Configuration, i int, obj *unstructured.Unstructured) error {
 		err := w.hub.Patch(ctx, obj, merge(map[string]any{"spec": map[string]any{"values": podinfoValues("v2")}}))
 		if err != nil {
 			return err
 		}
-		if err := w.upgradeBy(config, appName(i), w.site(i).product); err != nil {
-			return err
-		}
-		return w.tell(ctx, obj, w.released(i))
+		return w.between(ctx, i, obj, "upgrade", w.upgradeBy, config)
 	})
 }
 
-// released is the status of a HelmRelease that is well.
-func (w *world) released(i int) map[string]any {
-	outcome := ready("Helm upgrade succeeded for release " + appName(i))
-	outcome["history"] = []any{map[string]any{
-		"name": appName(i), "namespace": w.site(i).product, "version": 1, "status": "deployed", "digest": "sha256:" + w.revision,
+// between does the action after it was announced, and before its outcome is told: an
+// agent that is killed in between must neither do it twice nor forget it.
+func (w *world) between(ctx context.Context, i int, obj *unstructured.Unstructured, verb string,
+	do func(*helmaction.Configuration, string, string) error, by *helmaction.Configuration,
+) error {
+	running := "Running '" + verb + "' action with timeout of 5m0s"
+	ahead := map[string]any{
+		"conditions":       []any{condition("Ready", "Unknown", "Progressing", running), condition("Reconciling", "True", "Progressing", running)},
+		"storageNamespace": w.site(i).product, "helmChart": "flux-system/podinfo", "lastAttemptedReleaseAction": verb,
+		"history": []any{w.snapshot(i, "pending-"+verb)},
+	}
+	if err := w.tell(ctx, obj, ahead); err != nil {
+		return err
+	}
+	if err := do(by, appName(i), w.site(i).product); err != nil {
+		return err
+	}
+	outcome := ready("Helm " + verb + " succeeded for release " + appName(i))
+	outcome["history"] = []any{w.snapshot(i, "deployed")}
+	return w.tell(ctx, obj, outcome)
+}
+
+// snapshot is an entry of a HelmRelease's history.
+func (w *world) snapshot(i int, status string) map[string]any {
+	return map[string]any{
+		"name": appName(i), "namespace": w.site(i).product, "version": 1, "status": status, "digest": "sha256:" + w.revision,
 		"chartName": "podinfo", "chartVersion": "6.0.0", "configDigest": "sha256:" + w.revision, "appVersion": "6.0.0",
 		"firstDeployed": metav1.Now(), "lastDeployed": metav1.Now(),
-	}}
-	return outcome
+	}
 }
 
 func (w *world) boundHelmUninstall(ctx context.Context) error {
