@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -35,7 +36,7 @@ func (r *Reconciler) keys(ctx context.Context, obj *kustomizev1.Kustomization) (
 		if err != nil {
 			return nil, fmt.Errorf("--sops-age-secret: %w", err)
 		}
-		secrets = append(secrets, shared)
+		secrets = append(secrets, onlyAge(shared))
 	}
 	keys := decrypt.New(obj.Namespace, secrets...)
 	name := cmp.Or(obj.Spec.Decryption.ServiceAccountName, r.Builds.DecryptionAccount)
@@ -47,6 +48,19 @@ func (r *Reconciler) keys(ctx context.Context, obj *kustomizev1.Kustomization) (
 		return nil, fmt.Errorf("spec.decryption.serviceAccountName: %w", err)
 	}
 	return keys.As(&decrypt.Identity{Account: account, Tokens: r.Client}), nil
+}
+
+// onlyAge leaves the age identities of a Secret that is everybody's: a token would be
+// sent to the address that a file of anybody's names.
+func onlyAge(shared decrypt.Secret) decrypt.Secret {
+	identities := map[string][]byte{}
+	for name, content := range shared.Data {
+		if path.Ext(name) == ".agekey" {
+			identities[name] = content
+		}
+	}
+	shared.Data = identities
+	return shared
 }
 
 // account reads a ServiceAccount of the hub. One that does not exist matters when

@@ -2,13 +2,18 @@ package kustomize
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/agent/kustomize/decrypt"
@@ -61,6 +66,48 @@ func TestWhatIsDecryptedIsNotShared(t *testing.T) {
 	files["kustomization.yaml"] = []byte("resources: [secret.yaml]")
 	_, err = renderer.Render(t.Context(), render.Request{Digest: "sha256:2", Files: func(context.Context) (map[string][]byte, error) { return files, nil }})
 	g.Expect(err).To(MatchError(ContainSubstring("Secret/NS/db is SOPS encrypted: configure spec.decryption")))
+}
+
+// byVault is a Secret whose key a Vault has.
+const byVault = `
+apiVersion: v1
+kind: Secret
+metadata: {name: db, namespace: NS}
+stringData: {password: "ENC[AES256_GCM,data:AAAA,iv:AAAA,tag:AAAA,type:str]"}
+sops:
+  hc_vault: [{vault_address: ADDRESS, engine_path: sops, key_name: key, enc: "vault:v1:AAAA", created_at: "2026-01-01T00:00:00Z"}]
+  lastmodified: "2026-01-01T00:00:00Z"
+  mac: ENC[AES256_GCM,data:AAAA,iv:AAAA,tag:AAAA,type:str]
+  encrypted_regex: ^stringData$
+  version: 3.9.0
+`
+
+// The administrator's age identities open what no key of one's own opens. Nothing
+// else of their Secret is anybody's: a token would go to whatever address a tenant
+// writes.
+func TestTheAgentsOwnAgeIdentities(t *testing.T) {
+	e := newEnv(t)
+	var asked atomic.Int32
+	vault := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	t.Cleanup(vault.Close)
+	e.Expect(e.hub.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "shared"},
+		Data:       map[string][]byte{"x.agekey": []byte(sealed(t, "keys.agekey")), "sops.vault-token": []byte("hunter2")},
+	})).To(Succeed())
+	e.builds.AgeSecret = types.NamespacedName{Namespace: e.namespace, Name: "shared"}
+	e.push("1", "age/secret.yaml", sealed(t, "secret.yaml"), "vault/secret.yaml", strings.ReplaceAll(byVault, "ADDRESS", vault.URL))
+	for _, name := range []string{"age", "vault"} {
+		e.kustomization(name, func(obj *kustomizev1.Kustomization) {
+			obj.Spec.Path = name
+			obj.Spec.TargetNamespace = e.namespace
+			obj.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops"}
+		})
+	}
+	e.start()
+	e.becomes("age", "True ReconciliationSucceeded")
+	e.becomes("vault", "False BuildFailed")
+	e.Expect(e.ready("vault")).To(ContainSubstring("hold no key of this kind"))
+	e.Expect(asked.Load()).To(BeZero())
 }
 
 func TestBuildFieldsAtACluster(t *testing.T) {

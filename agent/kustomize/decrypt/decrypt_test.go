@@ -208,6 +208,13 @@ func TestRefusals(t *testing.T) {
 		{"no age identity", byAge, map[string][]byte{"x.agekey": []byte("AGE-SECRET-KEY-1hunter2")}, "decryption Secret a/keys: key x.agekey: it is no age identity"},
 		{"no OpenPGP key", byPGP, map[string][]byte{"x.asc": []byte("hunter2")}, "key x.asc: it is no armored OpenPGP key"},
 		{"no AWS credentials", byAge, map[string][]byte{"sops.aws-kms": []byte("hunter2")}, "key sops.aws-kms: it has to be YAML with aws_access_key_id"},
+		{"no Google credentials", byAge, map[string][]byte{"sops.gcp-kms": []byte("hunter2")}, "key sops.gcp-kms: it has to be the JSON key file of a service account"},
+		{"Google credentials that read a file of the agent", byAge, map[string][]byte{"sops.gcp-kms": []byte(
+			`{"type":"external_account","audience":"a","subject_token_type":"urn:ietf:params:oauth:token-type:jwt","token_url":"https://127.0.0.1:1/hunter2","credential_source":{"file":"/etc/hostname"}}`,
+		)}, "key sops.gcp-kms: it has to be the JSON key file of a service account"},
+		{"Google credentials that run a program", byAge, map[string][]byte{"sops.gcp-kms": []byte(
+			`{"type":"external_account","credential_source":{"executable":{"command":"hunter2"}}}`,
+		)}, "key sops.gcp-kms: it has to be the JSON key file of a service account"},
 		{"no Azure credentials", byAge, map[string][]byte{"sops.azure-kv": []byte("tenantId: hunter2")}, "key sops.azure-kv: it holds no credential"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package decrypt
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -125,8 +126,21 @@ func (r *ring) add(name string, content []byte) error {
 		r.azure = credential
 		return err
 	case name == "sops.gcp-kms":
-		r.gcp = bytes.TrimSpace(content)
+		return r.addGCP(content)
 	}
+	return nil
+}
+
+// addGCP takes the kinds of key files that hold all they need. The others name
+// files to read, addresses to ask and programs to run, with the agent's rights.
+func (r *ring) addGCP(content []byte) error {
+	var fields struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(content, &fields); err != nil || fields.Type != "service_account" && fields.Type != "authorized_user" {
+		return errors.New("it has to be the JSON key file of a service account, or of an authorized user")
+	}
+	r.gcp = bytes.TrimSpace(content)
 	return nil
 }
 
