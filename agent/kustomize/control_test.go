@@ -56,6 +56,21 @@ func TestDependenciesGoFirst(t *testing.T) {
 	e.Expect(e.object("v1", "ConfigMap", "one").Object["data"]).To(Equal(map[string]any{"value": "b"}))
 }
 
+// What an expression asks for may not be there yet: it is asked again soon, and not at
+// the interval.
+func TestAReadyExpressionThatCannotBeEvaluatedIsTriedAgain(t *testing.T) {
+	e := newEnv(t)
+	e.options.RequeueDependency = 200 * time.Millisecond
+	e.push("1", "base/web.yaml", deployment, "apps/one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("base", at("base"), waits5m)
+	e.kustomization("apps", at("apps", meta.DependencyReference{Name: "base", ReadyExpr: "dep.metadata.annotations['go'] == 'yes'"}),
+		func(obj *kustomizev1.Kustomization) { obj.Spec.RetryInterval = nil })
+	e.start()
+	e.becomes("apps", "False DependencyNotReady: dependency 'NS/base': readyExpr: evaluate the CEL expression")
+	e.edit("base", func(obj *kustomizev1.Kustomization) { obj.Annotations = map[string]string{"go": "yes"} })
+	e.becomes("apps", "True")
+}
+
 func TestReadyExpressionsTakeThePlaceOfTheRules(t *testing.T) {
 	e := newEnv(t)
 	e.options.RequeueDependency = 200 * time.Millisecond

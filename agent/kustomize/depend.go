@@ -52,10 +52,7 @@ func (r *Reconciler) dependencies(ctx context.Context, obj *kustomizev1.Kustomiz
 		case err != nil:
 			return fmt.Errorf("read the dependency %s: %w", name, err)
 		}
-		why, err := r.unready(ctx, obj, &dep, ref.ReadyExpr, src)
-		if err != nil {
-			return reconcile.Fail(meta.DependencyNotReadyReason, err)
-		}
+		why := r.unready(ctx, obj, &dep, ref.ReadyExpr, src)
 		if why == "" {
 			continue
 		}
@@ -83,29 +80,30 @@ func accessDenied(name types.NamespacedName) error {
 }
 
 // unready says why the dependency is not ready for the object; empty when it
-// is. An expression takes the place of the usual rules, as in Flux.
-func (r *Reconciler) unready(ctx context.Context, obj, dep *kustomizev1.Kustomization, expression string, src *meta.Artifact) (string, error) {
+// is. An expression takes the place of the usual rules, as in Flux; what it asks for
+// may not be there yet.
+func (r *Reconciler) unready(ctx context.Context, obj, dep *kustomizev1.Kustomization, expression string, src *meta.Artifact) string {
 	name := types.NamespacedName{Namespace: dep.Namespace, Name: dep.Name}
 	if expression != "" {
 		holds, err := r.expressions.Ready(ctx, expression, obj, dep)
 		if err != nil {
-			return "", fmt.Errorf("dependency '%s': readyExpr: %w", name, err)
+			return fmt.Sprintf("dependency '%s': readyExpr: %v", name, err)
 		}
 		if !holds {
-			return fmt.Sprintf("dependency '%s' is not ready according to readyExpr eval", name), nil
+			return fmt.Sprintf("dependency '%s' is not ready according to readyExpr eval", name)
 		}
 		if !r.Options.AdditiveReadyExpr {
-			return "", nil
+			return ""
 		}
 	}
 	switch {
 	case dep.Generation != dep.Status.ObservedGeneration,
 		!apimeta.IsStatusConditionTrue(dep.Status.Conditions, meta.ReadyCondition):
-		return fmt.Sprintf("dependency '%s' is not ready", name), nil
+		return fmt.Sprintf("dependency '%s' is not ready", name)
 	case sameSource(obj, dep) && dep.Status.LastAppliedRevision != src.Revision:
-		return fmt.Sprintf("dependency '%s' is not updated yet", name), nil
+		return fmt.Sprintf("dependency '%s' is not updated yet", name)
 	}
-	return "", nil
+	return ""
 }
 
 // sameSource says whether both apply the same source.

@@ -140,6 +140,7 @@ func (m *memories) changed(owner types.NamespacedName, kind schema.GroupKind, na
 func (m *memories) judge(owner types.NamespacedName, found *memory, view apply.View, ref apply.Ref) {
 	switch {
 	case view != nil && found.Drifted(ref, view):
+		m.waits.spoil(owner) // it is to be put back, and not only looked at
 		m.wake(owner, settleDrift)
 	case m.waits.waiting(owner):
 		m.wake(owner, minPoll)
@@ -217,6 +218,7 @@ func (r *Reconciler) recall(ctx context.Context, obj *kustomizev1.Kustomization,
 	remembered := r.memories.find(client.ObjectKeyFromObject(obj))
 	last := remembered.Begin(to.Identity())
 	to.memory = remembered
+	remembered.unsettle()
 	to.applier.Memory, to.applier.View = &remembered.Memory, r.follow(ctx, obj, to, remembered, kinds)
 	to.applier.Full = last.IsZero() || !r.Clock.Now().Before(last.Add(r.fullCheck(obj)))
 	to.applier.Now, to.applier.Interval = r.Clock.Now, obj.Spec.Interval.Duration
@@ -266,6 +268,13 @@ func (m *memory) last() *settled {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.done
+}
+
+// unsettle forgets the last run that had nothing left to do: another one begins.
+func (m *memory) unsettle() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.done = nil
 }
 
 // holds says whether the object still asks for what that run has done, and says
@@ -355,7 +364,7 @@ func (r *Reconciler) contested(ctx context.Context, obj *kustomizev1.Kustomizati
 	if len(lines) > 0 {
 		r.Events.Publish(ctx, obj, reconcile.Event{
 			Severity: reconcile.SeverityError, Reason: meta.DriftContestedReason,
-			Message: strings.Join(shortened(lines), "\n"), Metadata: revisionOf(obj),
+			Message: strings.Join(shortened(lines), "\n"), Metadata: r.revisionOf(obj),
 		})
 	}
 }

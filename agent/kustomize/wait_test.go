@@ -12,7 +12,10 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -119,6 +122,56 @@ func TestAWaitEndsWithTheChange(t *testing.T) {
 	e.becomes("web", "Unknown Progressing: waiting for")
 	e.setReady("web")
 	e.becomes("web", "True")
+}
+
+// What is changed at the target, or in what the build reads, is not left for the end
+// of a wait, nor forgotten at it.
+func TestAWaitIsNoRest(t *testing.T) {
+	e := newEnv(t)
+	e.options.WatchConfigs = labels.SelectorFromSet(labels.Set{meta.WatchLabel: "Enabled"})
+	vars := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "vars", Labels: map[string]string{meta.WatchLabel: "Enabled"}},
+		Data:       map[string]string{"VALUE": "a"},
+	}
+	e.Expect(e.hub.Create(t.Context(), vars)).To(Succeed())
+	e.push("1", "web.yaml", deployment, "one.yaml", configMap("one", "NS", "${VALUE}"))
+	e.kustomization("web", waits5m, func(obj *kustomizev1.Kustomization) {
+		obj.Spec.PostBuild = &kustomizev1.PostBuild{SubstituteFrom: []kustomizev1.SubstituteReference{{Kind: "ConfigMap", Name: "vars"}}}
+	})
+	e.start()
+	e.becomes("web", "Unknown Progressing: waiting for")
+	e.Expect(e.value()).To(Equal("a"))
+
+	e.change("kubectl-edit", setValue("x"))
+	e.Eventually(e.value, "20s").Should(Equal("a"), "put back")
+	e.becomes("web", "Unknown Progressing: waiting for")
+
+	vars.Data["VALUE"] = "b"
+	e.Expect(e.hub.Update(t.Context(), vars)).To(Succeed())
+	e.Eventually(e.value, "20s").Should(Equal("b"), "built anew")
+	e.becomes("web", "Unknown Progressing: waiting for")
+	e.setReady("web")
+	e.becomes("web", "True")
+}
+
+// A change that comes while a run looks is not lost with what that run remembers.
+func TestAWaitIsSpoiledWhileItIsLookedAt(t *testing.T) {
+	g := NewWithT(t)
+	w := &waits{}
+	obj := &kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web", UID: "1", Generation: 1}}
+	obj.Status.WaitingSince = &metav1.Time{Time: time.Unix(1, 0)}
+	src := &meta.Artifact{Revision: "main@sha1:1", Digest: "sha256:1"}
+	what := waiting{src: src, uid: obj.UID, generation: obj.Generation}
+	w.keep(obj, what)
+	_, waits := w.resume(obj, src)
+	g.Expect(waits).To(BeTrue())
+	w.spoil(client.ObjectKeyFromObject(obj))
+	w.keep(obj, what)
+	_, waits = w.resume(obj, src)
+	g.Expect(waits).To(BeFalse())
+	w.keep(obj, what)
+	_, waits = w.resume(obj, src)
+	g.Expect(waits).To(BeTrue(), "the run that went through all phases has seen the change")
 }
 
 // ahead is an API server whose memory has a Deployment that is ready.

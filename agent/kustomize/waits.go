@@ -58,18 +58,36 @@ func newWait(obj *kustomizev1.Kustomization, src *meta.Artifact, run attempt, ch
 type waits struct {
 	mu sync.Mutex
 	of map[types.NamespacedName]waiting
+	// spoiled are those of which something has changed since their run began.
+	spoiled map[types.NamespacedName]bool
 }
 
 // keep remembers what the object waits for.
 func (w *waits) keep(obj *kustomizev1.Kustomization, what waiting) {
 	what.changed, what.again = false, true
 	what.attempted = what.src.Revision
+	name := client.ObjectKeyFromObject(obj)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.spoiled[name] {
+		return
+	}
 	if w.of == nil {
 		w.of = map[types.NamespacedName]waiting{}
 	}
-	w.of[client.ObjectKeyFromObject(obj)] = what
+	w.of[name] = what
+}
+
+// spoil has the next run go through all phases, whatever the one that is under way
+// comes to.
+func (w *waits) spoil(name types.NamespacedName) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.spoiled == nil {
+		w.spoiled = map[types.NamespacedName]bool{}
+	}
+	delete(w.of, name)
+	w.spoiled[name] = true
 }
 
 // has says whether the object, as its spec is now, is waited for.
@@ -95,7 +113,8 @@ func (w *waits) count() int {
 	return len(w.of)
 }
 
-// resume returns what the object waits for, if that is still what it asks for.
+// resume returns what the object waits for, if that is still what it asks for. Else a
+// run begins that goes through all phases.
 func (w *waits) resume(obj *kustomizev1.Kustomization, src *meta.Artifact) (waiting, bool) {
 	w.mu.Lock()
 	what, ok := w.of[client.ObjectKeyFromObject(obj)]
@@ -114,4 +133,5 @@ func (w *waits) drop(name types.NamespacedName) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.of, name)
+	delete(w.spoiled, name)
 }

@@ -27,6 +27,8 @@ func (r *Reconciler) users() *wake.Index[*kustomizev1.Kustomization] {
 		Target:       keyOf,
 		Dependencies: dependenciesOf,
 		Configs:      configsOf,
+		// What was applied is to be built anew, whether or not it is healthy yet.
+		Changed: r.waits.spoil,
 	}
 }
 

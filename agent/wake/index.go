@@ -6,6 +6,7 @@ import (
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -45,6 +46,8 @@ type Index[T client.Object] struct {
 	Dependencies func(T) []string
 	// Configs are the Names of the ConfigMaps and Secrets that it reads.
 	Configs func(T) []string
+	// Changed, if set, is told of each object that reads one that has changed.
+	Changed func(types.NamespacedName)
 }
 
 // Add has the cache keep the index of the objects, of which empty is one.
@@ -107,7 +110,13 @@ func (x *Index[T]) OfDependency() handler.EventHandler {
 // which.
 func (x *Index[T]) OfConfig(kind string) handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, config client.Object) []ctrl.Request {
-		return x.find(ctx, byConfig, Name(kind, config.GetNamespace(), config.GetName()))
+		requests := x.find(ctx, byConfig, Name(kind, config.GetNamespace(), config.GetName()))
+		if x.Changed != nil {
+			for _, request := range requests {
+				x.Changed(request.NamespacedName)
+			}
+		}
+		return requests
 	})
 }
 
