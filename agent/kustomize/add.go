@@ -67,7 +67,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 				Status:   r.status,
 				Kind:     r,
 				Events:   r.Events,
-				Revision: readyMetadata,
+				Revision: r.readyMetadata,
 			},
 		})
 }

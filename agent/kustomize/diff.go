@@ -36,7 +36,14 @@ func (r *Reconciler) diff(ctx context.Context, obj *kustomizev1.Kustomization, t
 			}
 			others[conflict.Owner] = other
 		}
-		if keeps(other, obj, conflict.Ref, to.src.Revision) {
+		kept := keeps(other, obj, conflict.Ref, to.src.Revision)
+		if kept {
+			// What it has may be at another cluster.
+			if kept, err = r.Targets.SameCluster(ctx, keyOf(other), to.key); err != nil {
+				return nil, err
+			}
+		}
+		if kept {
 			errs = append(errs, fmt.Errorf("%s is managed by the Kustomization %s: remove it from one of the two",
 				conflict.Ref, conflict.Owner))
 		}
@@ -57,11 +64,13 @@ func ignored(ctx context.Context, obj *kustomizev1.Kustomization, to *target, st
 	return stage, reconcile.Fail(meta.ReconciliationFailedReason, err)
 }
 
-// other reads another Kustomization live; nil when it does not exist.
+// other reads another Kustomization live; nil when it does not exist here: labels
+// may be those of another hub's, and an agent inside of a target may not read all
+// namespaces of its own.
 func (r *Reconciler) other(ctx context.Context, name types.NamespacedName) (*kustomizev1.Kustomization, error) {
 	var other kustomizev1.Kustomization
 	err := r.Live.Get(ctx, name, &other)
-	if apierrors.IsNotFound(err) {
+	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -71,7 +80,7 @@ func (r *Reconciler) other(ctx context.Context, name types.NamespacedName) (*kus
 }
 
 // keeps says whether another Kustomization, nil for one that does not exist,
-// has the object and is not about to let it go: an object that moves from one
+// has an object of that identity, wherever, and is not about to let it go: an object that moves from one
 // to the other in a commit is free when the other has not applied that commit.
 func keeps(other, obj *kustomizev1.Kustomization, ref apply.Ref, revision string) bool {
 	if other == nil || !other.DeletionTimestamp.IsZero() || !lists(other, ref) {

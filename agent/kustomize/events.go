@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/agent/apply"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
@@ -22,7 +25,7 @@ func (r *Reconciler) announce(ctx context.Context, obj *kustomizev1.Kustomizatio
 	if len(lines) == 0 {
 		return
 	}
-	metadata := revisionOf(obj)
+	metadata := r.revisionOf(obj)
 	if at.src != nil {
 		metadata = revisionMetadata(at.src.Revision, at.src.Metadata[originRevision])
 	}
@@ -55,16 +58,47 @@ func shortened(lines []string) []string {
 	return append(lines[:listed:listed], fmt.Sprintf("... and %d more", len(lines)-listed))
 }
 
-// revisionOf is the metadata of events about a Kustomization.
-func revisionOf(obj *kustomizev1.Kustomization) map[string]string {
+// revisions remembers which artifact each Kustomization is at, for the events of a run
+// that ends before the status has it. It is safe for concurrent use.
+type revisions struct {
+	mu sync.Mutex
+	of map[types.NamespacedName]*meta.Artifact
+}
+
+// set notes the artifact of a run; nil when there is none yet.
+func (r *revisions) set(name types.NamespacedName, src *meta.Artifact) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.of == nil {
+		r.of = map[types.NamespacedName]*meta.Artifact{}
+	}
+	if src == nil {
+		delete(r.of, name)
+		return
+	}
+	r.of[name] = src
+}
+
+func (r *revisions) get(name types.NamespacedName) *meta.Artifact {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.of[name]
+}
+
+// revisionOf is the metadata of events about a Kustomization: the commit that the run
+// is about, or else that of the last one.
+func (r *Reconciler) revisionOf(obj *kustomizev1.Kustomization) map[string]string {
+	if src := r.revisions.get(client.ObjectKeyFromObject(obj)); src != nil {
+		return revisionMetadata(src.Revision, src.Metadata[originRevision])
+	}
 	return revisionMetadata(obj.Status.LastAttemptedRevision, obj.Status.LastAppliedOriginRevision)
 }
 
 // readyMetadata is the metadata of events about the Ready condition. A success
 // is marked as an update of a commit's status, as Flux does: receivers that write
 // for people leave those out.
-func readyMetadata(obj *kustomizev1.Kustomization) map[string]string {
-	metadata := revisionOf(obj)
+func (r *Reconciler) readyMetadata(obj *kustomizev1.Kustomization) map[string]string {
+	metadata := r.revisionOf(obj)
 	if apimeta.IsStatusConditionTrue(obj.Status.Conditions, meta.ReadyCondition) {
 		metadata[kustomizev1.GroupVersion.Group+"/commit_status"] = "update"
 	}

@@ -59,7 +59,7 @@ func (r *Reconciler) terminated(ctx context.Context, obj *kustomizev1.Kustomizat
 			Severity: reconcile.SeverityError,
 			Reason:   meta.PruneFailedReason,
 			Message:  fmt.Sprintf("termination failed after %s: timeout waiting for: %s", obj.Timeout(), apply.Describe(going)),
-			Metadata: revisionOf(obj),
+			Metadata: r.revisionOf(obj),
 		})
 		return nil
 	}
@@ -79,7 +79,7 @@ func prunesOnDeletion(obj *kustomizev1.Kustomization) bool {
 }
 
 // unableToPrune says which objects stay behind, and why.
-func unableToPrune(obj *kustomizev1.Kustomization, refs []apply.Ref, err error) reconcile.Event {
+func (r *Reconciler) unableToPrune(obj *kustomizev1.Kustomization, refs []apply.Ref, err error) reconcile.Event {
 	names := make([]string, 0, len(refs))
 	for _, ref := range refs {
 		names = append(names, ref.String())
@@ -88,6 +88,6 @@ func unableToPrune(obj *kustomizev1.Kustomization, refs []apply.Ref, err error) 
 		Severity: reconcile.SeverityError,
 		Reason:   meta.PruneFailedReason,
 		Message:  fmt.Sprintf("unable to prune objects: %v\n%s", err, strings.Join(shortened(names), "\n")),
-		Metadata: revisionOf(obj),
+		Metadata: r.revisionOf(obj),
 	}
 }

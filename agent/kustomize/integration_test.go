@@ -9,6 +9,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -269,6 +270,55 @@ func TestSourceWithoutArtifact(t *testing.T) {
 	e.becomes("web", "False ArtifactFailed: Source artifact not found, retrying in 30s")
 	e.push("2", "one.yaml", configMap("one", "NS", "a"))
 	e.becomes("web", "True")
+}
+
+// What one has at a cluster is not in the way of what another has at a second one,
+// though the names and labels are the same.
+func TestKustomizationsAtTwoClustersClaimNoCommonObject(t *testing.T) {
+	e := newEnv(t)
+	server, there := e.elsewhere()
+	e.prodAt(server, "agent-0")
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("apps")
+	e.start()
+	e.becomes("apps", "True")
+	e.Expect(there.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: e.namespace, Name: "one",
+		Labels: map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": e.namespace},
+	}})).To(Succeed(), "as a Flux of its own has left it")
+	e.kustomization("edge", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = toProd() })
+	e.becomes("edge", "True")
+	made := &corev1.ConfigMap{}
+	e.Expect(there.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "one"}, made)).To(Succeed())
+	e.Expect(made.Data).To(Equal(map[string]string{"value": "a"}))
+	e.Expect(made.Labels).To(HaveKeyWithValue("kustomize.toolkit.fluxcd.io/name", "edge"))
+}
+
+// What is said of a commit that cannot be built names that commit, and not the last one
+// that could.
+func TestEventsNameTheCommitThatTheyAreAbout(t *testing.T) {
+	e := newEnv(t)
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web")
+	e.start()
+	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:1")
+	e.push("2", "kustomization.yaml", "resources: [missing.yaml]")
+	e.Expect(e.published("Warning BuildFailed")).To(ContainSubstring("map[kustomize.toolkit.fluxcd.io/revision:main@sha1:2]"))
+}
+
+// A run that has failed half-way is not taken for the one before it, when its commit
+// is reverted.
+func TestAFailedRunIsNoRest(t *testing.T) {
+	e := newEnv(t)
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web")
+	e.start()
+	e.becomes("web", "True")
+	remembered := e.agent.memories.find(client.ObjectKeyFromObject(e.get("web")))
+	e.Eventually(remembered.last, "20s").ShouldNot(BeNil())
+	e.push("2", "one.yaml", configMap("one", "NS", "b"), "two.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: UPPER, namespace: NS}\n")
+	e.becomes("web", "False ReconciliationFailed")
+	e.Expect(remembered.last()).To(BeNil())
 }
 
 func TestTwoKustomizationsClaimOneObject(t *testing.T) {

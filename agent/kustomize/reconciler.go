@@ -28,6 +28,9 @@ type Targets interface {
 	Open(context.Context, shard.Key) (*remote.Target, error)
 	// Admit begins a run for a key, if it may begin here.
 	Admit(shard.Key) (end func(), after time.Duration)
+	// SameCluster says whether two keys lead to one cluster, or that it has to be
+	// waited for to know.
+	SameCluster(ctx context.Context, before, wanted shard.Key) (bool, error)
 	// MayWrite says whether statuses of a key's objects may be written here.
 	MayWrite(shard.Key) bool
 	// Options make a controller's queue fair between keys.
@@ -62,10 +65,11 @@ type Reconciler struct {
 	// Clock tells how long health is waited for; the real one when nil.
 	Clock clock.PassiveClock
 
-	status   *reconcile.Status
-	renderer *render.Renderer
-	waits    waits
-	counts   counts
+	status    *reconcile.Status
+	renderer  *render.Renderer
+	waits     waits
+	counts    counts
+	revisions revisions
 	// expressions compiles what specs have of CEL.
 	expressions *expr.Compiler
 	memories    memories
@@ -78,6 +82,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 		return err
 	}
 	src, err := r.source(ctx, obj)
+	r.revisions.set(client.ObjectKeyFromObject(obj), src)
 	if err != nil {
 		return err
 	}
@@ -140,6 +145,7 @@ func (r *Reconciler) bring(ctx context.Context, obj *kustomizev1.Kustomization, 
 func (r *Reconciler) Forget(name types.NamespacedName) {
 	r.waits.drop(name)
 	r.counts.drop(name)
+	r.revisions.set(name, nil)
 	r.memories.drop(name)
 }
 

@@ -33,7 +33,8 @@ type target struct {
 }
 
 // open connects to the cluster that the spec names, after leaving the one that
-// the objects are at, should that be another.
+// the objects are at, should that be another. Another way to the same cluster
+// changes nothing there.
 func (r *Reconciler) open(ctx context.Context, obj *kustomizev1.Kustomization, src *meta.Artifact) (*target, error) {
 	if keyOf(obj) != wantedKey(obj) {
 		if err := r.leave(ctx, obj); err != nil {
@@ -47,7 +48,18 @@ func (r *Reconciler) open(ctx context.Context, obj *kustomizev1.Kustomization, s
 // forgets that cluster. From then on the Kustomization belongs to the owner of
 // the new one, who may be another agent.
 func (r *Reconciler) leave(ctx context.Context, obj *kustomizev1.Kustomization) error {
-	if refs := inventoryOf(ctx, obj); obj.Spec.Prune && len(refs) > 0 {
+	refs := inventoryOf(ctx, obj)
+	if len(refs) > 0 {
+		same, err := r.Targets.SameCluster(ctx, keyOf(obj), wantedKey(obj))
+		if err != nil {
+			return err
+		}
+		if same {
+			obj.Status.Target = wantedKey(obj).String()
+			return r.status.Patch(ctx, obj)
+		}
+	}
+	if obj.Spec.Prune && len(refs) > 0 {
 		if err := r.pruneAt(ctx, obj, keyOf(obj), refs); err != nil {
 			return err
 		}
@@ -62,7 +74,7 @@ func (r *Reconciler) leave(ctx context.Context, obj *kustomizev1.Kustomization) 
 func (r *Reconciler) pruneAt(ctx context.Context, obj *kustomizev1.Kustomization, key shard.Key, refs []apply.Ref) error {
 	from, err := r.connect(ctx, obj, key, nil)
 	if errors.Is(err, remote.ErrSecretMissing) || errors.Is(err, remote.ErrLost) || errors.Is(err, errAccountMissing) {
-		r.Events.Publish(ctx, obj, unableToPrune(obj, refs, err))
+		r.Events.Publish(ctx, obj, r.unableToPrune(obj, refs, err))
 		return nil
 	}
 	if err != nil {

@@ -14,13 +14,20 @@ import (
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
 // prod makes a target, of that name, that is reached by a kubeconfig Secret. It is the same
 // API server, under other credentials.
 func (e *env) prod(agent string) {
 	e.t.Helper()
-	data, err := shared.ControlPlane(e.t).ServiceAccount(e.t.Context(), e.namespace, "prod", []rbacv1.PolicyRule{
+	e.prodAt(shared.ControlPlane(e.t), agent)
+}
+
+// prodAt is prod at some API server.
+func (e *env) prodAt(server *testenv.ControlPlane, agent string) {
+	e.t.Helper()
+	data, err := server.ServiceAccount(e.t.Context(), e.namespace, "prod", []rbacv1.PolicyRule{
 		{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}},
 		{NonResourceURLs: []string{"*"}, Verbs: []string{"get"}},
 	})
@@ -41,23 +48,76 @@ func toProd() *meta.KubeConfigReference {
 	return &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "prod"}}
 }
 
+// elsewhere is an API server of its own, with the namespace of the test.
+func (e *env) elsewhere() (*testenv.ControlPlane, client.Client) {
+	e.t.Helper()
+	server, err := testenv.Start(e.t.Context(), testenv.Options{Name: "elsewhere"})
+	e.Expect(err).NotTo(HaveOccurred())
+	e.t.Cleanup(server.Stop)
+	there, err := server.Client(e.scheme)
+	e.Expect(err).NotTo(HaveOccurred())
+	e.Expect(there.Create(e.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: e.namespace}})).To(Succeed())
+	return server, there
+}
+
 func TestObjectsFollowTheTarget(t *testing.T) {
 	e := newEnv(t)
-	e.prod("agent-0")
+	server, there := e.elsewhere()
+	e.prodAt(server, "agent-0")
 	e.push("1", "one.yaml", configMap("one", "NS", "a"))
 	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = toProd() })
 	e.start()
 	e.becomes("web", "True")
 	e.Expect(e.get("web").Status.Target).To(Equal(e.namespace + "/prod/value"))
-	first := e.object("v1", "ConfigMap", "one")
+	made := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "one"}}
+	e.Expect(there.Get(t.Context(), client.ObjectKeyFromObject(made), made)).To(Succeed())
 
 	e.edit("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = nil })
 	e.Eventually(func() string { return e.get("web").Status.Target }, "20s").Should(HavePrefix("hub/"))
 	e.becomes("web", "True")
 	// The status names the new target before anything is made there.
 	e.Eventually(func() any { return e.object("v1", "ConfigMap", "one") }, "20s").ShouldNot(BeNil())
-	e.Expect(e.object("v1", "ConfigMap", "one").GetUID()).NotTo(Equal(first.GetUID()), "pruned there, and made here")
+	e.Expect(there.Get(t.Context(), client.ObjectKeyFromObject(made), made)).To(MatchError(ContainSubstring("not found")))
 	e.published("ConfigMap/" + e.namespace + "/one deleted")
+}
+
+// A kubeconfig that is replaced by another Secret leads to the same cluster: what is
+// there is not taken away to be made anew.
+func TestAnotherWayToTheSameClusterChangesNothingThere(t *testing.T) {
+	e := newEnv(t)
+	e.prod("agent-0")
+	e.push("1", "one.yaml", configMap("one", "NS", "a"), "two.yaml", configMap("two", "NS", "a"))
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = toProd() })
+	e.start()
+	e.becomes("web", "True")
+	first := e.object("v1", "ConfigMap", "one")
+
+	e.edit("web", func(obj *kustomizev1.Kustomization) {
+		obj.Spec.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "prod-2026"}}
+	})
+	e.becomes("web", "False TargetUnreachable: spec.kubeConfig: target NS/prod-2026/value has not been reached yet")
+	e.Expect(e.object("v1", "ConfigMap", "one")).NotTo(BeNil())
+
+	secret := &corev1.Secret{}
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "prod"}, secret)).To(Succeed())
+	e.Expect(e.hub.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "prod-2026"}, Data: secret.Data,
+	})).To(Succeed())
+	record := &fleetv1.RemoteCluster{
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "prod-2026"},
+		Spec:       fleetv1.RemoteClusterSpec{KubeConfig: e.get("web").Spec.KubeConfig},
+	}
+	e.Expect(e.hub.Create(t.Context(), record)).To(Succeed())
+	record.Status.Assignments = []fleetv1.Assignment{{Agent: "agent-0", Epoch: 1}}
+	e.Expect(e.hub.Status().Update(t.Context(), record)).To(Succeed())
+	e.Eventually(func() string { return e.get("web").Status.Target }, "30s").Should(Equal(e.namespace + "/prod-2026/value"))
+	e.becomes("web", "True")
+	e.Expect(e.object("v1", "ConfigMap", "one").GetUID()).To(Equal(first.GetUID()))
+	e.Expect(e.inventory()).To(Equal([]string{"NS_one__ConfigMap", "NS_two__ConfigMap"}))
+
+	e.push("2", "one.yaml", configMap("one", "NS", "a"))
+	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
+	e.Expect(e.object("v1", "ConfigMap", "two")).To(BeNil(), "what was applied by the old way is pruned by the new one")
 }
 
 func TestObjectsAreTakenAwayByTheOwnerOfTheirTarget(t *testing.T) {

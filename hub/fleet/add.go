@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -113,7 +114,7 @@ func namespaceOf(_ context.Context, obj client.Object) []ctrl.Request {
 // keyChanged passes the Kustomizations and HelmReleases that come, go, or change
 // their target.
 func keyChanged() predicate.Predicate {
-	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return keyOf(e.ObjectOld) != keyOf(e.ObjectNew) }}
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return !slices.Equal(keysOf(e.ObjectOld), keysOf(e.ObjectNew)) }}
 }
 
 // clusterChanged passes what plan looks at: the spec, the labels, the list of

@@ -7,8 +7,10 @@ import (
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/shard"
 )
@@ -146,4 +148,23 @@ func TestFollow(t *testing.T) {
 			g.Expect(got.copied).To(Equal(tc.copied))
 		})
 	}
+}
+
+// An object that moves needs the target that it comes from and the one that it goes
+// to: only who has reached both knows whether they are one cluster.
+func TestAnObjectThatMovesUsesBothTargets(t *testing.T) {
+	g := NewWithT(t)
+	to := func(name string) *meta.KubeConfigReference {
+		return &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: name}}
+	}
+	moving := &kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: "web"}}
+	moving.Spec.KubeConfig, moving.Status.Target = to("new"), "apps/old/value"
+	s := &state{used: map[shard.Key]bool{}}
+	s.use(moving)
+	g.Expect(s.used).To(Equal(map[shard.Key]bool{
+		shard.KeyFor("apps", "web", to("new")): true, shard.KeyFor("apps", "web", to("old")): true,
+	}))
+	before := moving.DeepCopy()
+	before.Spec.KubeConfig = to("old")
+	g.Expect(keyChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: moving})).To(BeTrue())
 }

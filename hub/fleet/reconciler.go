@@ -62,18 +62,14 @@ func (r *Reconciler) look(ctx context.Context, namespace string) (state, error) 
 		return s, fmt.Errorf("list the Kustomizations in %s: %w", namespace, err)
 	}
 	for i := range kustomizations.Items {
-		if key := keyOf(&kustomizations.Items[i]); !key.IsHub() {
-			s.used[key] = true
-		}
+		s.use(&kustomizations.Items[i])
 	}
 	var releases helmv2.HelmReleaseList
 	if err := r.Client.List(ctx, &releases, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return s, fmt.Errorf("list the HelmReleases in %s: %w", namespace, err)
 	}
 	for i := range releases.Items {
-		if key := keyOf(&releases.Items[i]); !key.IsHub() {
-			s.used[key] = true
-		}
+		s.use(&releases.Items[i])
 	}
 	secrets := metav1.PartialObjectMetadataList{}
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
@@ -147,13 +143,26 @@ func (r *Reconciler) relabel(ctx context.Context, change relabel) error {
 	return r.Client.Patch(ctx, patched, client.RawPatch(types.MergePatchType, body), client.FieldOwner(fieldManager))
 }
 
-// keyOf is the target that an object is for; the hub's for other kinds.
-func keyOf(obj client.Object) shard.Key {
+// use notes the targets that an object is for.
+func (s *state) use(obj client.Object) {
+	for _, key := range keysOf(obj) {
+		if !key.IsHub() {
+			s.used[key] = true
+		}
+	}
+}
+
+// keysOf are the targets that an object is for, none for other kinds: that of its
+// spec, and of a Kustomization the one where its objects are until they have moved.
+func keysOf(obj client.Object) []shard.Key {
 	switch o := obj.(type) {
 	case *kustomizev1.Kustomization:
-		return shard.CurrentKey(o.Namespace, o.Name, o.Spec.KubeConfig, o.Status.Target)
+		return []shard.Key{
+			shard.CurrentKey(o.Namespace, o.Name, o.Spec.KubeConfig, o.Status.Target),
+			shard.KeyFor(o.Namespace, o.Name, o.Spec.KubeConfig),
+		}
 	case *helmv2.HelmRelease:
-		return shard.KeyFor(o.Namespace, o.Name, o.Spec.KubeConfig)
+		return []shard.Key{shard.KeyFor(o.Namespace, o.Name, o.Spec.KubeConfig)}
 	}
-	return shard.HubKey(0)
+	return nil
 }
