@@ -10,8 +10,6 @@ import (
 
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/cache"
-	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
@@ -23,8 +21,9 @@ const (
 	// largeObject is the size from which a file is streamed from the packfile
 	// rather than held in memory.
 	largeObject = 4 << 20
-	// objectCache bounds the objects in memory that others may be made of.
-	objectCache = 8 * cache.MiByte
+	// keptBytes bounds the objects in memory that others may be made of, and that
+	// will be read: all of them in most repositories.
+	keptBytes = 32 << 20
 )
 
 // Download fetches a commit into a store at dir, without history where the
@@ -94,10 +93,14 @@ func (s *Session) download(ctx context.Context, can *capability.List, want wante
 		return nil, err
 	}
 	defer func() { _ = response.Close() }()
-	objects := filesystem.NewStorageWithOptions(osfs.New(dir, osfs.WithBoundOS()), cache.NewObjectLRU(objectCache),
+	files, kept := osfs.New(dir, osfs.WithBoundOS()), newRecent(keptBytes)
+	if err := receive(ctx, demultiplexed(request.Capabilities, response), files, kept); err != nil {
+		return nil, err
+	}
+	objects := filesystem.NewStorageWithOptions(files, kept,
 		filesystem.Options{ExclusiveAccess: true, KeepDescriptors: true, LargeObjectThreshold: largeObject})
 	s.stores = append(s.stores, objects)
-	return objects, packfile.UpdateObjectStorage(objects, demultiplexed(request.Capabilities, response))
+	return objects, nil
 }
 
 // demultiplexed is the packfile in an answer that may carry messages as well.
