@@ -26,6 +26,8 @@ const (
 	// maxObjects bounds what is held in memory of the objects of a packfile,
 	// some 150 bytes each. A commit alone has 500,000 files at most.
 	maxObjects = 4_000_000
+	// maxPack bounds a packfile in bytes. A commit alone has 4 GiB at most, inflated.
+	maxPack = 8 << 30
 	// sizesLength is the most that the two sizes take that a delta starts with.
 	sizesLength = 2 * binary.MaxVarintLen64
 )
@@ -37,7 +39,11 @@ const (
 //
 // Objects, and what they are made of, are in memory up to largeObject; others
 // are streamed.
-func receive(ctx context.Context, r io.Reader, files billy.Filesystem, objects cache.Object) (err error) {
+func receive(ctx context.Context, r io.Reader, files billy.Filesystem, objects cache.Object) error {
+	return receiveUpTo(ctx, maxPack, r, files, objects)
+}
+
+func receiveUpTo(ctx context.Context, most int64, r io.Reader, files billy.Filesystem, objects cache.Object) (err error) {
 	file, err := files.TempFile(packDir, "incoming-")
 	if err != nil {
 		return err
@@ -55,7 +61,7 @@ func receive(ctx context.Context, r io.Reader, files billy.Filesystem, objects c
 		waiting: map[base][]int{},
 	}
 	// What the scanner has seen of an object is in the file already.
-	scanner := packfile.NewScanner(bufio.NewReaderSize(io.TeeReader(r, file), packBuffer))
+	scanner := packfile.NewScanner(bufio.NewReaderSize(io.TeeReader(&limited{r, most, errPackTooLong}, file), packBuffer))
 	sum, err := p.read(scanner)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: it ends too early", packfile.ErrMalformedPackFile)
@@ -69,6 +75,8 @@ func receive(ctx context.Context, r io.Reader, files billy.Filesystem, objects c
 	}
 	return known.save(files, file.Name(), sum)
 }
+
+var errPackTooLong = fmt.Errorf("the packfile is longer than %d bytes: have the server give out single commits (uploadpack.allowReachableSHA1InWant), and keep large files out of Git", int64(maxPack))
 
 // pack is a packfile that is arriving.
 type pack struct {

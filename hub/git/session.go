@@ -133,7 +133,7 @@ func (s *Session) List(ctx context.Context) (*packp.AdvRefs, error) {
 }
 
 // bounded keeps a remote from filling our memory with an endless list of
-// references or an endless error. Packfiles go to disk.
+// references or an endless error. Packfiles go to disk, and have a bound of their own.
 type bounded struct {
 	http.RoundTripper
 }
@@ -148,7 +148,7 @@ func (b bounded) RoundTrip(request *http.Request) (*http.Response, error) {
 	case response.StatusCode >= http.StatusMultipleChoices:
 		response.Body = body{io.LimitReader(response.Body, maxErrorBytes), response.Body}
 	case request.Method == http.MethodGet:
-		response.Body = body{&limited{response.Body, maxListBytes}, response.Body}
+		response.Body = body{&limited{response.Body, maxListBytes, errListTooLong}, response.Body}
 	}
 	return response, nil
 }
@@ -158,17 +158,20 @@ type body struct {
 	io.Closer
 }
 
-// limited fails, rather than ends, at its limit: half a list must not pass for
-// a whole one.
+var errListTooLong = fmt.Errorf("the list of references is longer than %d bytes", maxListBytes)
+
+// limited fails, rather than ends, at its limit: half of something must not pass for
+// the whole.
 type limited struct {
 	r    io.Reader
 	left int64
+	err  error
 }
 
 func (l *limited) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p)
 	if l.left -= int64(n); l.left < 0 {
-		return 0, fmt.Errorf("the list of references is longer than %d bytes", maxListBytes)
+		return 0, l.err
 	}
 	return n, err
 }

@@ -117,7 +117,7 @@ func (s *sshSession) AdvertisedReferencesContext(ctx context.Context) (*packp.Ad
 		return nil, err
 	}
 	refs := packp.NewAdvRefs()
-	err := refs.Decode(&limited{s.out, maxListBytes})
+	err := refs.Decode(&limited{s.out, maxListBytes, errListTooLong})
 	pushes := s.service == transport.ReceivePackServiceName
 	switch {
 	case errors.Is(err, packp.ErrEmptyAdvRefs) && pushes:
