@@ -21,7 +21,7 @@ func (t *tree) limitAliases(name string, content []byte) error {
 	if !mayAlias(content) {
 		return nil
 	}
-	added, err := aliasNodes(content)
+	added, err := aliasNodes(content, true)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -37,14 +37,15 @@ func mayAlias[T ~string | ~[]byte](text T) bool {
 	return bytes.IndexByte([]byte(text), '&') >= 0 && bytes.IndexByte([]byte(text), '*') >= 0
 }
 
-// aliasNodes is the number of nodes that the aliases in the content stand for.
-// Content that is not YAML has none: kustomize will say what is wrong.
-func aliasNodes(content []byte) (int, error) {
+// aliasNodes is the number of nodes that the aliases in the content stand for, and
+// with inline those in texts that are YAML themselves. Content that is not YAML has
+// none: kustomize will say what is wrong.
+func aliasNodes(content []byte, inline bool) (int, error) {
 	nodes, err := (&kio.ByteReader{Reader: bytes.NewReader(content), OmitReaderAnnotations: true}).Read()
 	if err != nil {
 		return 0, nil
 	}
-	count := counter{sizes: map[*yaml.Node]int{}}
+	count := counter{sizes: map[*yaml.Node]int{}, inline: inline}
 	for _, node := range nodes {
 		if _, err := count.size(node.YNode()); err != nil {
 			return 0, err
@@ -58,6 +59,9 @@ type counter struct {
 	// sizes of nodes with an anchor; -1 while a node is being looked at.
 	sizes   map[*yaml.Node]int
 	aliased int
+	// inline looks into texts. Nobody looks into the texts in those: a text in a text
+	// in a text, and so on, would be in memory many times over.
+	inline bool
 }
 
 // size is the number of nodes that the node stands for, at most muchAliased.
@@ -70,9 +74,9 @@ func (c *counter) size(node *yaml.Node) (int, error) {
 		c.aliased = min(c.aliased+size, muchAliased)
 		return size, err
 	}
-	if node.Kind == yaml.ScalarNode && mayAlias(node.Value) && strings.Contains(node.Value, ":") {
+	if c.inline && node.Kind == yaml.ScalarNode && mayAlias(node.Value) && strings.Contains(node.Value, ":") {
 		// An inline patch, perhaps, which kustomize parses in turn.
-		inner, err := aliasNodes([]byte(node.Value))
+		inner, err := aliasNodes([]byte(node.Value), false)
 		if err != nil {
 			return 0, err
 		}

@@ -13,6 +13,8 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
+
+	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -198,6 +200,27 @@ func TestRenderBombs(t *testing.T) {
 			g.Expect(err).To(MatchError(ContainSubstring(c.want)))
 		})
 	}
+}
+
+// A text in a text in a text, each YAML that could hold aliases, is looked into once
+// and not down to its end: together they are a thousand times as long as the file.
+func TestRenderLooksIntoNestedTextsOnce(t *testing.T) {
+	g := NewWithT(t)
+	var nested strings.Builder
+	for i := range 1000 {
+		nested.WriteString(strings.Repeat(" ", i+1) + "a: |\n")
+	}
+	nested.WriteString(strings.Repeat(" ", 1001) + "a: '&*'\n")
+	r, err := New(Options{})
+	g.Expect(err).NotTo(HaveOccurred())
+	request := Request{Digest: "sha256:1", Files: func(context.Context) (map[string][]byte, error) {
+		return files("one.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata:\n"+nested.String()), nil
+	}}
+	var objects []*unstructured.Unstructured
+	peak := testenv.PeakHeap(func() { objects, err = r.Render(t.Context(), request) })
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(objects).To(HaveLen(1))
+	g.Expect(peak).To(BeNumerically("<", 64<<20), "bytes")
 }
 
 func TestRenderKeepsAliasesThatAreHarmless(t *testing.T) {
