@@ -2,9 +2,13 @@ package decrypt
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -227,6 +231,30 @@ func TestRefusals(t *testing.T) {
 			g.Expect(err.Error()).NotTo(ContainSubstring("hunter2"))
 		})
 	}
+}
+
+// A file that names more keys than anybody has is refused before one is asked for, and
+// one whose keys nobody gives out ends with the time that there is.
+func TestKeysWithoutEnd(t *testing.T) {
+	g := NewWithT(t)
+	dataKey := newDataKey(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	}))
+	defer silent.Close()
+	vault := hcvault.NewMasterKey(silent.URL, "transit", "key")
+	vault.EncryptedKey = "vault:v1:x"
+	text := seal(t, file{content: manifest, format: formats.Yaml, only: "^stringData$"}, vault, dataKey)
+	ring := New("a", Secret{Name: "a/keys", Data: map[string][]byte{"sops.vault-token": []byte("token")}})
+	g.Expect(ring.Object(ctx, object(t, text))).To(MatchError(ContainSubstring("have not answered in time")))
+
+	many := object(t, text)
+	listed, _, err := unstructured.NestedSlice(many.Object, "sops", "hc_vault")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(unstructured.SetNestedSlice(many.Object, slices.Repeat(listed, mostKeys+1), "sops", "hc_vault")).To(Succeed())
+	g.Expect(ring.Object(t.Context(), many)).To(MatchError(ContainSubstring("it names 101 master keys, more than 100")))
 }
 
 func TestTheObjectsOwnKeysComeFirst(t *testing.T) {

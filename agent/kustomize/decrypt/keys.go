@@ -15,7 +15,6 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/getsops/sops/v3/azkv"
-	"github.com/getsops/sops/v3/keyservice"
 	"github.com/getsops/sops/v3/kms"
 	"sigs.k8s.io/yaml"
 )
@@ -36,7 +35,7 @@ type Keys struct {
 	id       string
 	secrets  []Secret
 	identity *Identity
-	load     func() ([]keyservice.KeyServiceClient, error)
+	load     func() ([]*ring, error)
 }
 
 // New makes the keys of a Kustomization in a namespace. The Secrets are tried in
@@ -47,7 +46,7 @@ func New(namespace string, secrets ...Secret) *Keys {
 		id = append(id, secret.UID+"@"+secret.ResourceVersion)
 	}
 	k := &Keys{id: strings.Join(id, " "), secrets: secrets}
-	k.load = sync.OnceValues(k.services)
+	k.load = sync.OnceValues(k.rings)
 	return k
 }
 
@@ -63,20 +62,20 @@ func (k *Keys) As(identity *Identity) *Keys {
 // ID names the namespace and the state of the Secrets and of the ServiceAccount.
 func (k *Keys) ID() string { return k.id }
 
-func (k *Keys) services() ([]keyservice.KeyServiceClient, error) {
-	var services []keyservice.KeyServiceClient
+func (k *Keys) rings() ([]*ring, error) {
+	var rings []*ring
 	for _, secret := range k.secrets {
 		r, err := readRing(secret.Data)
 		if err != nil {
 			return nil, fmt.Errorf("decryption Secret %s: %w", secret.Name, err)
 		}
 		r.identity = k.identity
-		services = append(services, r)
+		rings = append(rings, r)
 	}
-	if len(services) == 0 {
-		services = append(services, &ring{identity: k.identity})
+	if len(rings) == 0 {
+		rings = append(rings, &ring{identity: k.identity})
 	}
-	return services, nil
+	return rings, nil
 }
 
 // ring holds the keys of one Secret.

@@ -25,8 +25,12 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// mostBytes is the largest file that is decrypted.
-const mostBytes = 5 << 20
+const (
+	// mostBytes is the largest file that is decrypted.
+	mostBytes = 5 << 20
+	// mostKeys is how many master keys a file may name: each is tried in turn.
+	mostKeys = 100
+)
 
 // marker is what a file of the format holds when it is encrypted.
 func marker(format formats.Format) string {
@@ -43,19 +47,19 @@ func marker(format formats.Format) string {
 
 // File returns a file's content, decrypted if it is encrypted in the format that
 // its name says.
-func (k *Keys) File(_ context.Context, name string, content []byte) ([]byte, error) {
+func (k *Keys) File(ctx context.Context, name string, content []byte) ([]byte, error) {
 	format := formats.FormatForPath(name)
 	if !bytes.Contains(content, []byte(marker(format))) {
 		return content, nil
 	}
-	return k.open(content, format, format)
+	return k.open(ctx, content, format, format)
 }
 
 // Object decrypts an object that is encrypted as a whole, and the values of a
 // Secret that are.
-func (k *Keys) Object(_ context.Context, obj *unstructured.Unstructured) error {
+func (k *Keys) Object(ctx context.Context, obj *unstructured.Unstructured) error {
 	if _, encrypted, _ := unstructured.NestedFieldNoCopy(obj.Object, "sops", "mac"); encrypted {
-		if err := k.whole(obj); err != nil {
+		if err := k.whole(ctx, obj); err != nil {
 			return err
 		}
 	}
@@ -64,7 +68,7 @@ func (k *Keys) Object(_ context.Context, obj *unstructured.Unstructured) error {
 	}
 	data, _, _ := unstructured.NestedMap(obj.Object, "data")
 	for _, name := range slices.Sorted(maps.Keys(data)) {
-		opened, err := k.value(name, data[name])
+		opened, err := k.value(ctx, name, data[name])
 		if err != nil {
 			return fmt.Errorf("data %s: %w", name, err)
 		}
@@ -76,12 +80,12 @@ func (k *Keys) Object(_ context.Context, obj *unstructured.Unstructured) error {
 	return nil
 }
 
-func (k *Keys) whole(obj *unstructured.Unstructured) error {
+func (k *Keys) whole(ctx context.Context, obj *unstructured.Unstructured) error {
 	raw, err := json.Marshal(obj.Object)
 	if err != nil {
 		return err
 	}
-	opened, err := k.open(raw, formats.Json, formats.Yaml)
+	opened, err := k.open(ctx, raw, formats.Json, formats.Yaml)
 	if err != nil {
 		return err
 	}
@@ -96,7 +100,7 @@ func (k *Keys) whole(obj *unstructured.Unstructured) error {
 
 // value is a value of a Secret, decrypted and encoded again; empty when it is
 // not encrypted.
-func (k *Keys) value(name string, encoded any) (string, error) {
+func (k *Keys) value(ctx context.Context, name string, encoded any) (string, error) {
 	text, _ := encoded.(string)
 	content, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
@@ -110,7 +114,7 @@ func (k *Keys) value(name string, encoded any) (string, error) {
 		if name == corev1.DockerConfigJsonKey {
 			as = formats.Json
 		}
-		opened, err := k.open(content, format, as)
+		opened, err := k.open(ctx, content, format, as)
 		return base64.StdEncoding.EncodeToString(opened), err
 	}
 	return "", nil
@@ -133,7 +137,7 @@ func store(format formats.Format) sops.Store {
 
 // open decrypts a file of one format and writes it in another. SOPS's parsers
 // panic on some files.
-func (k *Keys) open(content []byte, from, to formats.Format) (plain []byte, err error) {
+func (k *Keys) open(ctx context.Context, content []byte, from, to formats.Format) (plain []byte, err error) {
 	defer func() {
 		if crash := recover(); crash != nil {
 			plain, err = nil, errors.New("SOPS crashed on it")
@@ -146,11 +150,21 @@ func (k *Keys) open(content []byte, from, to formats.Format) (plain []byte, err 
 	if err != nil {
 		return nil, errors.New("it is no SOPS file that can be read")
 	}
-	services, err := k.load()
+	named := 0
+	for _, group := range tree.Metadata.KeyGroups {
+		named += len(group)
+	}
+	if named > mostKeys {
+		return nil, fmt.Errorf("it names %d master keys, more than %d", named, mostKeys)
+	}
+	services, err := k.asked(ctx)
 	if err != nil {
 		return nil, err
 	}
 	key, err := tree.Metadata.GetDataKeyWithKeyServices(services, sops.DefaultDecryptionOrder)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("cannot get sops data key: the key services have not answered in time: %w", ctx.Err())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot get sops data key: %s", reasons(err))
 	}

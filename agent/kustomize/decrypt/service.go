@@ -36,6 +36,28 @@ func (r *ring) Encrypt(context.Context, *keyservice.EncryptRequest, ...grpc.Call
 	return nil, errors.ErrUnsupported
 }
 
+// within has a ring asked for as long as a context lasts: SOPS hands down one of its
+// own.
+type within struct {
+	*ring
+	ctx context.Context
+}
+
+// Decrypt is the ring's.
+func (w within) Decrypt(_ context.Context, request *keyservice.DecryptRequest, options ...grpc.CallOption) (*keyservice.DecryptResponse, error) {
+	return w.ring.Decrypt(w.ctx, request, options...)
+}
+
+// asked are the rings, for one file.
+func (k *Keys) asked(ctx context.Context) ([]keyservice.KeyServiceClient, error) {
+	rings, err := k.load()
+	services := make([]keyservice.KeyServiceClient, 0, len(rings))
+	for _, r := range rings {
+		services = append(services, within{r, ctx})
+	}
+	return services, err
+}
+
 // Decrypt opens the data key of a file with the keys of the ring.
 func (r *ring) Decrypt(ctx context.Context, request *keyservice.DecryptRequest, _ ...grpc.CallOption) (*keyservice.DecryptResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, keyTimeout)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
@@ -64,15 +65,22 @@ type Options struct {
 const (
 	defaultMaxBytes    = 64 << 20
 	defaultConcurrency = 2
+	// asking is how many builds wait for keys at once, and keysTimeout how long one of
+	// them may take with all of its keys.
+	asking      = 4
+	keysTimeout = time.Minute
 )
 
 // Renderer turns files into objects and keeps the results in two layers, by
 // what they depend on: what kustomize rendered, and that with variables filled
 // in. It is safe for concurrent use.
 type Renderer struct {
-	options                Options
-	rendered, substituted  *layer
-	building, fetching     *semaphore.Weighted
+	options               Options
+	rendered, substituted *layer
+	// Places among the builds that run, and among those that wait for remote bases and
+	// for keys.
+	building, fetching, asking *semaphore.Weighted
+
 	builds, shortcuts, hit prometheus.Counter
 }
 
@@ -94,6 +102,7 @@ func New(o Options) (*Renderer, error) {
 		options:   o,
 		building:  semaphore.NewWeighted(o.Concurrency),
 		fetching:  semaphore.NewWeighted(fetching),
+		asking:    semaphore.NewWeighted(asking),
 		builds:    counter("headwater_builds_total", "Builds of an artifact's directory, successful or not."),
 		shortcuts: counter("headwater_builds_direct_total", "Builds that took the short way round kustomize."),
 		hit:       counter("headwater_build_cache_hits_total", "Builds that were spared because the result was kept in memory."),
@@ -215,8 +224,13 @@ func (r *Renderer) build(ctx context.Context, req Request, fetched map[string]re
 	if err != nil {
 		return result{}, err
 	}
+	if req.Keys != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, keysTimeout)
+		defer cancel()
+	}
 	t := newTree(ctx, files, r.options.most)
-	t.keys, t.remotes = req.Keys, r.options.Remotes != nil
+	t.keys, t.remotes, t.aside = req.Keys, r.options.Remotes != nil, r.aside
 	if !t.isDir(dir) {
 		return result{}, fmt.Errorf("%w: spec.path %q is no directory of the artifact", ErrNoPath, req.Settings.Path)
 	}
@@ -229,7 +243,7 @@ func (r *Renderer) build(ctx context.Context, req Request, fetched map[string]re
 	if err != nil {
 		return result{}, err
 	}
-	if err := open(ctx, req.Keys, found); err != nil {
+	if err := r.open(ctx, req.Keys, found); err != nil {
 		return result{}, err
 	}
 	made := of(found)
@@ -245,6 +259,26 @@ func entryPoint(specPath string) (string, error) {
 		return "", fmt.Errorf("%w: spec.path %q leads out of the artifact", ErrNoPath, specPath)
 	}
 	return clean(dir), nil
+}
+
+// aside does what waits for the network, a cloud or a Vault that has a key, without the
+// place of the build among those that run.
+func (r *Renderer) aside(ctx context.Context, do func(context.Context) error) error {
+	r.building.Release(1)
+	defer func() { _ = r.building.Acquire(context.WithoutCancel(ctx), 1) }() // that never ends
+	if err := r.asking.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer r.asking.Release(1)
+	return do(ctx)
+}
+
+// open is open beside other builds, where there are keys.
+func (r *Renderer) open(ctx context.Context, keys Keys, objects []*unstructured.Unstructured) error {
+	if keys == nil {
+		return open(ctx, nil, objects)
+	}
+	return r.aside(ctx, func(ctx context.Context) error { return open(ctx, keys, objects) })
 }
 
 // open decrypts the objects, or makes sure that there is nothing to decrypt: an

@@ -3,6 +3,7 @@ package render
 import (
 	"context"
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -221,6 +222,54 @@ func TestRenderLooksIntoNestedTextsOnce(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(objects).To(HaveLen(1))
 	g.Expect(peak).To(BeNumerically("<", 64<<20), "bytes")
+}
+
+// deaf are keys that nobody gives out.
+type deaf struct{ asked chan struct{} }
+
+func (deaf) ID() string { return "deaf" }
+
+func (d deaf) File(ctx context.Context, _ string, content []byte) ([]byte, error) {
+	return content, d.Object(ctx, nil)
+}
+
+func (d deaf) Object(ctx context.Context, _ *unstructured.Unstructured) error {
+	d.asked <- struct{}{}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A build that waits for a key is in nobody's way, and does not wait for ever.
+func TestBuildsThatWaitForKeysAreInNobodysWay(t *testing.T) {
+	one := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\n"
+	for name, content := range map[string]map[string][]byte{
+		"of an object": files("one.yaml", one),
+		"of a file":    files("kustomization.yaml", "secretGenerator: [{name: made, envs: [db.env]}]\n", "db.env", "sops_mac=ENC[\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r, err := New(Options{Concurrency: 1})
+			g.Expect(err).NotTo(HaveOccurred())
+			keys := deaf{asked: make(chan struct{}, 100)}
+			ctx, cancel := context.WithCancel(t.Context())
+			stuck := make(chan error, 2)
+			for i := range 2 {
+				go func() {
+					_, err := r.Render(ctx, Request{Digest: fmt.Sprint(i), Keys: keys, Files: func(context.Context) (map[string][]byte, error) { return content, nil }})
+					stuck <- err
+				}()
+			}
+			g.Eventually(keys.asked, "20s").Should(Receive())
+			g.Eventually(keys.asked, "20s").Should(Receive())
+			objects, err := r.Render(t.Context(), Request{Digest: "other", Files: func(context.Context) (map[string][]byte, error) { return files("one.yaml", one), nil }})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(objects).To(HaveLen(1))
+			cancel()
+			for range 2 {
+				g.Eventually(stuck, "20s").Should(Receive(HaveOccurred()))
+			}
+		})
+	}
 }
 
 func TestRenderKeepsAliasesThatAreHarmless(t *testing.T) {

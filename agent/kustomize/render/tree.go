@@ -39,7 +39,9 @@ var errReadOnly = errors.New("the files of an artifact are read-only")
 // artifact's, and there is nothing outside. It refuses what a build must not do,
 // and remembers why, since kustomize drops some errors. It is for one goroutine.
 type tree struct {
-	ctx   context.Context
+	ctx context.Context
+	// aside does what waits for others without the build's place.
+	aside func(context.Context, func(context.Context) error) error
 	files map[string][]byte
 	dirs  map[string][]string
 	// over are files in place of those of the artifact.
@@ -156,7 +158,11 @@ func (t *tree) unsealed(name string, content []byte) ([]byte, error) {
 	if opened, ok := t.over[name]; ok {
 		return opened, nil
 	}
-	opened, err := t.keys.File(t.ctx, name, content)
+	var opened []byte
+	err := t.aside(t.ctx, func(ctx context.Context) (err error) {
+		opened, err = t.keys.File(ctx, name, content)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
