@@ -2,8 +2,10 @@ package access
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -83,23 +85,60 @@ func (s Secrets) Transport(ctx context.Context, base *http.Transport, cert, prox
 	if cert == nil && proxy == nil {
 		return base, func() {}, nil
 	}
-	own := base.Clone()
-	if cert != nil {
-		if err := s.Read(ctx, "spec.certSecretRef", cert.Name, func(secret *corev1.Secret) (err error) {
-			own.TLSClientConfig, err = TLS(secret.Data)
-			return err
-		}); err != nil {
-			return nil, nil, err
-		}
-	}
-	through, err := s.Proxy(ctx, proxy)
+	settings, err := s.Settings(ctx, cert, proxy)
 	if err != nil {
 		return nil, nil, err
 	}
-	if through != nil {
-		own.Proxy = http.ProxyURL(through)
-	}
+	own := settings.On(base)
 	return own, own.CloseIdleConnections, nil
+}
+
+// Settings are what spec.certSecretRef and spec.proxySecretRef say.
+type Settings struct {
+	// Digest is one of all that the Secrets hold: it is the same as long as they
+	// do not change.
+	Digest [sha256.Size]byte
+
+	tls   *tls.Config
+	proxy *url.URL
+}
+
+// Settings reads them; either reference may be nil.
+func (s Secrets) Settings(ctx context.Context, cert, proxy *meta.LocalObjectReference) (Settings, error) {
+	var found Settings
+	var held map[string][]byte
+	if cert != nil {
+		if err := s.Read(ctx, "spec.certSecretRef", cert.Name, func(secret *corev1.Secret) (err error) {
+			held = secret.Data
+			found.tls, err = TLS(held)
+			return err
+		}); err != nil {
+			return Settings{}, err
+		}
+	}
+	through := ""
+	if proxy != nil {
+		var err error
+		if found.proxy, err = s.Proxy(ctx, proxy); err != nil {
+			return Settings{}, err
+		}
+		through = found.proxy.String() // with the login
+	}
+	text, err := json.Marshal([]any{held, through})
+	found.Digest = sha256.Sum256(text)
+	return found, err
+}
+
+// On is a transport of the caller's own: the base with the settings.
+func (s Settings) On(base *http.Transport) *http.Transport {
+	own := base.Clone()
+	if s.tls != nil {
+		own.TLSClientConfig = s.tls
+	}
+	if s.proxy != nil {
+		own.Proxy = http.ProxyURL(s.proxy)
+	}
+	return own
 }
 
 // Proxy is the URL of the proxy that spec.proxySecretRef gives, with its login;

@@ -36,7 +36,8 @@ type Opener struct {
 	// Clouds log in where a spec names a provider.
 	Clouds *cloud.Logins
 
-	kept pullers
+	kept       pullers
+	transports transports
 	// lax is the transport of registries whose certificates are not looked at.
 	lax     *http.Transport
 	laxOnce sync.Once
@@ -76,7 +77,6 @@ type Session struct {
 	options []remote.Option
 	// forget has the next session ask the registry anew how to log in.
 	forget func()
-	close  func()
 }
 
 // Parse reads host/path of a repository, without a scheme. Tags, digests and
@@ -93,8 +93,7 @@ func Parse(repository string, insecure bool) (name.Repository, error) {
 	return parsed, nil
 }
 
-// Open prepares a session; nothing is sent yet. The caller calls Close. An error
-// has the reason AuthenticationFailed and names the field.
+// Open prepares a session; nothing is sent yet. An error has the reason AuthenticationFailed and names the field.
 func (o *Opener) Open(ctx context.Context, repository name.Repository, a Access) (*Session, error) {
 	secrets := access.Secrets{Reader: o.Secrets, Namespace: a.Namespace}
 	find := readLogin
@@ -105,31 +104,37 @@ func (o *Opener) Open(ctx context.Context, repository name.Repository, a Access)
 	if err != nil {
 		return nil, err
 	}
-	base, done, err := secrets.Transport(ctx, o.Transport, a.CertSecretRef, a.ProxySecretRef)
+	base, id, err := o.transport(ctx, secrets, a)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case !a.Insecure || a.CertSecretRef != nil:
-	case a.ProxySecretRef == nil:
-		base = o.withoutCertificates()
-	default:
-		base.TLSClientConfig = anyCertificate() // this transport is the session's own
-	}
-	s := &Session{access: a, login: found, bounds: newBounds(), forget: func() {}, close: done}
-	made := func() (*remote.Puller, error) { return newPuller(&guard{base, a.Insecure}, found) }
+	s := &Session{access: a, login: found, bounds: newBounds()}
 	var puller *remote.Puller
-	if a.CertSecretRef == nil && a.ProxySecretRef == nil {
-		puller, s.forget, err = o.kept.of(repository, a.Insecure, found.config, made)
-	} else {
-		puller, err = made() // over a transport that ends with the session
-	}
+	puller, s.forget, err = o.kept.of(repository, a.Insecure, id, found.config, func() (*remote.Puller, error) {
+		return newPuller(&guard{base, a.Insecure}, found)
+	})
 	if err != nil {
-		done()
 		return nil, err
 	}
 	s.options = []remote.Option{remote.WithContext(s.bounds.in(ctx)), remote.Reuse(puller)}
 	return s, nil
+}
+
+// transport is the one for the access, with its id: zero where there are no
+// settings of the object's own.
+func (o *Opener) transport(ctx context.Context, secrets access.Secrets, a Access) (base *http.Transport, id uint64, err error) {
+	if a.CertSecretRef == nil && a.ProxySecretRef == nil {
+		if a.Insecure {
+			return o.withoutCertificates(), id, nil
+		}
+		return o.Transport, id, nil
+	}
+	settings, err := secrets.Settings(ctx, a.CertSecretRef, a.ProxySecretRef)
+	if err != nil {
+		return nil, id, err
+	}
+	base, id = o.transports.of(wiringOf(a), settings, o.Transport)
+	return base, id, nil
 }
 
 // newPuller is how to read the repositories of one login.
@@ -161,6 +166,3 @@ func anyCertificate() *tls.Config {
 
 // Options are those of every call to the registry in this session.
 func (s *Session) Options() []remote.Option { return s.options }
-
-// Close ends the session.
-func (s *Session) Close() { s.close() }

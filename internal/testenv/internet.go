@@ -67,7 +67,9 @@ func (i *Internet) Stop() {
 	}
 }
 
-// Host has the handler stand for a host, or another one from now on.
+// Host has the handler stand for a host, or another one from now on. A host that
+// is reached without TLS, as the metadata services of machines are, is named with
+// http:// in front.
 func (i *Internet) Host(name string, handler http.Handler) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -81,15 +83,19 @@ func (i *Internet) Join(dir string) error {
 	file := filepath.Join(dir, "internet.pem")
 	err := os.WriteFile(file, i.CA, 0o600)
 	for name, value := range map[string]string{
-		"SSL_CERT_FILE": file, "HTTPS_PROXY": i.Proxy, "NO_PROXY": "", "no_proxy": "", "AWS_CA_BUNDLE": "",
+		"SSL_CERT_FILE": file, "HTTPS_PROXY": i.Proxy, "HTTP_PROXY": i.Proxy, "NO_PROXY": "", "no_proxy": "", "AWS_CA_BUNDLE": "",
 	} {
 		err = errors.Join(err, os.Setenv(name, value))
 	}
 	return err
 }
 
-// connect makes a tunnel to a host that is known.
+// connect makes a tunnel to a host that is known, or asks one that needs none.
 func (i *Internet) connect(w http.ResponseWriter, r *http.Request) {
+	if handler := i.handler("http://" + r.Host); r.URL.Scheme == "http" && handler != nil {
+		handler.ServeHTTP(w, r)
+		return
+	}
 	host, port, err := net.SplitHostPort(r.Host)
 	if r.Method != http.MethodConnect || err != nil || port != "443" || i.handler(host) == nil {
 		http.Error(w, "no such host on this Internet: "+r.Method+" "+r.Host, http.StatusBadGateway)

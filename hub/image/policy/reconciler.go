@@ -195,7 +195,6 @@ func (r *Reconciler) lookUp(ctx context.Context, obj *imagev1.ImageRepository, t
 	if err != nil {
 		return "", err
 	}
-	defer session.Close()
 	found, err := remote.Head(repository.Tag(tag), session.Options()...)
 	if err != nil {
 		return "", session.Failed(ctx, readOperationFailedReason, "reading the digest of tag "+tag, err)

@@ -108,7 +108,6 @@ func (r *Reconciler) scan(ctx context.Context, obj *imagev1.ImageRepository, rep
 	if err != nil {
 		return nil, err
 	}
-	defer session.Close()
 	tags, err := list(ctx, repository, session)
 	if err != nil {
 		return nil, session.Failed(ctx, readOperationFailedReason, "listing the tags", err)

@@ -20,8 +20,10 @@ const (
 // Roots are those of the public Sigstore, fetched by TUF when they are first
 // needed and once a day from then on. It is safe for concurrent use.
 type Roots struct {
-	// URL of the repository; empty for the public one.
-	URL string
+	// URL of the repository, and the root.json that the trust in it starts from;
+	// empty for the public one.
+	URL  string
+	Root []byte
 	// Now is the clock; nil for the real one.
 	Now func() time.Time
 
@@ -66,6 +68,9 @@ func (r *Roots) fetch(now time.Time) (*root.TrustedRoot, error) {
 	options := tuf.DefaultOptions().WithDisableLocalCache()
 	if r.URL != "" {
 		options = options.WithRepositoryBaseURL(r.URL)
+	}
+	if len(r.Root) > 0 {
+		options = options.WithRoot(r.Root)
 	}
 	known, err := root.FetchTrustedRootWithOptions(options)
 	if err != nil {

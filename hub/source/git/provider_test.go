@@ -245,21 +245,27 @@ func TestCodeCommit(t *testing.T) {
 	commit(t, repository, map[string]string{"app.yaml": "a: 1\n"})
 	behind := newFront(t, repository, httptest.NewServer)
 	services.Internet.Host("git-codecommit.eu-central-1.amazonaws.com", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		user, password, _ := r.BasicAuth()
-		if user != clouds.OwnID+"%" || !strings.Contains(password, "Z") {
+		if !services.CodeCommit(r) {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
+		r.URL.Path = strings.Replace(r.URL.Path, "/v1/repos/fleet", "/fleet.git", 1)
 		r.Header.Del("Authorization")
 		behind.Config.Handler.ServeHTTP(w, r)
 	}))
 	t.Setenv("AWS_ACCESS_KEY_ID", clouds.OwnID)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", clouds.OwnKey)
-	obj, f := newObject("https://git-codecommit.eu-central-1.amazonaws.com/fleet.git"), newFetcher()
+	obj, f := newObject("https://git-codecommit.eu-central-1.amazonaws.com/v1/repos/fleet"), newFetcher()
 	obj.Spec.Provider = "aws"
 	f.Remotes.Clouds = &cloud.Logins{}
-	_, err := f.Resolve(t.Context(), obj)
+	rev, err := f.Resolve(t.Context(), obj)
 	g.Expect(err).NotTo(HaveOccurred())
+	_, err = f.Fetch(t.Context(), obj, rev, t.TempDir())
+	g.Expect(err).NotTo(HaveOccurred())
+
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "guessed")
+	_, err = f.Resolve(t.Context(), obj)
+	g.Expect(err).To(MatchError(ContainSubstring("does not accept the hub's own identity (spec.provider aws)")))
 }
 
 func TestProvidersThatCannotLogIn(t *testing.T) {

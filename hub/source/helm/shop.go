@@ -172,7 +172,6 @@ func (s *registryShop) choose(ctx context.Context, name, wanted string) (offer, 
 	if err != nil {
 		return offer{}, err
 	}
-	defer c.Close()
 	tags, err := remote.List(c.repository, c.Options()...)
 	if err != nil {
 		return offer{}, c.Failed(ctx, s.reason, fmt.Sprintf("listing the versions of chart %q", name), err)
@@ -192,7 +191,6 @@ func (s *registryShop) download(ctx context.Context, o offer) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
 	doing := fmt.Sprintf("fetching chart %q in version %s", o.name, o.version)
 	content, err := c.pull(c.ref(o), s.fetcher.Limits.Chart)
 	if err != nil {

@@ -75,7 +75,6 @@ func (s *registryShop) signed(ctx context.Context, o offer, trust *signature.Tru
 	if err != nil {
 		return "", err
 	}
-	defer c.Close()
 	manifest, err := remote.Get(c.ref(o), c.Options()...)
 	if err != nil {
 		return "", c.Failed(ctx, s.reason, fmt.Sprintf("resolving version %s of chart %q", o.version, o.name), err)

@@ -74,7 +74,6 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.OCIRepository) (sou
 	if err != nil {
 		return source.Revision{}, err
 	}
-	defer s.Close()
 	rev, err := s.locate(ctx, obj.Spec.Reference)
 	if err != nil {
 		return source.Revision{}, err
@@ -117,7 +116,6 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.OCIRepository, rev so
 	if err != nil {
 		return source.Content{}, err
 	}
-	defer s.Close()
 	image, err := remote.Image(repository.Digest(rev.ID), s.Options()...)
 	if err != nil {
 		return source.Content{}, s.Failed(ctx, pullFailedReason, "reading the manifest "+rev.ID, err)

@@ -2,6 +2,7 @@ package clouds
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -24,6 +25,8 @@ const (
 	Role = "arn:aws:iam::123456789012:role/puller"
 	// AmazonRegistry is where its registries are.
 	AmazonRegistry = "123456789012.dkr.ecr." + Region + ".amazonaws.com"
+	// AmazonPublic is where those are that everybody may read.
+	AmazonPublic = "public.ecr.aws"
 	// AmazonUser logs in at those.
 	AmazonUser = "AWS"
 
@@ -39,6 +42,7 @@ type amazonKey struct{ secret, session string }
 func (c *Clouds) amazon() {
 	c.Internet.Host("sts."+Region+".amazonaws.com", http.HandlerFunc(c.assumeRole))
 	c.Internet.Host("api.ecr."+Region+".amazonaws.com", http.HandlerFunc(c.authorizationToken))
+	c.Internet.Host("api.ecr-public.us-east-1.amazonaws.com", http.HandlerFunc(c.publicAuthorizationToken))
 }
 
 const assumed = `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult>
@@ -56,25 +60,80 @@ func (c *Clouds) assumeRole(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, notAssumed, c.Asked("sts"))
 		return
 	}
-	id, secret, session := c.give("id"), c.give("key"), c.give("session")
+	id, key := c.giveKey()
+	_, _ = fmt.Fprintf(w, assumed, id, key.secret, key.session, time.Now().Add(lifetime).UTC().Format(time.RFC3339))
+}
+
+// giveKey makes a key, and returns its ID as well.
+func (c *Clouds) giveKey() (id string, key amazonKey) {
+	id, key = c.give("id"), amazonKey{c.give("key"), c.give("session")}
 	c.mu.Lock()
-	c.keys[id] = amazonKey{secret, session}
-	c.mu.Unlock()
-	_, _ = fmt.Fprintf(w, assumed, id, secret, session, time.Now().Add(lifetime).UTC().Format(time.RFC3339))
+	defer c.mu.Unlock()
+	c.keys[id] = key
+	return id, key
 }
 
 func (c *Clouds) authorizationToken(w http.ResponseWriter, r *http.Request) {
+	if token, ok := c.authorized(w, r, "/"+Region+"/ecr/", AmazonRegistry); ok {
+		token["proxyEndpoint"] = "https://" + AmazonRegistry
+		answer(w, map[string]any{"authorizationData": []any{token}})
+	}
+}
+
+// publicAuthorizationToken is the same for the public registries, all of which are
+// in one region.
+func (c *Clouds) publicAuthorizationToken(w http.ResponseWriter, r *http.Request) {
+	if token, ok := c.authorized(w, r, "/us-east-1/ecr-public/", AmazonPublic); ok {
+		answer(w, map[string]any{"authorizationData": token})
+	}
+}
+
+// authorized gives a token for the registry, if the request is signed for that
+// region and service.
+func (c *Clouds) authorized(w http.ResponseWriter, r *http.Request, scope, registry string) (map[string]any, bool) {
 	c.ask("ecr")
-	if !c.Signed(r) || !strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".GetAuthorizationToken") {
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	if !c.Signed(r) || !strings.Contains(r.Header.Get("Authorization"), scope) || !strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".GetAuthorizationToken") {
 		w.WriteHeader(http.StatusBadRequest)
 		answer(w, map[string]any{"__type": "UnrecognizedClientException", "message": "The security token included in the request is invalid."})
-		return
+		return nil, false
 	}
-	token := base64.StdEncoding.EncodeToString([]byte(AmazonUser + ":" + c.give("registry "+AmazonRegistry)))
-	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	answer(w, map[string]any{"authorizationData": []any{map[string]any{
-		"authorizationToken": token, "expiresAt": time.Now().Add(lifetime).Unix(), "proxyEndpoint": "https://" + AmazonRegistry,
-	}}})
+	token := base64.StdEncoding.EncodeToString([]byte(AmazonUser + ":" + c.give("registry "+registry)))
+	return map[string]any{"authorizationToken": token, "expiresAt": time.Now().Add(lifetime).Unix()}, true
+}
+
+// CodeCommit says whether the request to a Git repository of Amazon's is by a key
+// that is known: the password is a signature of the repository's address.
+func (c *Clouds) CodeCommit(r *http.Request) bool {
+	user, password, _ := r.BasicAuth()
+	id, session, _ := strings.Cut(user, "%")
+	key, known := c.key(id)
+	at, signed, found := strings.Cut(password, "Z")
+	when, err := time.Parse("20060102T150405", at)
+	path := strings.TrimSuffix(strings.TrimSuffix(r.URL.Path, "/info/refs"), "/git-upload-pack")
+	if !known || key.session != session || !found || err != nil || time.Since(when).Abs() > lifetime/4 {
+		return false
+	}
+	sum := sha256.Sum256([]byte("GIT\n" + path + "\n\nhost:" + r.Host + "\n\nhost\n"))
+	scope := []string{when.Format("20060102"), Region, "codecommit", "aws4_request"}
+	by := []byte("AWS4" + key.secret)
+	for _, part := range append(scope, "AWS4-HMAC-SHA256\n"+at+"\n"+strings.Join(scope, "/")+"\n"+hex.EncodeToString(sum[:])) {
+		h := hmac.New(sha256.New, by)
+		_, _ = h.Write([]byte(part)) // never fails
+		by = h.Sum(nil)
+	}
+	return signed == hex.EncodeToString(by)
+}
+
+// key is the one of an ID: the process's own, or one that was given.
+func (c *Clouds) key(id string) (amazonKey, bool) {
+	if id == OwnID {
+		return amazonKey{secret: OwnKey}, true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key, ok := c.keys[id]
+	return key, ok
 }
 
 var authorization = regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request, ?SignedHeaders=([^,]+), ?Signature=`)
@@ -88,12 +147,7 @@ func (c *Clouds) Signed(r *http.Request) bool {
 	if parts == nil || err != nil {
 		return false
 	}
-	key, ok := amazonKey{secret: OwnKey}, parts[1] == OwnID
-	if !ok {
-		c.mu.Lock()
-		key, ok = c.keys[parts[1]]
-		c.mu.Unlock()
-	}
+	key, ok := c.key(parts[1])
 	body, err := io.ReadAll(r.Body)
 	if !ok || err != nil || r.Header.Get("X-Amz-Security-Token") != key.session {
 		return false

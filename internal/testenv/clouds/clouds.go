@@ -66,7 +66,7 @@ func Run(services **Clouds, tests func() int) int {
 }
 
 // Asked is how often a token service was asked for something, by its name: sts,
-// ecr, entra, acr, google.
+// ecr, entra, acr, google, or machine for the metadata service.
 func (c *Clouds) Asked(service string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
