@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 const (
@@ -516,4 +518,45 @@ func (c *cluster) labelled(texts ...string) []*unstructured.Unstructured {
 	c.g.Expect(c.Prepare(objects)).To(Succeed())
 	c.Owner.Label(objects)
 	return objects
+}
+
+// A stage that others wait for is waited for by name, and not for longer than the
+// run has.
+func TestAwait(t *testing.T) {
+	c := newCluster(t)
+	changes, err := c.run(c.objects(deployment, configMap))
+	c.g.Expect(err).NotTo(HaveOccurred())
+	var checks []Check
+	for _, change := range changes {
+		if check, ok := change.StageCheck(); ok {
+			checks = append(checks, check)
+		}
+	}
+	web := "[Deployment/" + c.namespace + "/web status: "
+	limited := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		err := c.Await(ctx, checks)
+		c.g.Expect(ctx.Err()).NotTo(HaveOccurred(), "some of the time is left")
+		return err
+	}
+	c.g.Expect(limited()).To(MatchError("the next stage cannot begin: timeout waiting for: " + web + "'InProgress']"))
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	c.g.Expect(c.Await(ended, checks)).To(MatchError(context.Canceled))
+
+	live := c.read("apps/v1 Deployment " + c.namespace + "/web")
+	live.Object["status"] = map[string]any{"observedGeneration": live.GetGeneration(), "conditions": []any{
+		map[string]any{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"},
+	}}
+	c.g.Expect(c.admin.Status().Update(t.Context(), live)).To(Succeed())
+	c.g.Expect(limited()).To(MatchError("the next stage cannot begin: failed early due to stalled resources: " + web + "'Failed']"))
+
+	c.Client = intercepted(t, interceptor.Funcs{
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return reconcile.ErrNotOwner
+		},
+	})
+	c.g.Expect(limited()).To(MatchError(reconcile.ErrNotOwner))
 }

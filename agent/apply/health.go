@@ -147,6 +147,16 @@ func Describe(objects []Unhealthy) string {
 	return "[" + strings.Join(parts, ", ") + "]"
 }
 
+// StageCheck is the question that a later stage waits for the answer to. There is
+// none of definitions, namespaces and cluster roles: Settle knows when those can
+// be used.
+func (c Change) StageCheck() (Check, bool) {
+	if stage(c.Ref.GroupKind, nil) == 0 {
+		return Check{}, false
+	}
+	return c.Check()
+}
+
 // Check is the question whether what was applied is healthy. There is none of
 // an object that was left alone or deleted.
 func (c Change) Check() (Check, bool) {
