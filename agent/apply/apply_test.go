@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -559,4 +560,55 @@ func TestAwait(t *testing.T) {
 		},
 	})
 	c.g.Expect(limited()).To(MatchError(reconcile.ErrNotOwner))
+}
+
+// An object that changes just as another's fields are taken from it, as one does
+// whose controller reports, is looked at again.
+func TestWhatKubectlAddedGoesWhileTheObjectChanges(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		// changes is how often it changes in the middle.
+		changes int
+		// replaced says that it is made anew instead.
+		replaced bool
+		want     string
+	}{
+		{name: "twice", changes: 2},
+		{name: "all the time", changes: 100, want: "apply failed (Conflict)"},
+		{name: "replaced", changes: 1, replaced: true, want: "apply failed (Conflict)"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newCluster(t)
+			c.must(configMap)
+			settings := "v1 ConfigMap " + c.namespace + "/settings"
+			edit := func(manager, data string) {
+				patch := client.RawPatch(types.MergePatchType, []byte(`{"data":{`+data+`}}`))
+				c.g.Expect(c.admin.Patch(t.Context(), c.read(settings), patch, client.FieldOwner(manager))).To(Succeed())
+			}
+			edit("kubectl-edit", `"size":"xl"`)
+			done := 0
+			c.Client = intercepted(t, interceptor.Funcs{
+				Patch: func(ctx context.Context, next client.WithWatch, obj client.Object, patch client.Patch, options ...client.PatchOption) error {
+					if done < test.changes {
+						done++
+						if test.replaced {
+							c.g.Expect(c.admin.Delete(ctx, c.read(settings))).To(Succeed())
+							c.g.Expect(c.admin.Create(ctx, c.objects(configMap)[0])).To(Succeed())
+						} else {
+							edit("its-controller", fmt.Sprintf(`"seen":"%d"`, done))
+						}
+					}
+					return next.Patch(ctx, obj, patch, options...)
+				},
+			})
+			_, err := c.run(c.objects(configMap))
+			if test.want != "" {
+				c.g.Expect(err).To(MatchError(ContainSubstring(test.want)))
+				c.g.Expect(done).To(Equal(min(test.changes, conflictAttempts)))
+				return
+			}
+			c.g.Expect(err).NotTo(HaveOccurred())
+			c.g.Expect(c.read(settings).Object["data"]).To(Equal(map[string]any{"color": "red", "seen": "2"}))
+		})
+	}
 }
