@@ -2,6 +2,7 @@ package kustomize
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -180,6 +182,40 @@ func TestHealthChecksNameTheirObjects(t *testing.T) {
 	e.becomes("web", "Unknown Progressing: waiting for: [ConfigMap/NS/made-by-somebody status: 'NotFound']")
 	e.create(configMap("made-by-somebody", e.namespace, "x"))
 	e.becomes("web", "True")
+}
+
+// broken is an API server that cannot read Deployments while it is down.
+type broken struct {
+	client.Client
+	down atomic.Bool
+}
+
+func (b *broken) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+	if b.down.Load() && obj.GetObjectKind().GroupVersionKind().Kind == "Deployment" {
+		return apierrors.NewInternalError(errors.New("etcd is away"))
+	}
+	return b.Client.Get(ctx, key, obj, opts...)
+}
+
+// A server that fails while health is waited for says nothing of it: the wait goes
+// on, and nobody is warned.
+func TestAWaitOutlastsAServerThatFails(t *testing.T) {
+	e := newEnv(t)
+	server := &broken{}
+	e.wrap = func(next client.Client) client.Client {
+		server.Client = next
+		return server
+	}
+	e.push("1", "web.yaml", deployment)
+	e.kustomization("web", waits5m)
+	e.start()
+	e.becomes("web", "Unknown Progressing: waiting for: [Deployment/NS/web status: 'InProgress']")
+	server.down.Store(true)
+	e.becomes("web", "Unknown Progressing: waiting for: [Deployment/NS/web status: 'Unknown': get failed (InternalError): Internal error occurred: etcd is away]")
+	server.down.Store(false)
+	e.setReady("web")
+	e.becomes("web", "True")
+	e.Expect(e.get("web").Status.History).To(HaveLen(1), "no run has failed")
 }
 
 // Objects that are left alone are not waited for.
