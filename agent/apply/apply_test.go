@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/cert"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -611,4 +613,56 @@ func TestWhatKubectlAddedGoesWhileTheObjectChanges(t *testing.T) {
 			c.g.Expect(c.read(settings).Object["data"]).To(Equal(map[string]any{"color": "red", "seen": "2"}))
 		})
 	}
+}
+
+// What fills the place of a webhook's certificates in a manifest is not applied:
+// what an injector puts there stays, and there is nothing to put back.
+func TestFillersOfCertificatesAreLeftOut(t *testing.T) {
+	c := newCluster(t)
+	group := c.namespace + ".example.com"
+	definition := func(bundle string) string {
+		return `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: stores.` + group + `}
+spec:
+  group: ` + group + `
+  names: {kind: Store, plural: stores}
+  scope: Namespaced
+  conversion:
+    strategy: Webhook
+    webhook: {conversionReviewVersions: [v1], clientConfig: {` + bundle + `service: {namespace: a, name: b}}}
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+`
+	}
+	live := func() any {
+		found, _, _ := unstructured.NestedFieldNoCopy(c.read("apiextensions.k8s.io/v1 CustomResourceDefinition stores."+group).Object, caBundle...)
+		return found
+	}
+	injected := base64.StdEncoding.EncodeToString(certificate(t))
+	c.g.Expect(c.must(definition(`caBundle: "Cg==", `))).To(Equal([]string{"CustomResourceDefinition/stores." + group + " created"}))
+	c.g.Expect(live()).To(BeNil())
+
+	patch := `{"spec":{"conversion":{"webhook":{"clientConfig":{"caBundle":"` + injected + `"}}}}}`
+	c.g.Expect(c.admin.Patch(t.Context(), c.read("apiextensions.k8s.io/v1 CustomResourceDefinition stores."+group),
+		client.RawPatch(types.MergePatchType, []byte(patch)), client.FieldOwner("cainjector"))).To(Succeed())
+	for _, filler := range []string{`caBundle: "Cg==", `, `caBundle: "", `, `caBundle: "no base64", `, `caBundle: null, `, ``} {
+		c.g.Expect(c.must(definition(filler))).To(Equal([]string{"CustomResourceDefinition/stores." + group + " unchanged"}), filler)
+		c.g.Expect(live()).To(Equal(injected), filler)
+	}
+
+	other := base64.StdEncoding.EncodeToString(certificate(t))
+	c.g.Expect(c.must(definition("caBundle: " + other + ", "))).To(Equal([]string{"CustomResourceDefinition/stores." + group + " configured"}))
+	c.g.Expect(live()).To(Equal(other), "certificates are applied")
+}
+
+// certificate is a new one, as PEM.
+func certificate(t *testing.T) []byte {
+	t.Helper()
+	made, _, err := cert.GenerateSelfSignedCertKey("localhost", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
 }
