@@ -133,7 +133,7 @@ func (r *Reconciler) unhealthy(obj *kustomizev1.Kustomization, err error) error 
 
 func setHealthy(obj *kustomizev1.Kustomization, status metav1.ConditionStatus, reason, message string) {
 	apimeta.SetStatusCondition(&obj.Status.Conditions, metav1.Condition{
-		Type: meta.HealthyCondition, Status: status, Reason: reason, Message: reconcile.Redact(message),
+		Type: meta.HealthyCondition, Status: status, Reason: reason, Message: reconcile.Message(message),
 		ObservedGeneration: obj.Generation,
 	})
 }

@@ -14,6 +14,8 @@ import (
 
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -216,6 +218,17 @@ func TestAWaitOutlastsAServerThatFails(t *testing.T) {
 	e.setReady("web")
 	e.becomes("web", "True")
 	e.Expect(e.get("web").Status.History).To(HaveLen(1), "no run has failed")
+}
+
+// What health says is no longer than a condition may be, whatever it is of: the
+// API server would refuse the status at each run.
+func TestHealthySaysNoMoreThanAConditionMay(t *testing.T) {
+	g := NewWithT(t)
+	obj := &kustomizev1.Kustomization{}
+	setHealthy(obj, metav1.ConditionFalse, meta.HealthCheckFailedReason, "token=hunter2 "+strings.Repeat("é", 20_000))
+	message := apimeta.FindStatusCondition(obj.Status.Conditions, meta.HealthyCondition).Message
+	g.Expect(message).To(And(HavePrefix("token=***** éé"), HaveSuffix("é...")))
+	g.Expect(len(message)).To(BeNumerically("<=", 32768))
 }
 
 // Objects that are left alone are not waited for.
