@@ -220,6 +220,27 @@ func TestAWaitOutlastsAServerThatFails(t *testing.T) {
 	e.Expect(e.get("web").Status.History).To(HaveLen(1), "no run has failed")
 }
 
+// A Job that removes itself when it is done has run, also where spec.healthChecks
+// names it.
+func TestAListedJobMayRemoveItself(t *testing.T) {
+	e := newEnv(t)
+	e.push("1", "job.yaml", `
+apiVersion: batch/v1
+kind: Job
+metadata: {name: migrate, namespace: NS}
+spec:
+  ttlSecondsAfterFinished: 0
+  template: {spec: {restartPolicy: Never, containers: [{name: migrate, image: example.com/migrate}]}}
+`)
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) {
+		obj.Spec.HealthChecks = []meta.NamespacedObjectKindReference{{APIVersion: "batch/v1", Kind: "Job", Name: "migrate"}}
+	})
+	e.start()
+	e.becomes("web", "Unknown Progressing: waiting for: [Job/NS/migrate status: 'InProgress']")
+	e.Expect(e.hub.Delete(e.t.Context(), e.object("batch/v1", "Job", "migrate"), client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+	e.published("Health check passed")
+}
+
 // What health says is no longer than a condition may be, whatever it is of: the
 // API server would refuse the status at each run.
 func TestHealthySaysNoMoreThanAConditionMay(t *testing.T) {
