@@ -107,7 +107,7 @@ func (a *Applier) update(ctx context.Context, change *Change) error {
 // remove deletes an object that is to be made anew, and waits until it is gone.
 func (a *Applier) remove(ctx context.Context, ref Ref, live *unstructured.Unstructured) error {
 	uid := live.GetUID()
-	for range deleteAttempts {
+	for range conflictAttempts {
 		err := a.delete(ctx, live)
 		if err == nil || apierrors.IsNotFound(err) {
 			break

@@ -2,7 +2,9 @@ package apply
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -13,8 +15,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/cert"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 const (
@@ -516,4 +521,148 @@ func (c *cluster) labelled(texts ...string) []*unstructured.Unstructured {
 	c.g.Expect(c.Prepare(objects)).To(Succeed())
 	c.Owner.Label(objects)
 	return objects
+}
+
+// A stage that others wait for is waited for by name, and not for longer than the
+// run has.
+func TestAwait(t *testing.T) {
+	c := newCluster(t)
+	changes, err := c.run(c.objects(deployment, configMap))
+	c.g.Expect(err).NotTo(HaveOccurred())
+	var checks []Check
+	for _, change := range changes {
+		if check, ok := change.StageCheck(); ok {
+			checks = append(checks, check)
+		}
+	}
+	web := "[Deployment/" + c.namespace + "/web status: "
+	limited := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		err := c.Await(ctx, checks)
+		c.g.Expect(ctx.Err()).NotTo(HaveOccurred(), "some of the time is left")
+		return err
+	}
+	c.g.Expect(limited()).To(MatchError("the next stage cannot begin: timeout waiting for: " + web + "'InProgress']"))
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	c.g.Expect(c.Await(ended, checks)).To(MatchError(context.Canceled))
+
+	live := c.read("apps/v1 Deployment " + c.namespace + "/web")
+	live.Object["status"] = map[string]any{"observedGeneration": live.GetGeneration(), "conditions": []any{
+		map[string]any{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"},
+	}}
+	c.g.Expect(c.admin.Status().Update(t.Context(), live)).To(Succeed())
+	c.g.Expect(limited()).To(MatchError("the next stage cannot begin: failed early due to stalled resources: " + web + "'Failed']"))
+
+	c.Client = intercepted(t, interceptor.Funcs{
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return reconcile.ErrNotOwner
+		},
+	})
+	c.g.Expect(limited()).To(MatchError(reconcile.ErrNotOwner))
+}
+
+// An object that changes just as another's fields are taken from it, as one does
+// whose controller reports, is looked at again.
+func TestWhatKubectlAddedGoesWhileTheObjectChanges(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		// changes is how often it changes in the middle.
+		changes int
+		// replaced says that it is made anew instead.
+		replaced bool
+		want     string
+	}{
+		{name: "twice", changes: 2},
+		{name: "all the time", changes: 100, want: "apply failed (Conflict)"},
+		{name: "replaced", changes: 1, replaced: true, want: "apply failed (Conflict)"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newCluster(t)
+			c.must(configMap)
+			settings := "v1 ConfigMap " + c.namespace + "/settings"
+			edit := func(manager, data string) {
+				patch := client.RawPatch(types.MergePatchType, []byte(`{"data":{`+data+`}}`))
+				c.g.Expect(c.admin.Patch(t.Context(), c.read(settings), patch, client.FieldOwner(manager))).To(Succeed())
+			}
+			edit("kubectl-edit", `"size":"xl"`)
+			done := 0
+			c.Client = intercepted(t, interceptor.Funcs{
+				Patch: func(ctx context.Context, next client.WithWatch, obj client.Object, patch client.Patch, options ...client.PatchOption) error {
+					if done < test.changes {
+						done++
+						if test.replaced {
+							c.g.Expect(c.admin.Delete(ctx, c.read(settings))).To(Succeed())
+							c.g.Expect(c.admin.Create(ctx, c.objects(configMap)[0])).To(Succeed())
+						} else {
+							edit("its-controller", fmt.Sprintf(`"seen":"%d"`, done))
+						}
+					}
+					return next.Patch(ctx, obj, patch, options...)
+				},
+			})
+			_, err := c.run(c.objects(configMap))
+			if test.want != "" {
+				c.g.Expect(err).To(MatchError(ContainSubstring(test.want)))
+				c.g.Expect(done).To(Equal(min(test.changes, conflictAttempts)))
+				return
+			}
+			c.g.Expect(err).NotTo(HaveOccurred())
+			c.g.Expect(c.read(settings).Object["data"]).To(Equal(map[string]any{"color": "red", "seen": "2"}))
+		})
+	}
+}
+
+// What fills the place of a webhook's certificates in a manifest is not applied:
+// what an injector puts there stays, and there is nothing to put back.
+func TestFillersOfCertificatesAreLeftOut(t *testing.T) {
+	c := newCluster(t)
+	group := c.namespace + ".example.com"
+	definition := func(bundle string) string {
+		return `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: stores.` + group + `}
+spec:
+  group: ` + group + `
+  names: {kind: Store, plural: stores}
+  scope: Namespaced
+  conversion:
+    strategy: Webhook
+    webhook: {conversionReviewVersions: [v1], clientConfig: {` + bundle + `service: {namespace: a, name: b}}}
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+`
+	}
+	live := func() any {
+		found, _, _ := unstructured.NestedFieldNoCopy(c.read("apiextensions.k8s.io/v1 CustomResourceDefinition stores."+group).Object, caBundle...)
+		return found
+	}
+	injected := base64.StdEncoding.EncodeToString(certificate(t))
+	c.g.Expect(c.must(definition(`caBundle: "Cg==", `))).To(Equal([]string{"CustomResourceDefinition/stores." + group + " created"}))
+	c.g.Expect(live()).To(BeNil())
+
+	patch := `{"spec":{"conversion":{"webhook":{"clientConfig":{"caBundle":"` + injected + `"}}}}}`
+	c.g.Expect(c.admin.Patch(t.Context(), c.read("apiextensions.k8s.io/v1 CustomResourceDefinition stores."+group),
+		client.RawPatch(types.MergePatchType, []byte(patch)), client.FieldOwner("cainjector"))).To(Succeed())
+	for _, filler := range []string{`caBundle: "Cg==", `, `caBundle: "", `, `caBundle: "no base64", `, `caBundle: null, `, ``} {
+		c.g.Expect(c.must(definition(filler))).To(Equal([]string{"CustomResourceDefinition/stores." + group + " unchanged"}), filler)
+		c.g.Expect(live()).To(Equal(injected), filler)
+	}
+
+	other := base64.StdEncoding.EncodeToString(certificate(t))
+	c.g.Expect(c.must(definition("caBundle: " + other + ", "))).To(Equal([]string{"CustomResourceDefinition/stores." + group + " configured"}))
+	c.g.Expect(live()).To(Equal(other), "certificates are applied")
+}
+
+// certificate is a new one, as PEM.
+func certificate(t *testing.T) []byte {
+	t.Helper()
+	made, _, err := cert.GenerateSelfSignedCertKey("localhost", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
 }

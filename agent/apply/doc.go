@@ -14,9 +14,9 @@
 //     resourceVersion;
 //   - nothing is pruned that carries somebody else's owner labels.
 //
-// It never waits for health, never prints the data of a Secret, and never
-// decides who owns an object: it reports the other owner and leaves the
-// decision to the caller.
+// It never prints the data of a Secret, waits for health only where a later stage
+// needs what an earlier one has applied, and never decides who owns an object: it
+// reports the other owner and leaves the decision to the caller.
 //
 // The order, the inventory ids and the meaning of the labels on single objects
 // are Flux's, so that a fleet moves between the two without a write. The pure

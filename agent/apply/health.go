@@ -3,15 +3,19 @@ package apply
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 // Check is one object whose health is asked for.
@@ -37,6 +41,8 @@ type Observed struct {
 	// said is what the check's rule says of the object, and why it cannot.
 	said   status.Status
 	saidOf error
+	// unread is why the object could not be read.
+	unread error
 }
 
 // Unhealthy is one object that is not, or not yet, as it should be.
@@ -61,15 +67,19 @@ type Health struct {
 // ago, and costs it less.
 var Cached client.GetOption = &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}}
 
-// Look reads the objects once and judges them.
+// Look reads the objects once and judges them. Of one that cannot be read just
+// now the status is unknown, and Why says what was in the way: a server that
+// restarts ends no wait. Errors are only what is an answer: a target that belongs
+// to another agent or has an outcome of its own, a refusal, an ended context.
 func (a *Applier) Look(ctx context.Context, checks []Check, options ...client.GetOption) (Health, error) {
 	observed := make([]Observed, len(checks))
 	errs := a.parallel(ctx, len(checks), func(i int) error {
 		live, err := a.get(ctx, checks[i].Ref, options...)
-		if err != nil && !apimeta.IsNoMatchError(err) {
-			return err
-		}
 		observed[i] = Observed{Check: checks[i], Live: live}
+		if err != nil && !apimeta.IsNoMatchError(err) {
+			observed[i].unread = err
+			return final(ctx, err)
+		}
 		if rule := checks[i].Rule; rule != nil && live != nil {
 			observed[i].said, observed[i].saidOf = rule.Status(ctx, live)
 		}
@@ -81,6 +91,17 @@ func (a *Applier) Look(ctx context.Context, checks []Check, options ...client.Ge
 	return Judge(observed), nil
 }
 
+// final returns the error of a read that another read will not mend, nil for one
+// that it may.
+func final(ctx context.Context, err error) error {
+	_, outcome := reconcile.ReasonOf(err)
+	if ctx.Err() != nil || outcome || errors.Is(err, reconcile.ErrNotOwner) ||
+		apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
+		return err
+	}
+	return nil
+}
+
 // Judge says which of the objects are not current, by the rules of kstatus. It
 // looks at nothing but its argument. The lists are in the order of the
 // objects' names.
@@ -89,7 +110,11 @@ func Judge(observed []Observed) Health {
 	for _, o := range observed {
 		word := statusOf(o)
 		bad := Unhealthy{Ref: o.Check.Ref, Status: word.String()}
-		if o.saidOf != nil {
+		switch {
+		case o.unread != nil:
+			// The name stands before it already.
+			bad.Why = strings.TrimPrefix(reconcile.OneLine(o.unread), o.Check.Ref.String()+" ")
+		case o.saidOf != nil:
 			bad.Why = o.saidOf.Error()
 		}
 		switch word {
@@ -107,6 +132,9 @@ func Judge(observed []Observed) Health {
 }
 
 func statusOf(o Observed) status.Status {
+	if o.unread != nil {
+		return status.UnknownStatus
+	}
 	if o.Live == nil {
 		if o.Check.MayVanish {
 			return status.CurrentStatus
@@ -145,6 +173,16 @@ func Describe(objects []Unhealthy) string {
 		parts = append(parts, part)
 	}
 	return "[" + strings.Join(parts, ", ") + "]"
+}
+
+// StageCheck is the question that a later stage waits for the answer to. There is
+// none of definitions, namespaces and cluster roles: Settle knows when those can
+// be used.
+func (c Change) StageCheck() (Check, bool) {
+	if stage(c.Ref.GroupKind, nil) == 0 {
+		return Check{}, false
+	}
+	return c.Check()
 }
 
 // Check is the question whether what was applied is healthy. There is none of

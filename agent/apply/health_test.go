@@ -1,12 +1,22 @@
 package apply
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/yaml"
+
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 // parse reads one object from YAML.
@@ -101,4 +111,51 @@ func TestDescribeIsSortedAndShort(t *testing.T) {
 	text := Describe(Judge(observed).Waiting)
 	g.Expect(text).To(HavePrefix("[Pod/shop/p01 status: 'NotFound', Pod/shop/p02 status:"))
 	g.Expect(text).To(HaveSuffix("Pod/shop/p10 status: 'NotFound', and 4 more]"))
+}
+
+// A server that fails for a moment tells nothing of an object; one that answers
+// does.
+func TestLookPassesOverAServerThatFails(t *testing.T) {
+	c := newCluster(t)
+	c.must(configMap, account)
+	web := schema.GroupResource{Resource: "serviceaccounts"}
+	checks := []Check{
+		{Ref: RefTo(object("v1 ConfigMap " + c.namespace + "/settings"))},
+		{Ref: RefTo(object("v1 ServiceAccount " + c.namespace + "/web"))},
+	}
+	for _, test := range []struct {
+		name string
+		err  error
+		why  string // empty where the error stands
+	}{
+		{"down", apierrors.NewServiceUnavailable("it\nstarts"), "get failed (ServiceUnavailable): it starts"},
+		{"broken", apierrors.NewInternalError(errors.New("etcd is away")), "get failed (InternalError): Internal error occurred: etcd is away"},
+		{"cut off", io.ErrUnexpectedEOF, "get failed: unexpected EOF"},
+		{"talkative", errors.New(strings.Repeat("x", 5000)), "get failed: x"},
+		{"refused", apierrors.NewForbidden(web, "web", errors.New("no")), ""},
+		{"another agent's", reconcile.ErrNotOwner, ""},
+		{"with an outcome", reconcile.Fail("TargetUnreachable", errors.New("away")), ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			g := NewWithT(t)
+			c.Client = intercepted(t, interceptor.Funcs{
+				Get: func(ctx context.Context, next client.WithWatch, key client.ObjectKey, obj client.Object, options ...client.GetOption) error {
+					if obj.GetObjectKind().GroupVersionKind().Kind == "ServiceAccount" {
+						return test.err
+					}
+					return next.Get(ctx, key, obj, options...)
+				},
+			})
+			health, err := c.Look(t.Context(), checks)
+			if test.why == "" {
+				g.Expect(err).To(MatchError(test.err))
+				return
+			}
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(health.Failed).To(BeEmpty())
+			text := Describe(health.Waiting)
+			g.Expect(text).To(HavePrefix("[ServiceAccount/" + c.namespace + "/web status: 'Unknown': " + test.why))
+			g.Expect(len(text)).To(BeNumerically("<", 500))
+		})
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -102,8 +103,30 @@ func (a *Applier) moveVersions(entries []metav1.ManagedFieldsEntry, desired *uns
 	return entries, moved
 }
 
-// takeForeign applies the clean-up to the server's object.
+// takeForeign applies the clean-up to the server's object. One that changes in the
+// middle of it, as by a status update, is read again and tried anew; one that was
+// replaced meanwhile is not touched.
 func (a *Applier) takeForeign(ctx context.Context, desired, live *unstructured.Unstructured) error {
+	uid := live.GetUID()
+	var conflict error
+	for range conflictAttempts {
+		conflict = a.takeOnce(ctx, desired, live)
+		if !apierrors.IsConflict(conflict) {
+			return conflict
+		}
+		var err error
+		if live, err = a.get(ctx, RefTo(desired)); err != nil {
+			return err
+		}
+		if live == nil || live.GetUID() != uid {
+			return conflict
+		}
+	}
+	return conflict
+}
+
+// takeOnce applies the clean-up to the object as it was read.
+func (a *Applier) takeOnce(ctx context.Context, desired, live *unstructured.Unstructured) error {
 	operations, err := a.cleanUp(desired, live)
 	if err != nil || len(operations) == 0 {
 		return err

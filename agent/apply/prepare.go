@@ -8,6 +8,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/util/cert"
 )
 
 // serverMetadata are the fields of metadata that the server sets. A manifest
@@ -15,10 +16,14 @@ import (
 // refused or means something else.
 var serverMetadata = []string{"creationTimestamp", "deletionTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"}
 
+// caBundle is where a definition has the certificates of its conversion webhook.
+var caBundle = []string{"spec", "conversion", "webhook", "clientConfig", "caBundle"}
+
 // Prepare brings the objects into the form in which they are applied: without
 // what only the server sets, with the data of Secrets in one place and the
-// protocols of ports spelled out, and without a namespace where the kind has none. It changes the objects, and fails on
-// those that cannot be applied at all: of a kind that neither the cluster nor
+// protocols of ports spelled out, without a conversion webhook's certificates that
+// are none, and without a namespace where the kind has none. It changes the
+// objects, and fails on those that cannot be applied at all: of a kind that neither the cluster nor
 // the set defines, without a namespace, or given twice.
 func (a *Applier) Prepare(objects []*unstructured.Unstructured) error {
 	scopes, err := a.scopes(objects)
@@ -32,6 +37,7 @@ func (a *Applier) Prepare(objects []*unstructured.Unstructured) error {
 			unstructured.RemoveNestedField(obj.Object, "metadata", field)
 		}
 		spellOutProtocols(obj)
+		dropFillers(obj)
 		if err := errors.Join(mergeStringData(obj), setScope(obj, scopes)); err != nil {
 			errs = append(errs, err)
 			continue
@@ -96,6 +102,27 @@ func definedScopes(objects []*unstructured.Unstructured) map[schema.GroupKind]bo
 		scopes[schema.GroupKind{Group: group, Kind: kind}] = scope == "Namespaced"
 	}
 	return scopes
+}
+
+// dropFillers takes the caBundle of a definition's conversion webhook out where it
+// holds no certificate (FLUX.md §2.2): such a value fills the place of what an
+// injector puts there, and owning it we would take the injected one away.
+func dropFillers(obj *unstructured.Unstructured) {
+	if obj.GetKind() != kindCRD {
+		return
+	}
+	bundle, found, _ := unstructured.NestedFieldNoCopy(obj.Object, caBundle...)
+	if !found {
+		return
+	}
+	text, _ := bundle.(string)
+	raw, err := base64.StdEncoding.DecodeString(text)
+	if err == nil {
+		_, err = cert.ParseCertsPEM(raw)
+	}
+	if err != nil {
+		unstructured.RemoveNestedField(obj.Object, caBundle...)
+	}
 }
 
 // mergeStringData moves a Secret's stringData into data. The server does the

@@ -10,9 +10,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// deleteAttempts is how often a delete is tried against an object that changes
-// all the time.
-const deleteAttempts = 3
+// conflictAttempts is how often a write that is for one version of an object is
+// tried while the object changes all the time.
+const conflictAttempts = 3
 
 // Prune deletes the objects in the reverse of the order of applying. Objects
 // that are gone, that carry another owner's labels or none, or that ask not to
@@ -52,7 +52,7 @@ func (a *Applier) Prune(ctx context.Context, refs []Ref) (deleted []Change, kept
 // when it failed.
 func (a *Applier) pruneOne(ctx context.Context, ref Ref) (Action, error) {
 	var err error
-	for range deleteAttempts {
+	for range conflictAttempts {
 		var live *unstructured.Unstructured
 		live, err = a.locate(ctx, ref)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -17,10 +18,16 @@ import (
 
 const (
 	// settleTimeout is how long a definition or namespace may take to become
-	// usable. Servers take well under a second; this is the only place where
-	// applying waits at all.
+	// usable. Servers take well under a second.
 	settleTimeout = 60 * time.Second
 	settlePoll    = 100 * time.Millisecond
+
+	// awaitPoll is how often the health of an early stage is looked at. It ends
+	// before the run's time does, by a tenth and no more than awaitReserve: what
+	// has become of the run has still to be written.
+	awaitPoll    = time.Second
+	awaitReserve = 5 * time.Second
+	reserveShare = 10
 )
 
 // Settle waits until what was applied can be used by the stages after it:
@@ -69,6 +76,53 @@ func (a *Applier) settleOne(ctx context.Context, change Change) error {
 		return fmt.Errorf("%s was applied but is not ready: %w", change.Ref, last)
 	}
 	return fmt.Errorf("%s was applied but is not ready: %s", change.Ref, unready(live))
+}
+
+// Await waits until all the objects are current, so that the stage after them can
+// begin (FLUX.md §2.2: classes, and the kinds that are named early). The context
+// bounds it: it ends a little before the deadline, with an error that names the
+// objects and their statuses. One that will not become current by itself ends it
+// at once, and so does a target that belongs to another agent.
+func (a *Applier) Await(ctx context.Context, checks []Check) error {
+	if len(checks) == 0 {
+		return nil
+	}
+	ctx, cancel := withReserve(ctx)
+	defer cancel()
+	waiting := unknown(checks)
+	err := wait.PollUntilContextCancel(ctx, awaitPoll, true, func(ctx context.Context) (bool, error) {
+		health, err := a.Look(ctx, checks)
+		if err != nil {
+			return false, err
+		}
+		if len(health.Failed) > 0 {
+			return false, fmt.Errorf("the next stage cannot begin: failed early due to stalled resources: %s", Describe(health.Failed))
+		}
+		waiting = health.Waiting
+		return len(waiting) == 0, nil
+	})
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("the next stage cannot begin: timeout waiting for: %s", Describe(waiting))
+	}
+	return err
+}
+
+// withReserve is the context with some time taken off its end.
+func withReserve(ctx context.Context) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, end.Add(-min(time.Until(end)/reserveShare, awaitReserve)))
+}
+
+// unknown is what can be said of objects that nobody has looked at.
+func unknown(checks []Check) []Unhealthy {
+	objects := make([]Unhealthy, 0, len(checks))
+	for _, check := range checks {
+		objects = append(objects, Unhealthy{Ref: check.Ref, Status: status.UnknownStatus.String()})
+	}
+	return objects
 }
 
 // served says, by an error, which kind of a definition the server does not

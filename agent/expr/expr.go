@@ -21,6 +21,9 @@ const (
 	// checkEvery is how many steps of a loop pass between two looks at the
 	// context.
 	checkEvery = 100
+	// maxQuoted bounds in bytes how much of an expression an error of its
+	// evaluation quotes.
+	maxQuoted = 100
 	// maxKept compiled expressions.
 	maxKept = 1024
 )
@@ -122,11 +125,20 @@ func (c *Compiler) parse(text string, variables []string) (*cel.Env, *cel.Ast, e
 func (c *Condition) Holds(ctx context.Context, values map[string]any) (bool, error) {
 	result, _, err := c.program.ContextEval(ctx, values)
 	if err != nil {
-		return false, fmt.Errorf("evaluate the CEL expression %q: %w", c.text, err)
+		return false, fmt.Errorf("evaluate the CEL expression %q: %w", shortened(c.text), err)
 	}
 	holds, ok := result.(types.Bool)
 	if !ok {
-		return false, fmt.Errorf("evaluate the CEL expression %q: %w", c.text, errors.New("the result is neither true nor false"))
+		return false, fmt.Errorf("evaluate the CEL expression %q: %w", shortened(c.text), errors.New("the result is neither true nor false"))
 	}
 	return bool(holds), nil
+}
+
+// shortened is as much of an expression as says which one it is: its errors come
+// once for each object, and stand in conditions.
+func shortened(text string) string {
+	if len(text) <= maxQuoted {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxQuoted], "") + "..."
 }

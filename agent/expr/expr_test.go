@@ -169,3 +169,14 @@ func FuzzCompile(f *testing.F) {
 		_, _ = condition.Holds(t.Context(), map[string]any{"self": map[string]any{}, "dep": map[string]any{}})
 	})
 }
+
+// The error of an evaluation comes once for each object: it names the expression
+// and does not repeat all of it.
+func TestALongExpressionIsNotQuotedWhole(t *testing.T) {
+	g := NewWithT(t)
+	condition, err := compiler(t).Compile("dep.nope == '"+strings.Repeat("é", 4000)+"'", "self", "dep")
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = condition.Holds(t.Context(), map[string]any{"self": map[string]any{}, "dep": map[string]any{}})
+	g.Expect(err).To(MatchError(And(HavePrefix("evaluate the CEL expression \"dep.nope == 'éé"), HaveSuffix("...\": no such key: nope"))))
+	g.Expect(len(err.Error())).To(BeNumerically("<", 200))
+}

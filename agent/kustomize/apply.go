@@ -58,13 +58,32 @@ func (r *Reconciler) applyStages(ctx context.Context, obj *kustomizev1.Kustomiza
 		done, err := to.applier.Apply(ctx, plan)
 		changes = append(changes, done...)
 		if err == nil && i < len(stages)-1 {
-			err = to.applier.Settle(ctx, done)
+			err = r.usable(ctx, obj, to, done)
 		}
 		if err != nil {
 			return changes, reconcile.Fail(meta.ReconciliationFailedReason, err)
 		}
 	}
 	return changes, nil
+}
+
+// usable waits until what was applied can be used by the stages after it. Of all
+// waits this alone holds a worker, for it stands in the middle of applying. It is
+// short: most sets have nothing that is not current as soon as it is there.
+func (r *Reconciler) usable(ctx context.Context, obj *kustomizev1.Kustomization, to *target, done []apply.Change) error {
+	if err := to.applier.Settle(ctx, done); err != nil {
+		return err
+	}
+	var checks []apply.Check
+	for _, change := range done {
+		if check, ok := change.StageCheck(); ok && !isSelf(obj, check.Ref) {
+			checks = append(checks, check)
+		}
+	}
+	if err := r.addRules(obj, checks); err != nil {
+		return err
+	}
+	return to.applier.Await(ctx, checks)
 }
 
 // validate says what is checked of objects before any of their stage is applied:

@@ -133,7 +133,7 @@ func (r *Reconciler) unhealthy(obj *kustomizev1.Kustomization, err error) error 
 
 func setHealthy(obj *kustomizev1.Kustomization, status metav1.ConditionStatus, reason, message string) {
 	apimeta.SetStatusCondition(&obj.Status.Conditions, metav1.Condition{
-		Type: meta.HealthyCondition, Status: status, Reason: reason, Message: reconcile.Redact(message),
+		Type: meta.HealthyCondition, Status: status, Reason: reason, Message: reconcile.Message(message),
 		ObservedGeneration: obj.Generation,
 	})
 }
@@ -182,10 +182,15 @@ func isSelf(obj *kustomizev1.Kustomization, ref apply.Ref) bool {
 }
 
 // checksOf says whose health is asked for: all that was applied, or what the
-// spec lists, but never the Kustomization itself.
+// spec lists, but never the Kustomization itself. A listed Job that was applied may
+// remove itself when it is done.
 func checksOf(obj *kustomizev1.Kustomization, applied []apply.Check) ([]apply.Check, error) {
 	if obj.Spec.Wait {
 		return applied, nil
+	}
+	vanishing := map[string]bool{}
+	for _, check := range applied {
+		vanishing[check.Ref.ID()] = check.MayVanish
 	}
 	checks := make([]apply.Check, 0, len(obj.Spec.HealthChecks))
 	for i, listed := range obj.Spec.HealthChecks {
@@ -203,7 +208,7 @@ func checksOf(obj *kustomizev1.Kustomization, applied []apply.Check) ([]apply.Ch
 			Name:      listed.Name,
 		}
 		if !isSelf(obj, ref) {
-			checks = append(checks, apply.Check{Ref: ref})
+			checks = append(checks, apply.Check{Ref: ref, MayVanish: vanishing[ref.ID()]})
 		}
 	}
 	return checks, nil

@@ -2,6 +2,7 @@ package kustomize
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +14,8 @@ import (
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
@@ -233,6 +236,72 @@ func TestHealthChecksNameTheirObjects(t *testing.T) {
 	e.becomes("web", "Unknown Progressing: waiting for: [ConfigMap/NS/made-by-somebody status: 'NotFound']")
 	e.create(configMap("made-by-somebody", e.namespace, "x"))
 	e.becomes("web", "True")
+}
+
+// broken is an API server that cannot read Deployments while it is down.
+type broken struct {
+	client.Client
+	down atomic.Bool
+}
+
+func (b *broken) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+	if b.down.Load() && obj.GetObjectKind().GroupVersionKind().Kind == "Deployment" {
+		return apierrors.NewInternalError(errors.New("etcd is away"))
+	}
+	return b.Client.Get(ctx, key, obj, opts...)
+}
+
+// A server that fails while health is waited for says nothing of it: the wait goes
+// on, and nobody is warned.
+func TestAWaitOutlastsAServerThatFails(t *testing.T) {
+	e := newEnv(t)
+	server := &broken{}
+	e.wrap = func(next client.Client) client.Client {
+		server.Client = next
+		return server
+	}
+	e.push("1", "web.yaml", deployment)
+	e.kustomization("web", waits5m)
+	e.start()
+	e.becomes("web", "Unknown Progressing: waiting for: [Deployment/NS/web status: 'InProgress']")
+	server.down.Store(true)
+	e.becomes("web", "Unknown Progressing: waiting for: [Deployment/NS/web status: 'Unknown': get failed (InternalError): Internal error occurred: etcd is away]")
+	server.down.Store(false)
+	e.setReady("web")
+	e.becomes("web", "True")
+	e.Expect(e.get("web").Status.History).To(HaveLen(1), "no run has failed")
+}
+
+// A Job that removes itself when it is done has run, also where spec.healthChecks
+// names it.
+func TestAListedJobMayRemoveItself(t *testing.T) {
+	e := newEnv(t)
+	e.push("1", "job.yaml", `
+apiVersion: batch/v1
+kind: Job
+metadata: {name: migrate, namespace: NS}
+spec:
+  ttlSecondsAfterFinished: 0
+  template: {spec: {restartPolicy: Never, containers: [{name: migrate, image: example.com/migrate}]}}
+`)
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) {
+		obj.Spec.HealthChecks = []meta.NamespacedObjectKindReference{{APIVersion: "batch/v1", Kind: "Job", Name: "migrate"}}
+	})
+	e.start()
+	e.becomes("web", "Unknown Progressing: waiting for: [Job/NS/migrate status: 'InProgress']")
+	e.Expect(e.hub.Delete(e.t.Context(), e.object("batch/v1", "Job", "migrate"), client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+	e.published("Health check passed")
+}
+
+// What health says is no longer than a condition may be, whatever it is of: the
+// API server would refuse the status at each run.
+func TestHealthySaysNoMoreThanAConditionMay(t *testing.T) {
+	g := NewWithT(t)
+	obj := &kustomizev1.Kustomization{}
+	setHealthy(obj, metav1.ConditionFalse, meta.HealthCheckFailedReason, "token=hunter2 "+strings.Repeat("é", 20_000))
+	message := apimeta.FindStatusCondition(obj.Status.Conditions, meta.HealthyCondition).Message
+	g.Expect(message).To(And(HavePrefix("token=***** éé"), HaveSuffix("é...")))
+	g.Expect(len(message)).To(BeNumerically("<=", 32768))
 }
 
 // Objects that are left alone are not waited for.

@@ -101,14 +101,21 @@ func suspend(obj Object) {
 		"spec.suspend is true: nothing is reconciled until it is removed")
 }
 
+// Message is the text as a condition may carry it: without credentials, and no
+// longer than the API server takes.
+func Message(text string) string {
+	text = strings.ToValidUTF8(Redact(text), "?")
+	if len(text) > maxMessage {
+		text = strings.ToValidUTF8(text[:maxMessage-3], "") + "..."
+	}
+	return text
+}
+
 func set(obj Object, kind string, status metav1.ConditionStatus, reason, message string) {
 	before := apimeta.FindStatusCondition(obj.CommonStatus().Conditions, kind)
 	if before == nil || before.Message != message {
 		// What it says already it may say.
-		message = strings.ToValidUTF8(Redact(message), "?")
-	}
-	if len(message) > maxMessage {
-		message = strings.ToValidUTF8(message[:maxMessage-3], "") + "..."
+		message = Message(message)
 	}
 	apimeta.SetStatusCondition(&obj.CommonStatus().Conditions, metav1.Condition{
 		Type:               kind,
