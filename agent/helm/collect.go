@@ -53,16 +53,13 @@ func (r *Reconciler) collect(ctx context.Context, obj *helmv2.HelmRelease) (*sto
 		return nil, err
 	}
 	records := found.records
-	interrupted := left(of, records)
+	interrupted := left(of)
 	r.note(obj, of, records, interrupted)
 	if of.ended.err == nil && takesStock(of.action) && len(records) > 0 {
 		obj.Status.Inventory = r.stock(ctx, obj, to, records[0])
 	}
 	if series := r.seriesOf(name); series != nil && !interrupted {
-		series.err = of.ended.err
-		if series.err != nil {
-			series.err = failure(of, records)
-		}
+		series.ended(of, failure(of, records))
 	}
 	if interrupted {
 		// What was begun is begun again.
@@ -91,13 +88,10 @@ func takesStock(of state.Action) bool {
 	return of == state.Install || of == state.Upgrade || of == state.Rollback
 }
 
-// left says whether the action was left in the middle: it has not failed, since
-// nobody could write down that it has.
-func left(of *run, records []release.Record) bool {
-	if errors.Is(of.ended.err, action.ErrInterrupted) || errors.Is(of.ended.err, reconcile.ErrNotOwner) {
-		return true
-	}
-	return of.ended.err != nil && len(records) > 0 && records[0].Status.IsPending()
+// left says whether the action was left in the middle, and has not failed. Its
+// record says nothing of that: Helm leaves some of those that fail pending.
+func left(of *run) bool {
+	return errors.Is(of.ended.err, action.ErrInterrupted) || lost(of.ended.err)
 }
 
 // note brings history, counters and conditions in line with what came of the
@@ -115,6 +109,7 @@ func (r *Reconciler) note(obj *helmv2.HelmRelease, of *run, records []release.Re
 		apimeta.RemoveStatusCondition(&obj.Status.Conditions, testSuccessCondition)
 		if failed {
 			state.CountFailure(obj)
+			failPending(obj, records)
 			break
 		}
 		apimeta.RemoveStatusCondition(&obj.Status.Conditions, remediatedCondition)
@@ -127,6 +122,8 @@ func (r *Reconciler) note(obj *helmv2.HelmRelease, of *run, records []release.Re
 		setCondition(obj, remediatedCondition, !failed, reasonOf(of), messageOf(of, records))
 		if of.action == state.Remove {
 			uninstalled(obj, of, records)
+		} else if failed {
+			failPending(obj, records)
 		}
 	case state.Leave:
 		if !failed {
@@ -136,6 +133,19 @@ func (r *Reconciler) note(obj *helmv2.HelmRelease, of *run, records []release.Re
 		setCondition(obj, releasedCondition, false, reasonOf(of), messageOf(of, records))
 	case state.CorrectDrift:
 		r.noteCorrection(obj, of, records)
+	}
+}
+
+// failPending has the history say that an action has failed whose record says that
+// it is under way: Helm leaves it so when the hook of a rollback fails, and when
+// the server takes no more of it. Without that it would be taken for interrupted.
+func failPending(obj *helmv2.HelmRelease, records []release.Record) {
+	if len(obj.Status.History) == 0 || len(records) == 0 {
+		return
+	}
+	ahead := obj.Status.History[0]
+	if release.IsPending(ahead) && ahead.Version == records[0].Version && records[0].Status.IsPending() {
+		ahead.Status = helmrelease.StatusFailed.String()
 	}
 }
 
@@ -173,9 +183,13 @@ func uninstalled(obj *helmv2.HelmRelease, of *run, records []release.Record) {
 	}
 }
 
-// failure is what an action that failed makes the HelmRelease say.
+// failure is what an action that failed makes the HelmRelease say; nil for one that
+// has not failed.
 func failure(of *run, records []release.Record) error {
-	return errors.New(messageOf(of, records))
+	if of.ended.err == nil {
+		return nil
+	}
+	return reconcile.Fail(reasonOf(of), errors.New(messageOf(of, records)))
 }
 
 // messageOf says what came of the action, in Flux's words.

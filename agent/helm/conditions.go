@@ -56,15 +56,16 @@ func adopted(obj *helmv2.HelmRelease) string {
 		latest.Namespace, latest.Name, latest.Version, latest.ChartName, latest.ChartVersion)
 }
 
-// announceFailure tells of an action that failed when another one follows: the
-// condition Ready never says so.
+// announceFailure tells, once, of an action that failed when another one follows:
+// the condition Ready never says so.
 func (r *Reconciler) announceFailure(ctx context.Context, obj *helmv2.HelmRelease, series *series, next state.Decision) {
 	switch {
-	case series.err != nil:
+	case series.err != nil && !series.told:
+		series.told = true
 		r.Events.Publish(ctx, obj, reconcile.Event{
-			Severity: reconcile.SeverityError, Reason: failureReason(obj), Message: series.err.Error(), Metadata: eventMetadata(obj),
+			Severity: reconcile.SeverityError, Reason: failureReason(obj, series), Message: series.err.Error(), Metadata: eventMetadata(obj),
 		})
-	case next.Action == state.Unlock:
+	case next.Action == state.Unlock && !next.Failed:
 		r.Events.Publish(ctx, obj, reconcile.Event{
 			Severity: reconcile.SeverityInfo, Reason: pendingReason,
 			Message: fmt.Sprintf("%s: it is unlocked and tried again", next.Why), Metadata: eventMetadata(obj),

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
@@ -170,4 +172,63 @@ func TestADamagedRecordIsNotTakenForNone(t *testing.T) {
 	e.start()
 	e.push("web", appChart("1.0.0", nil))
 	e.becomes("web", "False StateError: the record of the release web in Secret NS/sh.helm.release.v1.web.v1 cannot be read: restore the Secret, or delete it")
+}
+
+// Helm leaves the record of a rollback pending when a hook of it fails: it is a
+// failed remediation all the same, and the next one waits.
+func TestARollbackWhoseHookFails(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Timeout = second()
+		obj.Spec.Rollback = &helmv2.Rollback{Timeout: &metav1.Duration{Duration: time.Minute}}
+		obj.Spec.Upgrade = &helmv2.Upgrade{Remediation: &helmv2.UpgradeRemediation{Retries: 3}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", files{"templates/pre.yaml": hookPod("pre-rollback", "0")}))
+	e.becomes("web", "True InstallSucceeded")
+	e.push("web", appChart("1.1.0", files{"templates/stuck.yaml": stuck}))
+	first := e.another("web-pre-rollback")
+	e.finish(t.Context(), "web-pre-rollback", false)
+	e.becomes("web", "False RollbackFailed: Helm rollback remediation failed for release NS/web with chart app@1.1.0: ")
+	e.Expect(e.condition("web", "Remediated")).To(HavePrefix("False RollbackFailed"))
+	e.Expect(e.condition("web", "Released")).To(HavePrefix("False UpgradeFailed"))
+	e.Expect(e.records("web")).To(Equal([]string{"v3 failed", "v2 failed", "v1 deployed"}))
+	e.Expect(e.history("web")).To(Equal([]string{"v3 failed by rollback", "v2 failed by upgrade", "v1 deployed by install"}))
+	e.Expect(e.helm("history", "web")).To(ContainSubstring("Release failed in the state 'pending-rollback'"))
+	e.published("Warning UpgradeFailed")
+	e.published("Warning RollbackFailed")
+
+	// The next one waits until it may succeed.
+	e.another("web-pre-rollback", first)
+	e.finish(t.Context(), "web-pre-rollback", true)
+	e.Eventually(func() string { return e.condition("web", "Remediated") }, "60s", "50ms").Should(HavePrefix("True RollbackSucceeded"))
+	e.Expect(e.get("web").Status.UpgradeFailures).To(BeNumerically(">", 0))
+}
+
+// Who may create records and not change them cannot be helped by trying again at
+// once.
+func TestARecordThatMayNotBeChanged(t *testing.T) {
+	e := newEnv(t)
+	e.prod(
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get", "list", "watch", "create", "delete"}},
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps", "namespaces"}, Verbs: []string{"*"}},
+		rbacv1.PolicyRule{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"*"}},
+	)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.KubeConfig = prod()
+		obj.Spec.Install = &helmv2.Install{Remediation: &helmv2.InstallRemediation{Retries: 1}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	refused := "record sh.helm.release.v1.web.v1 of the release: secrets \"sh.helm.release.v1.web.v1\" is forbidden"
+	e.becomes("web", "False StateError: Helm unlock failed for release NS/web with chart app@1.0.0: "+refused)
+	e.Expect(e.condition("web", "Released")).To(HavePrefix("False InstallFailed: Helm install failed for release NS/web with chart app@1.0.0: " + refused))
+	e.Expect(e.get("web").Status.InstallFailures).To(Equal(int64(1)))
+	e.Expect(e.records("web")).To(Equal([]string{"v1 pending-install"}))
+
+	role := &rbacv1.ClusterRole{}
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Name: "testenv:" + e.namespace + ":prod"}, role)).To(Succeed())
+	role.Rules[0].Verbs = append(role.Rules[0].Verbs, "update")
+	e.Expect(e.hub.Update(t.Context(), role)).To(Succeed())
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0")
 }

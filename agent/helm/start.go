@@ -171,7 +171,7 @@ func do(ctx context.Context, what task) (lines []string, err error) {
 	case state.Upgrade:
 		return nil, session.Upgrade()
 	case state.Unlock:
-		return nil, session.Unlock(what.next.Version)
+		return nil, session.Unlock(what.next.Version, what.next.Failed)
 	case state.Test:
 		return nil, session.Test()
 	case state.Rollback:

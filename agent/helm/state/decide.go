@@ -84,6 +84,9 @@ type Decision struct {
 	Why    string
 	// Version of the release that is unlocked or rolled back to.
 	Version int
+	// Failed says of what is unlocked that its action has failed, and was not
+	// interrupted.
+	Failed bool
 	// Release that is left.
 	Release release.Target
 	// After is how long to wait.
@@ -103,7 +106,7 @@ func Decide(obj *helmv2.HelmRelease, seen Seen, want Want) Decision {
 	case last == nil || last.Status == helmrelease.StatusUninstalled:
 		return absent(obj, seen)
 	case last.Status.IsPending():
-		return Decision{Action: Unlock, Version: last.Version, Why: fmt.Sprintf("release is left in the state '%s'", last.Status)}
+		return unlock(obj, *last)
 	case last.Status == helmrelease.StatusUninstalling:
 		return Decision{Action: Remove, Why: "an uninstall was interrupted"}
 	}
@@ -118,6 +121,16 @@ func Decide(obj *helmv2.HelmRelease, seen Seen, want Want) Decision {
 		return failed(obj, seen, "release has failed")
 	}
 	return deployed(obj, seen, want, latest)
+}
+
+// unlock decides about a release that is left pending. That its action has failed,
+// and was not left in the middle, is in the history where it is so.
+func unlock(obj *helmv2.HelmRelease, last release.Record) Decision {
+	latest := latestOf(obj)
+	return Decision{
+		Action: Unlock, Version: last.Version, Why: fmt.Sprintf("release is left in the state '%s'", last.Status),
+		Failed: latest != nil && latest.Version == last.Version && latest.Status == helmrelease.StatusFailed.String(),
+	}
 }
 
 func latestOf(obj *helmv2.HelmRelease) *helmv2.Snapshot {

@@ -271,6 +271,35 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// What is unlocked was interrupted, unless the history says that it has failed.
+func TestWhatIsUnlockedMayHaveFailed(t *testing.T) {
+	for name, c := range map[string]struct {
+		given func(*world)
+		want  bool
+	}{
+		"an agent has ended": {func(w *world) { w.has(helmrelease.StatusPendingRollback) }, false},
+		"its hook has failed": {func(w *world) {
+			w.has(helmrelease.StatusPendingRollback)
+			w.obj.Status.History[0].Status = "failed"
+		}, true},
+		"the one before has failed": {func(w *world) {
+			w.has(helmrelease.StatusFailed)
+			w.has(helmrelease.StatusPendingUpgrade)
+			w.obj.Status.History = w.obj.Status.History[1:]
+		}, false},
+		"nothing is known": {func(w *world) { w.has(helmrelease.StatusPendingInstall); w.obj.Status.History = nil }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			w := &world{obj: &helmv2.HelmRelease{}, want: want, seen: state.Seen{Now: now}}
+			c.given(w)
+			got := state.Decide(w.obj, w.seen, w.want)
+			g.Expect(got.Action).To(Equal(state.Unlock))
+			g.Expect(got.Failed).To(Equal(c.want))
+		})
+	}
+}
+
 func TestFailuresAreForgotten(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*helmv2.HelmRelease, *state.Want)
