@@ -97,6 +97,7 @@ func left(of *run) bool {
 // note brings history, counters and conditions in line with what came of the
 // action.
 func (r *Reconciler) note(obj *helmv2.HelmRelease, of *run, records []release.Record, interrupted bool) {
+	made := wrote(obj, records)
 	absorb(obj, records)
 	if interrupted {
 		return
@@ -105,17 +106,7 @@ func (r *Reconciler) note(obj *helmv2.HelmRelease, of *run, records []release.Re
 	failed := of.ended.err != nil
 	switch of.action {
 	case state.Install, state.Upgrade:
-		setCondition(obj, releasedCondition, !failed, reasonOf(of), messageOf(of, records))
-		apimeta.RemoveStatusCondition(&obj.Status.Conditions, testSuccessCondition)
-		if failed {
-			state.CountFailure(obj)
-			failPending(obj, records)
-			break
-		}
-		apimeta.RemoveStatusCondition(&obj.Status.Conditions, remediatedCondition)
-		apimeta.RemoveStatusCondition(&obj.Status.Conditions, driftedCondition)
-		obj.Status.ObservedPostRenderersDigest = of.ended.want.PostRenderersDigest
-		obj.Status.ObservedCommonMetadataDigest = of.ended.want.CommonMetadataDigest
+		noteRelease(obj, of, records, made)
 	case state.Test:
 		r.noteTests(obj, of, records)
 	case state.Rollback, state.Remove:
@@ -134,6 +125,41 @@ func (r *Reconciler) note(obj *helmv2.HelmRelease, of *run, records []release.Re
 	case state.CorrectDrift:
 		r.noteCorrection(obj, of, records)
 	}
+}
+
+// noteRelease says what came of an install or upgrade, and whether it has made a
+// record.
+func noteRelease(obj *helmv2.HelmRelease, of *run, records []release.Record, made bool) {
+	if of.ended.err != nil {
+		state.CountFailure(obj, made)
+		failPending(obj, records)
+	}
+	if unready(of) {
+		return
+	}
+	setCondition(obj, releasedCondition, of.ended.err == nil, reasonOf(of), messageOf(of, records))
+	apimeta.RemoveStatusCondition(&obj.Status.Conditions, testSuccessCondition)
+	if of.ended.err != nil {
+		return
+	}
+	apimeta.RemoveStatusCondition(&obj.Status.Conditions, remediatedCondition)
+	apimeta.RemoveStatusCondition(&obj.Status.Conditions, driftedCondition)
+	obj.Status.ObservedPostRenderersDigest = of.ended.want.PostRenderersDigest
+	obj.Status.ObservedCommonMetadataDigest = of.ended.want.CommonMetadataDigest
+}
+
+// unready says whether nothing was done for want of the chart: that error says by
+// itself what the HelmRelease waits for.
+func unready(of *run) bool {
+	_, says := reconcile.ReasonOf(of.ended.err)
+	return says
+}
+
+// wrote says whether the storage has the record that the history was written ahead
+// of. It is asked before absorb.
+func wrote(obj *helmv2.HelmRelease, records []release.Record) bool {
+	return len(obj.Status.History) > 0 && release.IsPending(obj.Status.History[0]) &&
+		len(records) > 0 && records[0].Version >= obj.Status.History[0].Version
 }
 
 // failPending has the history say that an action has failed whose record says that
@@ -158,7 +184,7 @@ func (r *Reconciler) noteTests(obj *helmv2.HelmRelease, of *run, records []relea
 		release.SetTests(snapshot, records[0])
 	}
 	if of.ended.err != nil && !state.IgnoresTests(obj) {
-		state.CountFailure(obj)
+		state.CountFailure(obj, true)
 	}
 }
 
@@ -186,8 +212,8 @@ func uninstalled(obj *helmv2.HelmRelease, of *run, records []release.Record) {
 // failure is what an action that failed makes the HelmRelease say; nil for one that
 // has not failed.
 func failure(of *run, records []release.Record) error {
-	if of.ended.err == nil {
-		return nil
+	if of.ended.err == nil || unready(of) {
+		return of.ended.err
 	}
 	return reconcile.Fail(reasonOf(of), errors.New(messageOf(of, records)))
 }

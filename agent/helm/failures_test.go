@@ -232,3 +232,32 @@ func TestARecordThatMayNotBeChanged(t *testing.T) {
 	e.Expect(e.hub.Update(t.Context(), role)).To(Succeed())
 	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0")
 }
+
+// What has made no record leaves nothing to undo: it is tried until it succeeds,
+// whatever the spec allows of failures.
+func TestFailuresThatHaveStoredNothingAreNotLimited(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Install = &helmv2.Install{Remediation: &helmv2.InstallRemediation{}}
+		obj.Spec.Upgrade = &helmv2.Upgrade{Remediation: &helmv2.UpgradeRemediation{}}
+	})
+	e.start()
+	failures := func() int64 { return e.get("web").Status.Failures }
+	e.push("web", appChart("1.0.0", files{"templates/late.yaml": "apiVersion: NS.example.com/v1\nkind: Late\nmetadata: {name: web}\n"}))
+	e.Eventually(failures, "60s", "50ms").Should(BeNumerically(">", 1))
+	e.becomes("web", "False InstallFailed: Helm install failed for release NS/web with chart app@1.0.0: ")
+	e.Expect(e.condition("web", "Stalled")).To(BeEmpty())
+	e.Expect(e.get("web").Status.InstallFailures).To(BeZero())
+	e.create("apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: lates.NS.example.com}\n" +
+		"spec: {group: NS.example.com, scope: Namespaced, names: {kind: Late, plural: lates, singular: late, listKind: LateList}, " +
+		"versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]}")
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0")
+	e.Expect(failures()).To(BeZero())
+
+	e.push("web", appChart("1.1.0", files{"templates/bad.yaml": `{{ fail "no luck" }}`}))
+	e.Eventually(failures, "60s", "50ms").Should(BeNumerically(">", 1))
+	e.becomes("web", "False UpgradeFailed: Helm upgrade failed for release NS/web with chart app@1.1.0: ")
+	e.Expect(e.condition("web", "Stalled")).To(BeEmpty())
+	e.Expect(e.get("web").Status.UpgradeFailures).To(BeZero())
+	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
+}

@@ -95,6 +95,7 @@ func TestDecide(t *testing.T) {
 		"install may be tried again":      {func(w *world) { w.installing(1, 1) }, state.Install, 0, "", false, 0},
 		"install is tried for ever":       {func(w *world) { w.installing(-1, 99) }, state.Install, 0, "", false, 0},
 		"install has no remediation":      {func(w *world) { w.installing(0, 9); w.obj.Spec.Install = nil }, state.Install, 0, "", false, 0},
+		"installs that made nothing":      {func(w *world) { w.installing(1, 0); w.obj.Status.Failures = 9 }, state.Install, 0, "", false, 0},
 		"install is forced":               {func(w *world) { w.installing(1, 2); w.asks(meta.ForceRequestAnnotation) }, state.Install, 0, "", false, 0},
 
 		// Locked.
@@ -147,6 +148,12 @@ func TestDecide(t *testing.T) {
 		"other post-renderers":        {func(w *world) { w.has(helmrelease.StatusDeployed); w.want.PostRenderersDigest = "sha256:b" }, state.Upgrade, 0, "postRenderers", false, 0},
 		"other common metadata":       {func(w *world) { w.has(helmrelease.StatusDeployed); w.want.CommonMetadataDigest = "sha256:b" }, state.Upgrade, 0, "commonMetadata", false, 0},
 		"upgrade has failed for good": {func(w *world) { w.upgrading(1, 2); w.has(helmrelease.StatusDeployed, old) }, state.Exhausted, 0, "", false, 0},
+
+		"upgrades that made nothing": {func(w *world) {
+			w.upgrading(1, 0)
+			w.obj.Status.Failures = 9
+			w.has(helmrelease.StatusDeployed, old)
+		}, state.Upgrade, 0, "", false, 0},
 
 		// Failed.
 		"install failed, no remediation": {func(w *world) { w.installing(0, 1); w.obj.Spec.Install = nil; w.has(helmrelease.StatusFailed) }, state.Upgrade, 0, "", false, 0},
@@ -271,6 +278,15 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+func TestFailuresThatMadeNothing(t *testing.T) {
+	g := NewWithT(t)
+	obj := &helmv2.HelmRelease{}
+	state.CountFailure(obj, false)
+	obj.Status.LastAttemptedReleaseAction = helmv2.ReleaseActionInstall
+	state.CountFailure(obj, false)
+	g.Expect([]int64{obj.Status.Failures, obj.Status.InstallFailures, obj.Status.UpgradeFailures}).To(Equal([]int64{2, 0, 0}))
+}
+
 // What is unlocked was interrupted, unless the history says that it has failed.
 func TestWhatIsUnlockedMayHaveFailed(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -322,13 +338,13 @@ func TestFailuresAreForgotten(t *testing.T) {
 			obj, want := &helmv2.HelmRelease{ObjectMeta: metav1.ObjectMeta{Generation: 1}}, want
 			state.Begin(obj, want)
 			for range 3 {
-				state.CountFailure(obj)
+				state.CountFailure(obj, true)
 			}
 			c.change(obj, &want)
 			state.Begin(obj, want)
 			g.Expect([]int64{obj.Status.Failures, obj.Status.UpgradeFailures}).To(Equal([]int64{c.want, c.want}))
 			asked := obj.DeepCopy()
-			state.CountFailure(obj)
+			state.CountFailure(obj, true)
 			state.Begin(obj, want)
 			g.Expect(obj.Status.Failures).To(Equal(asked.Status.Failures+1), "a request is answered once")
 		})
