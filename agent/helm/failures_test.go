@@ -233,6 +233,14 @@ func TestARecordThatMayNotBeChanged(t *testing.T) {
 	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0")
 }
 
+// ownCRD is one of a group that is the test's own.
+func ownCRD(kind, plural string) string {
+	return strings.NewReplacer("KIND", kind, "PLURAL", plural, "SINGULAR", strings.ToLower(kind)).Replace(
+		"apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: PLURAL.NS.example.com}\n" +
+			"spec: {group: NS.example.com, scope: Namespaced, names: {kind: KIND, plural: PLURAL, singular: SINGULAR, listKind: KINDList}, " +
+			"versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]}")
+}
+
 // What has made no record leaves nothing to undo: it is tried until it succeeds,
 // whatever the spec allows of failures.
 func TestFailuresThatHaveStoredNothingAreNotLimited(t *testing.T) {
@@ -248,9 +256,7 @@ func TestFailuresThatHaveStoredNothingAreNotLimited(t *testing.T) {
 	e.becomes("web", "False InstallFailed: Helm install failed for release NS/web with chart app@1.0.0: ")
 	e.Expect(e.condition("web", "Stalled")).To(BeEmpty())
 	e.Expect(e.get("web").Status.InstallFailures).To(BeZero())
-	e.create("apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: lates.NS.example.com}\n" +
-		"spec: {group: NS.example.com, scope: Namespaced, names: {kind: Late, plural: lates, singular: late, listKind: LateList}, " +
-		"versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]}")
+	e.create(ownCRD("Late", "lates"))
 	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0")
 	e.Expect(failures()).To(BeZero())
 
