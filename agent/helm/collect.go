@@ -177,14 +177,16 @@ func failPending(obj *helmv2.HelmRelease, records []release.Record) {
 
 // noteTests puts how tests have gone into the snapshot of the release.
 func (r *Reconciler) noteTests(obj *helmv2.HelmRelease, of *run, records []release.Record) {
-	setCondition(obj, testSuccessCondition, of.ended.err == nil, reasonOf(of), messageOf(of, records))
+	failed := of.ended.err != nil
+	setCondition(obj, testSuccessCondition, !failed, reasonOf(of), messageOf(of, records))
+	tested := false
 	if len(records) > 0 && len(obj.Status.History) > 0 && obj.Status.History[0].Version == records[0].Version {
 		snapshot := obj.Status.History[0]
-		snapshot.TestHooks = &map[string]*helmv2.TestHookStatus{}
-		release.SetTests(snapshot, records[0])
+		release.NoteTests(snapshot, records[0], failed, func(test string) bool { return state.RunsTest(obj, test) })
+		tested = release.Tested(snapshot)
 	}
-	if of.ended.err != nil && !state.IgnoresTests(obj) {
-		state.CountFailure(obj, true)
+	if failed && !state.IgnoresTests(obj) {
+		state.CountFailure(obj, tested)
 	}
 }
 

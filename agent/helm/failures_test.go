@@ -267,3 +267,33 @@ func TestFailuresThatHaveStoredNothingAreNotLimited(t *testing.T) {
 	e.Expect(e.get("web").Status.UpgradeFailures).To(BeZero())
 	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
 }
+
+// A test that cannot be begun has not passed.
+func TestTestsThatCannotBeBegun(t *testing.T) {
+	unknown := "apiVersion: NS.example.com/v1\nkind: Test\nmetadata: {name: {{ .Release.Name }}-test, annotations: {helm.sh/hook: test, helm.sh/hook-weight: '1'}}\n"
+	passes := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-passes, annotations: {helm.sh/hook: test}}\n"
+	e := newEnv(t)
+	for _, name := range []string{"none", "second"} {
+		e.release(name, func(obj *helmv2.HelmRelease) {
+			obj.Spec.Install = &helmv2.Install{Remediation: &helmv2.InstallRemediation{}}
+			obj.Spec.Test = &helmv2.Test{Enable: true}
+		})
+	}
+	e.start()
+	e.push("none", appChart("1.0.0", files{"templates/test.yaml": unknown}))
+	e.push("second", appChart("1.0.0", files{"templates/test.yaml": unknown, "templates/passes.yaml": passes}))
+
+	e.becomes("second", "False RetriesExceeded: Helm test failed for release NS/second with chart app@1.0.0: ")
+	hooks := *e.get("second").Status.History[0].TestHooks
+	e.Expect(hooks["second-passes"].Phase).To(Equal("Succeeded"))
+	e.Expect(hooks["second-test"].Phase).To(Equal("Failed"))
+
+	// Where nothing has run, nothing is known: it is tried until it is.
+	e.Eventually(func() int64 { return e.get("none").Status.Failures }, "60s", "50ms").Should(BeNumerically(">", 1))
+	e.becomes("none", "False TestFailed: Helm test failed for release NS/none with chart app@1.0.0: ")
+	e.Expect(e.get("none").Status.InstallFailures).To(BeZero())
+	e.Expect(e.get("none").Status.History[0].TestHooks).To(BeNil())
+	e.create(ownCRD("Test", "tests"))
+	e.becomes("none", "True TestSucceeded")
+	e.Expect(e.get("none").Status.Failures).To(BeZero())
+}

@@ -144,3 +144,31 @@ func TestRecordsArePacked(t *testing.T) {
 		})
 	}
 }
+
+func TestARunOfTestsThatFails(t *testing.T) {
+	ran := func(name string, phase helmrelease.HookPhase) release.Test {
+		return release.Test{Name: name, Started: time.Unix(1, 0), Phase: phase}
+	}
+	for name, c := range map[string]struct {
+		tests          []release.Test
+		failed         bool
+		tested, passed bool
+	}{
+		"no tests":                          {nil, false, true, true},
+		"all pass":                          {[]release.Test{ran("a", "Succeeded"), ran("b", "Succeeded")}, false, true, true},
+		"one fails":                         {[]release.Test{ran("a", "Succeeded"), ran("b", "Failed")}, true, true, false},
+		"none is begun":                     {[]release.Test{{Name: "a"}, {Name: "b"}}, true, false, true},
+		"the second is not begun":           {[]release.Test{ran("a", "Succeeded"), {Name: "b"}}, true, true, false},
+		"the end of one is unknown":         {[]release.Test{ran("a", "Unknown")}, true, true, false},
+		"all pass, and cannot be cleared":   {[]release.Test{ran("a", "Succeeded")}, true, false, true},
+		"what is not asked for has not run": {[]release.Test{ran("a", "Succeeded"), {Name: "left out"}}, true, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			snapshot := &helmv2.Snapshot{}
+			release.NoteTests(snapshot, release.Record{Tests: c.tests}, c.failed, func(test string) bool { return test != "left out" })
+			g.Expect(release.Tested(snapshot)).To(Equal(c.tested))
+			g.Expect(!release.TestsFailed(snapshot)).To(Equal(c.passed))
+		})
+	}
+}

@@ -31,13 +31,36 @@ func SnapshotOf(record Record, ociDigest, action string) *helmv2.Snapshot {
 		OCIDigest:     ociDigest,
 		Action:        action,
 	}
-	SetTests(snapshot, record)
+	setTests(snapshot, record)
 	return snapshot
 }
 
-// SetTests puts into the snapshot how the tests of the record have gone, if any
+// NoteTests puts into the snapshot how a run of the release's tests has gone. Helm
+// does not say which of them it could not begin: where the run has failed and none
+// of those that ran, all that were asked for and have not passed count as failed.
+// Where nothing ran, or all have passed and something else failed, the release
+// stays untested.
+func NoteTests(snapshot *helmv2.Snapshot, record Record, failed bool, asked func(test string) bool) {
+	setTests(snapshot, record)
+	switch {
+	case !failed && snapshot.TestHooks == nil:
+		snapshot.TestHooks = &map[string]*helmv2.TestHookStatus{}
+	case !failed || snapshot.TestHooks == nil || TestsFailed(snapshot):
+	default:
+		for name, test := range *snapshot.TestHooks {
+			if asked(name) && test.Phase != helmrelease.HookPhaseSucceeded.String() {
+				test.Phase = helmrelease.HookPhaseFailed.String()
+			}
+		}
+		if !TestsFailed(snapshot) {
+			snapshot.TestHooks = nil
+		}
+	}
+}
+
+// setTests puts into the snapshot how the tests of the record have gone, if any
 // was run.
-func SetTests(snapshot *helmv2.Snapshot, record Record) {
+func setTests(snapshot *helmv2.Snapshot, record Record) {
 	tests := map[string]*helmv2.TestHookStatus{}
 	ran := false
 	for _, test := range record.Tests {

@@ -223,7 +223,19 @@ func TestDecide(t *testing.T) {
 		}, state.Upgrade, 0, "", false, 0},
 
 		// Untested.
-		"not tested":              {func(w *world) { w.has(helmrelease.StatusDeployed); w.obj.Spec.Test = &helmv2.Test{Enable: true} }, state.Test, 0, "", false, 0},
+		"not tested": {func(w *world) { w.has(helmrelease.StatusDeployed); w.obj.Spec.Test = &helmv2.Test{Enable: true} }, state.Test, 0, "", false, 0},
+		"no test could be begun": {func(w *world) {
+			w.upgrading(0, 0)
+			w.obj.Status.Failures = 1
+			w.has(helmrelease.StatusDeployed)
+			release.NoteTests(w.obj.Status.History[0], w.seen.Records[0], true, func(string) bool { return true })
+			w.obj.Spec.Test = &helmv2.Test{Enable: true}
+		}, state.Test, 0, "", false, 0},
+		"there are no tests": {func(w *world) {
+			w.has(helmrelease.StatusDeployed)
+			release.NoteTests(w.obj.Status.History[0], w.seen.Records[0], false, func(string) bool { return true })
+			w.obj.Spec.Test = &helmv2.Test{Enable: true}
+		}, state.None, 0, "", false, 0},
 		"tests are not asked for": {func(w *world) { w.has(helmrelease.StatusDeployed); w.obj.Spec.Test = &helmv2.Test{} }, state.None, 0, "", false, 0},
 		"tested": {func(w *world) {
 			w.has(helmrelease.StatusDeployed, passedTest)
@@ -274,6 +286,25 @@ func TestDecide(t *testing.T) {
 			g.Expect(got.Why).To(ContainSubstring(c.why))
 			g.Expect(got.Forget).To(Equal(c.forget))
 			g.Expect(got.After).To(Equal(c.after))
+		})
+	}
+}
+
+func TestFiltersOfTests(t *testing.T) {
+	for name, c := range map[string]struct {
+		filters []helmv2.Filter
+		want    bool
+	}{
+		"none":             {nil, true},
+		"it is included":   {[]helmv2.Filter{{Name: "other"}, {Name: "t"}}, true},
+		"another is":       {[]helmv2.Filter{{Name: "other"}}, false},
+		"it is excluded":   {[]helmv2.Filter{{Name: "t"}, {Name: "t", Exclude: true}}, false},
+		"another excluded": {[]helmv2.Filter{{Name: "other", Exclude: true}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			obj := &helmv2.HelmRelease{}
+			obj.Spec.Test = &helmv2.Test{Filters: &c.filters}
+			NewWithT(t).Expect(state.RunsTest(obj, "t")).To(Equal(c.want))
 		})
 	}
 }

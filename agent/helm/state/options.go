@@ -110,6 +110,24 @@ func ignoresTests(obj *helmv2.HelmRelease) bool {
 // Tests says whether the release is to be tested.
 func Tests(obj *helmv2.HelmRelease) bool { return obj.Spec.Test != nil && obj.Spec.Test.Enable }
 
+// RunsTest says whether spec.test.filters, if there are any, leave the test in.
+func RunsTest(obj *helmv2.HelmRelease, name string) bool {
+	if obj.Spec.Test == nil || obj.Spec.Test.Filters == nil {
+		return true
+	}
+	named, includes := false, false
+	for _, filter := range *obj.Spec.Test.Filters {
+		switch {
+		case filter.Exclude && filter.Name == name:
+			return false
+		case !filter.Exclude:
+			includes = true
+			named = named || filter.Name == name
+		}
+	}
+	return named || !includes
+}
+
 // PreservesValues says whether upgrades keep the values of the release before.
 func PreservesValues(obj *helmv2.HelmRelease) bool {
 	return obj.Spec.Upgrade != nil && obj.Spec.Upgrade.PreserveValues
