@@ -162,6 +162,7 @@ func rest(obj *helmv2.HelmRelease, want state.Want) {
 	obj.Status.StorageNamespace = want.StorageNamespace
 	obj.Status.ObservedPostRenderersDigest = want.PostRenderersDigest
 	obj.Status.ObservedCommonMetadataDigest = want.CommonMetadataDigest
+	restConditions(obj)
 }
 
 // unchanged says whether nothing but conditions, which anybody may write whom the

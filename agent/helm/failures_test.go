@@ -7,8 +7,11 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -296,4 +299,58 @@ func TestTestsThatCannotBeBegun(t *testing.T) {
 	e.create(ownCRD("Test", "tests"))
 	e.becomes("none", "True TestSucceeded")
 	e.Expect(e.get("none").Status.Failures).To(BeZero())
+}
+
+// has says whether the HelmRelease has the condition, of whatever generation.
+func (e *env) has(name, kind string) bool {
+	e.t.Helper()
+	return apimeta.FindStatusCondition(e.get(name).Status.Conditions, kind) != nil
+}
+
+// What has failed is over when the spec says again what was rolled back to, and one
+// failure does not speak in the name of the one before.
+func TestConditionsEndWithWhatTheySay(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Timeout = second()
+		obj.Spec.Upgrade = &helmv2.Upgrade{Remediation: &helmv2.UpgradeRemediation{RemediateLastFailure: ptr.To(true)}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	e.push("web", appChart("1.1.0", files{"templates/stuck.yaml": stuck}))
+	e.becomes("web", "False RetriesExceeded")
+	e.Expect(e.condition("web", "Remediated")).To(HavePrefix("True RollbackSucceeded"))
+
+	e.push("web", appChart("1.2.0", files{"templates/bad.yaml": `{{ fail "no luck" }}`}))
+	e.becomes("web", "False UpgradeFailed: Helm upgrade failed for release NS/web with chart app@1.2.0: ")
+
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v3 with chart app@1.0.0")
+	e.Expect(e.condition("web", "Released")).To(HavePrefix("True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v3 with chart app@1.0.0"))
+	e.Expect(e.has("web", "Remediated")).To(BeFalse())
+	e.Expect(e.records("web")).To(Equal([]string{"v3 deployed", "v2 failed", "v1 superseded"}))
+}
+
+func TestConditionsEndWithWhatAsksForThem(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Test = &helmv2.Test{Enable: true}
+		obj.Spec.DriftDetection = &helmv2.DriftDetection{Mode: helmv2.DriftDetectionWarn}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True TestSucceeded")
+	changed := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "web"}}
+	e.Expect(e.hub.Patch(t.Context(), changed, client.RawPatch(types.MergePatchType, []byte(`{"data":{"value":"other"}}`)))).To(Succeed())
+	e.request("1")
+	e.Expect(e.condition("web", "Drifted")).To(HavePrefix("True DriftDetected"))
+
+	e.edit("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Test.Enable, obj.Spec.DriftDetection.Mode = false, helmv2.DriftDetectionDisabled
+	})
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0")
+	e.Expect(e.has("web", "TestSuccess")).To(BeFalse())
+	e.Expect(e.has("web", "Drifted")).To(BeFalse())
+	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
 }

@@ -257,16 +257,12 @@ func differs(obj *helmv2.HelmRelease, latest *helmv2.Snapshot, want Want, keeps 
 
 // drifted decides about objects that may differ from the release.
 func drifted(obj *helmv2.HelmRelease, seen Seen) Decision {
-	mode := helmv2.DriftDetectionDisabled
-	if obj.Spec.DriftDetection != nil {
-		mode = obj.Spec.DriftDetection.Mode
-	}
 	switch {
-	case mode != helmv2.DriftDetectionEnabled && mode != helmv2.DriftDetectionWarn:
+	case !ChecksDrift(obj):
 		return Decision{}
 	case seen.Drift == DriftUnknown:
 		return Decision{Action: CheckDrift, Why: "spec.driftDetection asks for it"}
-	case seen.Drift == DriftFound && mode == helmv2.DriftDetectionEnabled:
+	case seen.Drift == DriftFound && obj.Spec.DriftDetection.Mode == helmv2.DriftDetectionEnabled:
 		return Decision{Action: CorrectDrift, Why: "objects differ from the release"}
 	}
 	return Decision{}

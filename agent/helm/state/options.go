@@ -128,6 +128,15 @@ func RunsTest(obj *helmv2.HelmRelease, name string) bool {
 	return named || !includes
 }
 
+// ChecksDrift says whether differences from the release are looked for.
+func ChecksDrift(obj *helmv2.HelmRelease) bool {
+	if obj.Spec.DriftDetection == nil {
+		return false
+	}
+	mode := obj.Spec.DriftDetection.Mode
+	return mode == helmv2.DriftDetectionEnabled || mode == helmv2.DriftDetectionWarn
+}
+
 // PreservesValues says whether upgrades keep the values of the release before.
 func PreservesValues(obj *helmv2.HelmRelease) bool {
 	return obj.Spec.Upgrade != nil && obj.Spec.Upgrade.PreserveValues
