@@ -191,7 +191,7 @@ func absorb(obj *helmv2.HelmRelease, records []release.Record) {
 		}
 		if release.Finishes(ahead, record) {
 			snapshot := release.SnapshotOf(record, ahead.OCIDigest, ahead.Action)
-			obj.Status.History = release.With(obj.Status.History, snapshot, state.IgnoresTests(obj))
+			obj.Status.History = release.With(obj.Status.History, snapshot, state.Standard(obj))
 		}
 		return
 	}

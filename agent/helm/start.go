@@ -60,7 +60,7 @@ func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, at look
 		fallthrough
 	case state.Rollback:
 		obj.Status.StorageNamespace = in.want.StorageNamespace
-		obj.Status.History = release.With(obj.Status.History, ahead(in, at.seen, next, config), state.IgnoresTests(obj))
+		obj.Status.History = release.With(obj.Status.History, ahead(in, at.seen, next, config), state.Standard(obj))
 	}
 	if next.Action == state.Leave {
 		what.order.Target = next.Release

@@ -172,3 +172,17 @@ func TestARunOfTestsThatFails(t *testing.T) {
 		})
 	}
 }
+
+// The history reaches back to a release that may be gone back to.
+func TestTheHistoryEndsWithOneToGoBackTo(t *testing.T) {
+	passed := &map[string]*helmv2.TestHookStatus{"t": {Phase: "Succeeded"}}
+	before := helmv2.Snapshots{
+		{Version: 4, Status: "failed"}, {Version: 3, Status: "superseded"}, {Version: 2, Status: "superseded", TestHooks: passed}, {Version: 1, Status: "superseded", TestHooks: passed},
+	}
+	for by, want := range map[release.Standard]int{release.NoTestFailed: 3, release.AnyTests: 3, release.TestsPassed: 2} {
+		g := NewWithT(t)
+		kept := release.With(before, &helmv2.Snapshot{Version: 5, Status: "pending-upgrade"}, by)
+		g.Expect(kept[len(kept)-1].Version).To(Equal(want))
+		g.Expect(release.Previous(kept, by).Version).To(Equal(want))
+	}
+}

@@ -207,7 +207,7 @@ func failed(obj *helmv2.HelmRelease, seen Seen, why string) Decision {
 
 // rollback goes back to the last release that went well and is still as it was.
 func rollback(obj *helmv2.HelmRelease, seen Seen, r remedy, why string) Decision {
-	previous := release.Previous(obj.Status.History, r.ignoreTests)
+	previous := release.Previous(obj.Status.History, standard(obj, r))
 	if previous != nil {
 		for _, record := range seen.Records {
 			if record.Version == previous.Version && record.ConfigDigest == previous.ConfigDigest &&

@@ -247,6 +247,33 @@ func TestDecide(t *testing.T) {
 			w.has(helmrelease.StatusDeployed, failedTest)
 			w.obj.Spec.Test = &helmv2.Test{Enable: true}
 		}, state.Rollback, 1, "tests", false, 0},
+		"failed, and the one before was not tested": {func(w *world) {
+			w.upgrading(1, 1)
+			w.has(helmrelease.StatusSuperseded, old, passedTest)
+			w.has(helmrelease.StatusSuperseded, old)
+			w.has(helmrelease.StatusFailed)
+			w.obj.Spec.Test = &helmv2.Test{Enable: true}
+		}, state.Rollback, 1, "", false, 0},
+		"failed, and none was tested": {func(w *world) {
+			w.upgrading(1, 1)
+			w.has(helmrelease.StatusSuperseded, old)
+			w.has(helmrelease.StatusSuperseded, old)
+			w.has(helmrelease.StatusFailed)
+			w.obj.Spec.Test = &helmv2.Test{Enable: true}
+		}, state.Rollback, 2, "", false, 0},
+		"failed, and tests are ignored": {func(w *world) {
+			w.upgrading(1, 1).IgnoreTestFailures = ptr.To(true)
+			w.has(helmrelease.StatusSuperseded, old, passedTest)
+			w.has(helmrelease.StatusSuperseded, old)
+			w.has(helmrelease.StatusFailed)
+			w.obj.Spec.Test = &helmv2.Test{Enable: true}
+		}, state.Rollback, 2, "", false, 0},
+		"failed, and tests are not asked for": {func(w *world) {
+			w.upgrading(1, 1)
+			w.has(helmrelease.StatusSuperseded, old, passedTest)
+			w.has(helmrelease.StatusSuperseded, old)
+			w.has(helmrelease.StatusFailed)
+		}, state.Rollback, 2, "", false, 0},
 		"tests failed, ignored": {func(w *world) {
 			w.has(helmrelease.StatusDeployed, failedTest)
 			w.obj.Spec.Test = &helmv2.Test{Enable: true, IgnoreFailures: true}

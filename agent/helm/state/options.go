@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/utils/ptr"
 
+	"github.com/headwater-dev/headwater/agent/helm/release"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
 )
@@ -96,6 +97,21 @@ func activeRemedy(obj *helmv2.HelmRelease, defaultRetries bool) remedy {
 // IgnoresTests says whether failed tests are no failure of what was attempted
 // last.
 func IgnoresTests(obj *helmv2.HelmRelease) bool { return activeRemedy(obj, false).ignoreTests }
+
+// Standard is what releases are measured by that may be gone back to.
+func Standard(obj *helmv2.HelmRelease) release.Standard {
+	return standard(obj, activeRemedy(obj, false))
+}
+
+func standard(obj *helmv2.HelmRelease, r remedy) release.Standard {
+	switch {
+	case r.ignoreTests:
+		return release.AnyTests
+	case Tests(obj):
+		return release.TestsPassed
+	}
+	return release.NoTestFailed
+}
 
 // RetryAfter is the time until what failed is tried again by the strategy
 // RetryOnFailure; zero where that is not the strategy.
