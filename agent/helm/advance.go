@@ -115,14 +115,14 @@ func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, at look, 
 	series := r.runs.seriesFor(name, obj.Generation, at.in.want)
 	switch next.Action {
 	case state.Later:
-		return reconcile.Park(failureReason(obj), lastFailure(obj, series, next.Why), next.After)
+		return reconcile.Park(failureReason(obj, series), lastFailure(obj, series, next.Why), next.After)
 	case state.Exhausted:
 		return reconcile.Stall(retriesExceededReason, lastFailure(obj, series, next.Why))
 	case state.NoTarget:
 		return reconcile.Stall(noRollbackTargetReason, lastFailure(obj, series, next.Why))
 	}
 	if series.has(next.Action) {
-		return r.repeated(obj, series, next)
+		return r.repeated(obj, at, series, next)
 	}
 	series.done[next.Action] = true
 	if next.Forget {
@@ -133,13 +133,14 @@ func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, at look, 
 }
 
 // repeated ends a series of actions that does not lead to the wanted state: the
-// next one begins later.
-func (r *Reconciler) repeated(obj *helmv2.HelmRelease, series *series, next state.Decision) error {
-	err := lastFailure(obj, series, next.Why)
-	if after := state.RetryAfter(obj, r.Options.RetryByDefault); after > 0 && series.err != nil {
-		return reconcile.Park(failureReason(obj), err, after)
+// next one begins later, and later each time. The controller's own backoff begins
+// anew with each action, since the run that begins one has not failed.
+func (r *Reconciler) repeated(obj *helmv2.HelmRelease, at look, series *series, next state.Decision) error {
+	after := state.RetryAfter(obj, r.Options.RetryByDefault)
+	if after == 0 || series.err == nil {
+		after = r.runs.backoff(client.ObjectKeyFromObject(obj), obj.Generation, at.in.want)
 	}
-	return reconcile.Fail(failureReason(obj), err)
+	return reconcile.Park(failureReason(obj, series), lastFailure(obj, series, next.Why), after)
 }
 
 // settled notes that the release is as it is wanted.
@@ -161,6 +162,7 @@ func rest(obj *helmv2.HelmRelease, want state.Want) {
 	obj.Status.StorageNamespace = want.StorageNamespace
 	obj.Status.ObservedPostRenderersDigest = want.PostRenderersDigest
 	obj.Status.ObservedCommonMetadataDigest = want.CommonMetadataDigest
+	restConditions(obj)
 }
 
 // unchanged says whether nothing but conditions, which anybody may write whom the
@@ -189,7 +191,7 @@ func absorb(obj *helmv2.HelmRelease, records []release.Record) {
 		}
 		if release.Finishes(ahead, record) {
 			snapshot := release.SnapshotOf(record, ahead.OCIDigest, ahead.Action)
-			obj.Status.History = release.With(obj.Status.History, snapshot, state.IgnoresTests(obj))
+			obj.Status.History = release.With(obj.Status.History, snapshot, state.Standard(obj))
 		}
 		return
 	}
@@ -269,7 +271,10 @@ func installVersion(seen state.Seen) int {
 }
 
 // failureReason is the reason of the last failure.
-func failureReason(obj *helmv2.HelmRelease) string {
+func failureReason(obj *helmv2.HelmRelease, series *series) string {
+	if reason, ok := reconcile.ReasonOf(series.err); ok {
+		return reason
+	}
 	for _, kind := range []string{remediatedCondition, testSuccessCondition, releasedCondition} {
 		if reason := conditionReason(obj, kind); reason != "" {
 			return reason

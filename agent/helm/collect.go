@@ -53,16 +53,13 @@ func (r *Reconciler) collect(ctx context.Context, obj *helmv2.HelmRelease) (*sto
 		return nil, err
 	}
 	records := found.records
-	interrupted := left(of, records)
+	interrupted := left(of)
 	r.note(obj, of, records, interrupted)
 	if of.ended.err == nil && takesStock(of.action) && len(records) > 0 {
 		obj.Status.Inventory = r.stock(ctx, obj, to, records[0])
 	}
 	if series := r.seriesOf(name); series != nil && !interrupted {
-		series.err = of.ended.err
-		if series.err != nil {
-			series.err = failure(of, records)
-		}
+		series.ended(of, failure(of, records))
 	}
 	if interrupted {
 		// What was begun is begun again.
@@ -91,18 +88,16 @@ func takesStock(of state.Action) bool {
 	return of == state.Install || of == state.Upgrade || of == state.Rollback
 }
 
-// left says whether the action was left in the middle: it has not failed, since
-// nobody could write down that it has.
-func left(of *run, records []release.Record) bool {
-	if errors.Is(of.ended.err, action.ErrInterrupted) || errors.Is(of.ended.err, reconcile.ErrNotOwner) {
-		return true
-	}
-	return of.ended.err != nil && len(records) > 0 && records[0].Status.IsPending()
+// left says whether the action was left in the middle, and has not failed. Its
+// record says nothing of that: Helm leaves some of those that fail pending.
+func left(of *run) bool {
+	return errors.Is(of.ended.err, action.ErrInterrupted) || lost(of.ended.err)
 }
 
 // note brings history, counters and conditions in line with what came of the
 // action.
 func (r *Reconciler) note(obj *helmv2.HelmRelease, of *run, records []release.Record, interrupted bool) {
+	made := wrote(obj, records)
 	absorb(obj, records)
 	if interrupted {
 		return
@@ -111,22 +106,15 @@ func (r *Reconciler) note(obj *helmv2.HelmRelease, of *run, records []release.Re
 	failed := of.ended.err != nil
 	switch of.action {
 	case state.Install, state.Upgrade:
-		setCondition(obj, releasedCondition, !failed, reasonOf(of), messageOf(of, records))
-		apimeta.RemoveStatusCondition(&obj.Status.Conditions, testSuccessCondition)
-		if failed {
-			state.CountFailure(obj)
-			break
-		}
-		apimeta.RemoveStatusCondition(&obj.Status.Conditions, remediatedCondition)
-		apimeta.RemoveStatusCondition(&obj.Status.Conditions, driftedCondition)
-		obj.Status.ObservedPostRenderersDigest = of.ended.want.PostRenderersDigest
-		obj.Status.ObservedCommonMetadataDigest = of.ended.want.CommonMetadataDigest
+		noteRelease(obj, of, records, made)
 	case state.Test:
 		r.noteTests(obj, of, records)
 	case state.Rollback, state.Remove:
 		setCondition(obj, remediatedCondition, !failed, reasonOf(of), messageOf(of, records))
 		if of.action == state.Remove {
 			uninstalled(obj, of, records)
+		} else if failed {
+			failPending(obj, records)
 		}
 	case state.Leave:
 		if !failed {
@@ -139,16 +127,66 @@ func (r *Reconciler) note(obj *helmv2.HelmRelease, of *run, records []release.Re
 	}
 }
 
+// noteRelease says what came of an install or upgrade, and whether it has made a
+// record.
+func noteRelease(obj *helmv2.HelmRelease, of *run, records []release.Record, made bool) {
+	if of.ended.err != nil {
+		state.CountFailure(obj, made)
+		failPending(obj, records)
+	}
+	if unready(of) {
+		return
+	}
+	setCondition(obj, releasedCondition, of.ended.err == nil, reasonOf(of), messageOf(of, records))
+	apimeta.RemoveStatusCondition(&obj.Status.Conditions, testSuccessCondition)
+	if of.ended.err != nil {
+		return
+	}
+	apimeta.RemoveStatusCondition(&obj.Status.Conditions, remediatedCondition)
+	apimeta.RemoveStatusCondition(&obj.Status.Conditions, driftedCondition)
+	obj.Status.ObservedPostRenderersDigest = of.ended.want.PostRenderersDigest
+	obj.Status.ObservedCommonMetadataDigest = of.ended.want.CommonMetadataDigest
+}
+
+// unready says whether nothing was done for want of the chart: that error says by
+// itself what the HelmRelease waits for.
+func unready(of *run) bool {
+	_, says := reconcile.ReasonOf(of.ended.err)
+	return says
+}
+
+// wrote says whether the storage has the record that the history was written ahead
+// of. It is asked before absorb.
+func wrote(obj *helmv2.HelmRelease, records []release.Record) bool {
+	return len(obj.Status.History) > 0 && release.IsPending(obj.Status.History[0]) &&
+		len(records) > 0 && records[0].Version >= obj.Status.History[0].Version
+}
+
+// failPending has the history say that an action has failed whose record says that
+// it is under way: Helm leaves it so when the hook of a rollback fails, and when
+// the server takes no more of it. Without that it would be taken for interrupted.
+func failPending(obj *helmv2.HelmRelease, records []release.Record) {
+	if len(obj.Status.History) == 0 || len(records) == 0 {
+		return
+	}
+	ahead := obj.Status.History[0]
+	if release.IsPending(ahead) && ahead.Version == records[0].Version && records[0].Status.IsPending() {
+		ahead.Status = helmrelease.StatusFailed.String()
+	}
+}
+
 // noteTests puts how tests have gone into the snapshot of the release.
 func (r *Reconciler) noteTests(obj *helmv2.HelmRelease, of *run, records []release.Record) {
-	setCondition(obj, testSuccessCondition, of.ended.err == nil, reasonOf(of), messageOf(of, records))
+	failed := of.ended.err != nil
+	setCondition(obj, testSuccessCondition, !failed, reasonOf(of), messageOf(of, records))
+	tested := false
 	if len(records) > 0 && len(obj.Status.History) > 0 && obj.Status.History[0].Version == records[0].Version {
 		snapshot := obj.Status.History[0]
-		snapshot.TestHooks = &map[string]*helmv2.TestHookStatus{}
-		release.SetTests(snapshot, records[0])
+		release.NoteTests(snapshot, records[0], failed, func(test string) bool { return state.RunsTest(obj, test) })
+		tested = release.Tested(snapshot)
 	}
-	if of.ended.err != nil && !state.IgnoresTests(obj) {
-		state.CountFailure(obj)
+	if failed && !state.IgnoresTests(obj) {
+		state.CountFailure(obj, tested)
 	}
 }
 
@@ -173,9 +211,13 @@ func uninstalled(obj *helmv2.HelmRelease, of *run, records []release.Record) {
 	}
 }
 
-// failure is what an action that failed makes the HelmRelease say.
+// failure is what an action that failed makes the HelmRelease say; nil for one that
+// has not failed.
 func failure(of *run, records []release.Record) error {
-	return errors.New(messageOf(of, records))
+	if of.ended.err == nil || unready(of) {
+		return of.ended.err
+	}
+	return reconcile.Fail(reasonOf(of), errors.New(messageOf(of, records)))
 }
 
 // messageOf says what came of the action, in Flux's words.

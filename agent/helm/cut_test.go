@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -103,6 +104,35 @@ func TestAnActionEndsWithItsFence(t *testing.T) {
 	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v2 with chart app@1.0.0")
 	e.Expect(e.records("web")).To(Equal([]string{"v2 deployed", "v1 superseded"}))
 	e.Expect(e.get("web").Status.Failures).To(BeZero())
+}
+
+// What is lost while the CRDs of a chart are waited for is no failure either, though
+// there is no record yet.
+func TestAnActionEndsWithItsFenceInItsCRDs(t *testing.T) {
+	e := newEnv(t)
+	e.fence.Duration, e.fence.Request = 6*time.Second, 2*time.Second
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Install = &helmv2.Install{Remediation: &helmv2.InstallRemediation{}}
+		obj.Spec.HealthCheckExprs = []meta.CustomHealthCheck{{
+			APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition",
+			HealthCheckExpressions: meta.HealthCheckExpressions{Current: "false"},
+		}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", files{"crds/cut.yaml": ownCRD("Cut", "cuts")}))
+	made := &unstructured.Unstructured{}
+	made.SetAPIVersion("apiextensions.k8s.io/v1")
+	made.SetKind("CustomResourceDefinition")
+	e.Eventually(func() error {
+		return e.hub.Get(t.Context(), client.ObjectKey{Name: "cuts." + e.namespace + ".example.com"}, made)
+	}, "60s", "20ms").Should(Succeed())
+	e.Expect(e.hub.DeleteAllOf(t.Context(), &coordinationv1.Lease{}, client.InNamespace(e.namespace))).To(Succeed())
+	// It is there by now, and waited for no more.
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0")
+	e.Expect(e.get("web").Status.Failures).To(BeZero())
+	for len(e.events.Events) > 0 {
+		e.Expect(<-e.events.Events).NotTo(ContainSubstring("Failed"))
+	}
 }
 
 // TestDeletionAsksAnUnreachableTargetWhereSomethingIsThere: of a HelmRelease that

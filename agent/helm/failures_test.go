@@ -7,8 +7,13 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
@@ -170,4 +175,182 @@ func TestADamagedRecordIsNotTakenForNone(t *testing.T) {
 	e.start()
 	e.push("web", appChart("1.0.0", nil))
 	e.becomes("web", "False StateError: the record of the release web in Secret NS/sh.helm.release.v1.web.v1 cannot be read: restore the Secret, or delete it")
+}
+
+// Helm leaves the record of a rollback pending when a hook of it fails: it is a
+// failed remediation all the same, and the next one waits.
+func TestARollbackWhoseHookFails(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Timeout = second()
+		obj.Spec.Rollback = &helmv2.Rollback{Timeout: &metav1.Duration{Duration: time.Minute}}
+		obj.Spec.Upgrade = &helmv2.Upgrade{Remediation: &helmv2.UpgradeRemediation{Retries: 3}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", files{"templates/pre.yaml": hookPod("pre-rollback", "0")}))
+	e.becomes("web", "True InstallSucceeded")
+	e.push("web", appChart("1.1.0", files{"templates/stuck.yaml": stuck}))
+	first := e.another("web-pre-rollback")
+	e.finish(t.Context(), "web-pre-rollback", false)
+	e.becomes("web", "False RollbackFailed: Helm rollback remediation failed for release NS/web with chart app@1.1.0: ")
+	e.Expect(e.condition("web", "Remediated")).To(HavePrefix("False RollbackFailed"))
+	e.Expect(e.condition("web", "Released")).To(HavePrefix("False UpgradeFailed"))
+	e.Expect(e.records("web")).To(Equal([]string{"v3 failed", "v2 failed", "v1 deployed"}))
+	e.Expect(e.history("web")).To(Equal([]string{"v3 failed by rollback", "v2 failed by upgrade", "v1 deployed by install"}))
+	e.Expect(e.helm("history", "web")).To(ContainSubstring("Release failed in the state 'pending-rollback'"))
+	e.published("Warning UpgradeFailed")
+	e.published("Warning RollbackFailed")
+
+	// The next one waits until it may succeed.
+	e.another("web-pre-rollback", first)
+	e.finish(t.Context(), "web-pre-rollback", true)
+	e.Eventually(func() string { return e.condition("web", "Remediated") }, "60s", "50ms").Should(HavePrefix("True RollbackSucceeded"))
+	e.Expect(e.get("web").Status.UpgradeFailures).To(BeNumerically(">", 0))
+}
+
+// Who may create records and not change them cannot be helped by trying again at
+// once.
+func TestARecordThatMayNotBeChanged(t *testing.T) {
+	e := newEnv(t)
+	e.prod(
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get", "list", "watch", "create", "delete"}},
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps", "namespaces"}, Verbs: []string{"*"}},
+		rbacv1.PolicyRule{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"*"}},
+	)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.KubeConfig = prod()
+		obj.Spec.Install = &helmv2.Install{Remediation: &helmv2.InstallRemediation{Retries: 1}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	refused := "record sh.helm.release.v1.web.v1 of the release: secrets \"sh.helm.release.v1.web.v1\" is forbidden"
+	e.becomes("web", "False StateError: Helm unlock failed for release NS/web with chart app@1.0.0: "+refused)
+	e.Expect(e.condition("web", "Released")).To(HavePrefix("False InstallFailed: Helm install failed for release NS/web with chart app@1.0.0: " + refused))
+	e.Expect(e.get("web").Status.InstallFailures).To(Equal(int64(1)))
+	e.Expect(e.records("web")).To(Equal([]string{"v1 pending-install"}))
+
+	role := &rbacv1.ClusterRole{}
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Name: "testenv:" + e.namespace + ":prod"}, role)).To(Succeed())
+	role.Rules[0].Verbs = append(role.Rules[0].Verbs, "update")
+	e.Expect(e.hub.Update(t.Context(), role)).To(Succeed())
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0")
+}
+
+// ownCRD is one of a group that is the test's own.
+func ownCRD(kind, plural string) string {
+	return strings.NewReplacer("KIND", kind, "PLURAL", plural, "SINGULAR", strings.ToLower(kind)).Replace(
+		"apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: PLURAL.NS.example.com}\n" +
+			"spec: {group: NS.example.com, scope: Namespaced, names: {kind: KIND, plural: PLURAL, singular: SINGULAR, listKind: KINDList}, " +
+			"versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]}")
+}
+
+// What has made no record leaves nothing to undo: it is tried until it succeeds,
+// whatever the spec allows of failures.
+func TestFailuresThatHaveStoredNothingAreNotLimited(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Install = &helmv2.Install{Remediation: &helmv2.InstallRemediation{}}
+		obj.Spec.Upgrade = &helmv2.Upgrade{Remediation: &helmv2.UpgradeRemediation{}}
+	})
+	e.start()
+	failures := func() int64 { return e.get("web").Status.Failures }
+	e.push("web", appChart("1.0.0", files{"templates/late.yaml": "apiVersion: NS.example.com/v1\nkind: Late\nmetadata: {name: web}\n"}))
+	e.Eventually(failures, "60s", "50ms").Should(BeNumerically(">", 1))
+	e.becomes("web", "False InstallFailed: Helm install failed for release NS/web with chart app@1.0.0: ")
+	e.Expect(e.condition("web", "Stalled")).To(BeEmpty())
+	e.Expect(e.get("web").Status.InstallFailures).To(BeZero())
+	e.create(ownCRD("Late", "lates"))
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0")
+	e.Expect(failures()).To(BeZero())
+
+	e.push("web", appChart("1.1.0", files{"templates/bad.yaml": `{{ fail "no luck" }}`}))
+	e.Eventually(failures, "60s", "50ms").Should(BeNumerically(">", 1))
+	e.becomes("web", "False UpgradeFailed: Helm upgrade failed for release NS/web with chart app@1.1.0: ")
+	e.Expect(e.condition("web", "Stalled")).To(BeEmpty())
+	e.Expect(e.get("web").Status.UpgradeFailures).To(BeZero())
+	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
+}
+
+// A test that cannot be begun has not passed.
+func TestTestsThatCannotBeBegun(t *testing.T) {
+	unknown := "apiVersion: NS.example.com/v1\nkind: Test\nmetadata: {name: {{ .Release.Name }}-test, annotations: {helm.sh/hook: test, helm.sh/hook-weight: '1'}}\n"
+	passes := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-passes, annotations: {helm.sh/hook: test}}\n"
+	e := newEnv(t)
+	for _, name := range []string{"none", "second"} {
+		e.release(name, func(obj *helmv2.HelmRelease) {
+			obj.Spec.Install = &helmv2.Install{Remediation: &helmv2.InstallRemediation{}}
+			obj.Spec.Test = &helmv2.Test{Enable: true}
+		})
+	}
+	e.start()
+	e.push("none", appChart("1.0.0", files{"templates/test.yaml": unknown}))
+	e.push("second", appChart("1.0.0", files{"templates/test.yaml": unknown, "templates/passes.yaml": passes}))
+
+	e.becomes("second", "False RetriesExceeded: Helm test failed for release NS/second with chart app@1.0.0: ")
+	hooks := *e.get("second").Status.History[0].TestHooks
+	e.Expect(hooks["second-passes"].Phase).To(Equal("Succeeded"))
+	e.Expect(hooks["second-test"].Phase).To(Equal("Failed"))
+
+	// Where nothing has run, nothing is known: it is tried until it is.
+	e.Eventually(func() int64 { return e.get("none").Status.Failures }, "60s", "50ms").Should(BeNumerically(">", 1))
+	e.becomes("none", "False TestFailed: Helm test failed for release NS/none with chart app@1.0.0: ")
+	e.Expect(e.get("none").Status.InstallFailures).To(BeZero())
+	e.Expect(e.get("none").Status.History[0].TestHooks).To(BeNil())
+	e.create(ownCRD("Test", "tests"))
+	e.becomes("none", "True TestSucceeded")
+	e.Expect(e.get("none").Status.Failures).To(BeZero())
+}
+
+// has says whether the HelmRelease has the condition, of whatever generation.
+func (e *env) has(name, kind string) bool {
+	e.t.Helper()
+	return apimeta.FindStatusCondition(e.get(name).Status.Conditions, kind) != nil
+}
+
+// What has failed is over when the spec says again what was rolled back to, and one
+// failure does not speak in the name of the one before.
+func TestConditionsEndWithWhatTheySay(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Timeout = second()
+		obj.Spec.Upgrade = &helmv2.Upgrade{Remediation: &helmv2.UpgradeRemediation{RemediateLastFailure: ptr.To(true)}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	e.push("web", appChart("1.1.0", files{"templates/stuck.yaml": stuck}))
+	e.becomes("web", "False RetriesExceeded")
+	e.Expect(e.condition("web", "Remediated")).To(HavePrefix("True RollbackSucceeded"))
+
+	e.push("web", appChart("1.2.0", files{"templates/bad.yaml": `{{ fail "no luck" }}`}))
+	e.becomes("web", "False UpgradeFailed: Helm upgrade failed for release NS/web with chart app@1.2.0: ")
+
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v3 with chart app@1.0.0")
+	e.Expect(e.condition("web", "Released")).To(HavePrefix("True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v3 with chart app@1.0.0"))
+	e.Expect(e.has("web", "Remediated")).To(BeFalse())
+	e.Expect(e.records("web")).To(Equal([]string{"v3 deployed", "v2 failed", "v1 superseded"}))
+}
+
+func TestConditionsEndWithWhatAsksForThem(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Test = &helmv2.Test{Enable: true}
+		obj.Spec.DriftDetection = &helmv2.DriftDetection{Mode: helmv2.DriftDetectionWarn}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True TestSucceeded")
+	changed := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "web"}}
+	e.Expect(e.hub.Patch(t.Context(), changed, client.RawPatch(types.MergePatchType, []byte(`{"data":{"value":"other"}}`)))).To(Succeed())
+	e.request("1")
+	e.Expect(e.condition("web", "Drifted")).To(HavePrefix("True DriftDetected"))
+
+	e.edit("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Test.Enable, obj.Spec.DriftDetection.Mode = false, helmv2.DriftDetectionDisabled
+	})
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0")
+	e.Expect(e.has("web", "TestSuccess")).To(BeFalse())
+	e.Expect(e.has("web", "Drifted")).To(BeFalse())
+	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
 }

@@ -70,8 +70,8 @@ func (r *Reconciler) uninstall(ctx context.Context, obj *helmv2.HelmRelease) err
 	if len(records) == 0 || records[0].Status == helmrelease.StatusUninstalled {
 		return nil
 	}
-	if before != nil && before.action == state.Leave && before.ended.err != nil && !left(before, records) {
-		return reconcile.Fail(uninstallFailedReason, failure(before, records))
+	if before != nil && before.action == state.Leave && before.ended.err != nil && !left(before) {
+		return failure(before, records)
 	}
 	if err := r.fence(ctx, obj, to); err != nil {
 		return err

@@ -94,6 +94,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *helmv2.HelmRelease) err
 	if _, waits := reconcile.ReasonOf(err); err == nil || !waits || !isProgress(err) {
 		r.runs.rest(client.ObjectKeyFromObject(obj))
 	}
+	if err == nil {
+		r.runs.recovered(client.ObjectKeyFromObject(obj))
+	}
 	return err
 }
 

@@ -22,6 +22,8 @@ type runs struct {
 	wake chan event.GenericEvent
 	// series holds what was done about a HelmRelease since it was last at rest.
 	series map[types.NamespacedName]*series
+	// setbacks holds how often that came to nothing since all was well.
+	setbacks map[types.NamespacedName]setback
 }
 
 // run is one action.
@@ -53,9 +55,25 @@ type series struct {
 	generation int64
 	want       state.Want
 	done       map[state.Action]bool
-	// err is how the last of them failed.
-	err error
+	// err is how the last of them failed, and told says that an event has said so.
+	err  error
+	told bool
 }
+
+// setback is how many series have come to nothing that were to reach the same.
+type setback struct {
+	generation int64
+	want       state.Want
+	times      int
+}
+
+// The pause after a series that came to nothing is doubled each time, within these
+// bounds, which are the defaults of Flux's helm-controller.
+const (
+	minBackoff, maxBackoff = 750 * time.Millisecond, 15 * time.Minute
+	// doublings are more than enough to reach the upper one.
+	doublings = 16
+)
 
 // wakes is how many ends of actions may be told before one is heard: none waits
 // for that when the process ends.
@@ -68,11 +86,21 @@ func (s *series) has(of state.Action) bool {
 	return s.done[of] || releases && s.err != nil && (s.done[state.Install] || s.done[state.Upgrade])
 }
 
+// ended notes how the action has failed; nil says that it has not. What was unlocked
+// has failed as it has.
+func (s *series) ended(of *run, err error) {
+	if of.action == state.Unlock && err == nil {
+		return
+	}
+	s.err, s.told = err, false
+}
+
 func newRuns() *runs {
 	return &runs{
-		of:     map[types.NamespacedName]*run{},
-		series: map[types.NamespacedName]*series{},
-		wake:   make(chan event.GenericEvent, wakes),
+		of:       map[types.NamespacedName]*run{},
+		series:   map[types.NamespacedName]*series{},
+		setbacks: map[types.NamespacedName]setback{},
+		wake:     make(chan event.GenericEvent, wakes),
 	}
 }
 
@@ -143,6 +171,7 @@ func (r *runs) forget(name types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.series, name)
+	delete(r.setbacks, name)
 	switch found := r.of[name]; {
 	case found == nil:
 	case found.ended != nil:
@@ -170,4 +199,26 @@ func (r *runs) rest(name types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.series, name)
+}
+
+// backoff is the pause after a series that came to nothing, longer each time until
+// something else is wanted or all is well.
+func (r *runs) backoff(name types.NamespacedName, generation int64, want state.Want) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found := r.setbacks[name]
+	if found.generation != generation || found.want != want {
+		found = setback{generation: generation, want: want}
+	}
+	after := min(minBackoff<<min(found.times, doublings), maxBackoff)
+	found.times++
+	r.setbacks[name] = found
+	return after
+}
+
+// recovered says that all is well.
+func (r *runs) recovered(name types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.setbacks, name)
 }

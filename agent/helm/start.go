@@ -60,7 +60,7 @@ func (r *Reconciler) start(ctx context.Context, obj *helmv2.HelmRelease, at look
 		fallthrough
 	case state.Rollback:
 		obj.Status.StorageNamespace = in.want.StorageNamespace
-		obj.Status.History = release.With(obj.Status.History, ahead(in, at.seen, next, config), state.IgnoresTests(obj))
+		obj.Status.History = release.With(obj.Status.History, ahead(in, at.seen, next, config), state.Standard(obj))
 	}
 	if next.Action == state.Leave {
 		what.order.Target = next.Release
@@ -171,7 +171,7 @@ func do(ctx context.Context, what task) (lines []string, err error) {
 	case state.Upgrade:
 		return nil, session.Upgrade()
 	case state.Unlock:
-		return nil, session.Unlock(what.next.Version)
+		return nil, session.Unlock(what.next.Version, what.next.Failed)
 	case state.Test:
 		return nil, session.Test()
 	case state.Rollback:

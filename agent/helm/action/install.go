@@ -19,7 +19,7 @@ func (s *Session) Install() error {
 		options = *s.Object.Spec.Install
 	}
 	if err := s.applyCRDs(loaded, options.CRDs); err != nil {
-		return err
+		return s.ended(err)
 	}
 	if err := s.learn(); err != nil {
 		return s.ended(err)

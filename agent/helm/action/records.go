@@ -91,16 +91,20 @@ func unreadable(secret *corev1.Secret, of release.Target, err error) error {
 		of.Name, secret.Namespace, secret.Name, err)
 }
 
-// Unlock marks a record failed that an action has left pending when its agent
-// ended.
-func (s *Session) Unlock(version int) error {
+// Unlock marks a record failed that an action has left pending: when its agent
+// ended or, if it has failed, when Helm did not say so.
+func (s *Session) Unlock(version int, failed bool) error {
 	rel, err := s.config.Releases.Get(s.Target.Name, version)
 	if err != nil {
-		return fmt.Errorf("unlock: %w", err)
+		return s.ended(fmt.Errorf("unlock: %w", err))
 	}
 	if !rel.Info.Status.IsPending() {
 		return nil
 	}
-	rel.SetStatus(helmrelease.StatusFailed, release.Unlocked(rel.Info.Status))
-	return s.config.Releases.Update(rel)
+	said := release.Unlocked(rel.Info.Status)
+	if failed {
+		said = fmt.Sprintf("Release failed in the state '%s'", rel.Info.Status)
+	}
+	rel.SetStatus(helmrelease.StatusFailed, said)
+	return s.ended(s.config.Releases.Update(rel))
 }

@@ -2,6 +2,7 @@ package action
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,6 +94,7 @@ type Session struct {
 	config *helmaction.Configuration
 	client client.Client
 	kube   *kubeClient
+	stored *records
 	log    tail
 }
 
@@ -109,11 +111,11 @@ func Open(ctx context.Context, access Access, order Order) (*Session, error) {
 	if s.client, err = client.New(access.Config, client.Options{HTTPClient: http, Mapper: access.Mapper}); err != nil {
 		return nil, fmt.Errorf("client of the target: %w", err)
 	}
-	s.kube = newKubeClient(s, by)
+	s.kube, s.stored = newKubeClient(s, by), newRecords(s)
 	s.config = &helmaction.Configuration{
 		RESTClientGetter: by,
 		KubeClient:       s.kube,
-		Releases:         storage.Init(newRecords(s)),
+		Releases:         storage.Init(s.stored),
 		Log:              s.log.printf,
 		HookOutputFunc:   func(string, string, string) io.Writer { return io.Discard },
 	}
@@ -129,11 +131,19 @@ func (s *Session) learn() (err error) {
 	return err
 }
 
-// ended prefers the reason why an action was ended over what Helm made of that.
-// Helm is never given the context: it would return while its work goes on.
+// ended prefers the reason why an action was ended over what Helm made of that, and
+// counts what Helm only logs: that the outcome is in no record. Helm is never given
+// the context: it would return while its work goes on.
 func (s *Session) ended(err error) error {
-	if err != nil && s.ctx.Err() != nil {
+	unwritten := s.stored.unwritten()
+	err = cmp.Or(err, unwritten)
+	switch {
+	case err == nil:
+		return nil
+	case s.ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", ErrInterrupted, context.Cause(s.ctx))
+	case unwritten != nil && !answered(unwritten):
+		return fmt.Errorf("%w: %w", ErrInterrupted, unwritten)
 	}
 	return err
 }

@@ -32,6 +32,8 @@ type records struct {
 	mu sync.Mutex
 	// of are the records by their Secrets' names; nil until they are read.
 	of map[string]*record
+	// failure is how the last write has failed.
+	failure error
 }
 
 // record is a Secret as the server has it, and what is in it once somebody has
@@ -116,6 +118,7 @@ func (r *records) Delete(key string) (*helmrelease.Release, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.failure = nil
 	delete(r.of, key)
 	return rel, nil
 }
@@ -163,17 +166,33 @@ func (r *records) load() error {
 	return nil
 }
 
-// note keeps what was written.
+// note keeps what was written, or that it was not.
 func (r *records) note(written *corev1.Secret, err error) error {
-	if err != nil {
-		return fmt.Errorf("record %s of the release: %w", written.Name, explainSize(err))
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.failure = nil
+	if err != nil {
+		r.failure = fmt.Errorf("record %s of the release: %w", written.Name, explainSize(err))
+		return r.failure
+	}
 	if r.of != nil {
 		r.of[written.Name] = &record{secret: written}
 	}
 	return nil
+}
+
+// unwritten is how the last write has failed; nil when it has not.
+func (r *records) unwritten() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failure
+}
+
+// answered says whether it is a server's answer: without one, nobody knows whether
+// the record was written.
+func answered(err error) bool {
+	var status apierrors.APIStatus
+	return errors.As(err, &status)
 }
 
 // forget lets go of what was unpacked: what an action looks at before it begins

@@ -17,7 +17,7 @@ func (s *Session) Upgrade() error {
 		options = *s.Object.Spec.Upgrade
 	}
 	if err := s.applyCRDs(loaded, options.CRDs); err != nil {
-		return err
+		return s.ended(err)
 	}
 	if err := s.learn(); err != nil {
 		return s.ended(err)

@@ -144,3 +144,45 @@ func TestRecordsArePacked(t *testing.T) {
 		})
 	}
 }
+
+func TestARunOfTestsThatFails(t *testing.T) {
+	ran := func(name string, phase helmrelease.HookPhase) release.Test {
+		return release.Test{Name: name, Started: time.Unix(1, 0), Phase: phase}
+	}
+	for name, c := range map[string]struct {
+		tests          []release.Test
+		failed         bool
+		tested, passed bool
+	}{
+		"no tests":                          {nil, false, true, true},
+		"all pass":                          {[]release.Test{ran("a", "Succeeded"), ran("b", "Succeeded")}, false, true, true},
+		"one fails":                         {[]release.Test{ran("a", "Succeeded"), ran("b", "Failed")}, true, true, false},
+		"none is begun":                     {[]release.Test{{Name: "a"}, {Name: "b"}}, true, false, true},
+		"the second is not begun":           {[]release.Test{ran("a", "Succeeded"), {Name: "b"}}, true, true, false},
+		"the end of one is unknown":         {[]release.Test{ran("a", "Unknown")}, true, true, false},
+		"all pass, and cannot be cleared":   {[]release.Test{ran("a", "Succeeded")}, true, false, true},
+		"what is not asked for has not run": {[]release.Test{ran("a", "Succeeded"), {Name: "left out"}}, true, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			snapshot := &helmv2.Snapshot{}
+			release.NoteTests(snapshot, release.Record{Tests: c.tests}, c.failed, func(test string) bool { return test != "left out" })
+			g.Expect(release.Tested(snapshot)).To(Equal(c.tested))
+			g.Expect(!release.TestsFailed(snapshot)).To(Equal(c.passed))
+		})
+	}
+}
+
+// The history reaches back to a release that may be gone back to.
+func TestTheHistoryEndsWithOneToGoBackTo(t *testing.T) {
+	passed := &map[string]*helmv2.TestHookStatus{"t": {Phase: "Succeeded"}}
+	before := helmv2.Snapshots{
+		{Version: 4, Status: "failed"}, {Version: 3, Status: "superseded"}, {Version: 2, Status: "superseded", TestHooks: passed}, {Version: 1, Status: "superseded", TestHooks: passed},
+	}
+	for by, want := range map[release.Standard]int{release.NoTestFailed: 3, release.AnyTests: 3, release.TestsPassed: 2} {
+		g := NewWithT(t)
+		kept := release.With(before, &helmv2.Snapshot{Version: 5, Status: "pending-upgrade"}, by)
+		g.Expect(kept[len(kept)-1].Version).To(Equal(want))
+		g.Expect(release.Previous(kept, by).Version).To(Equal(want))
+	}
+}

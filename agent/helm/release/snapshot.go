@@ -31,13 +31,36 @@ func SnapshotOf(record Record, ociDigest, action string) *helmv2.Snapshot {
 		OCIDigest:     ociDigest,
 		Action:        action,
 	}
-	SetTests(snapshot, record)
+	setTests(snapshot, record)
 	return snapshot
 }
 
-// SetTests puts into the snapshot how the tests of the record have gone, if any
+// NoteTests puts into the snapshot how a run of the release's tests has gone. Helm
+// does not say which of them it could not begin: where the run has failed and none
+// of those that ran, all that were asked for and have not passed count as failed.
+// Where nothing ran, or all have passed and something else failed, the release
+// stays untested.
+func NoteTests(snapshot *helmv2.Snapshot, record Record, failed bool, asked func(test string) bool) {
+	setTests(snapshot, record)
+	switch {
+	case !failed && snapshot.TestHooks == nil:
+		snapshot.TestHooks = &map[string]*helmv2.TestHookStatus{}
+	case !failed || snapshot.TestHooks == nil || TestsFailed(snapshot):
+	default:
+		for name, test := range *snapshot.TestHooks {
+			if asked(name) && test.Phase != helmrelease.HookPhaseSucceeded.String() {
+				test.Phase = helmrelease.HookPhaseFailed.String()
+			}
+		}
+		if !TestsFailed(snapshot) {
+			snapshot.TestHooks = nil
+		}
+	}
+}
+
+// setTests puts into the snapshot how the tests of the record have gone, if any
 // was run.
-func SetTests(snapshot *helmv2.Snapshot, record Record) {
+func setTests(snapshot *helmv2.Snapshot, record Record) {
 	tests := map[string]*helmv2.TestHookStatus{}
 	ran := false
 	for _, test := range record.Tests {
@@ -79,9 +102,22 @@ func IsPending(snapshot *helmv2.Snapshot) bool {
 	return snapshot != nil && helmrelease.Status(snapshot.Status).IsPending()
 }
 
+// Standard is what the tests of a release have to say for it to be gone back to.
+type Standard int
+
+const (
+	// NoTestFailed also takes releases that were not tested.
+	NoTestFailed Standard = iota
+	// AnyTests takes all of them.
+	AnyTests
+	// TestsPassed takes a release that was not tested only where there is no other.
+	TestsPassed
+)
+
 // With puts a snapshot at the head of the history, in place of one of the same
-// revision. Those after the last good one fall off, and the oldest of too many.
-func With(history helmv2.Snapshots, snapshot *helmv2.Snapshot, ignoreTests bool) helmv2.Snapshots {
+// revision. Those after the last one to go back to fall off, and the oldest of too
+// many.
+func With(history helmv2.Snapshots, snapshot *helmv2.Snapshot, by Standard) helmv2.Snapshots {
 	kept := helmv2.Snapshots{snapshot}
 	for _, old := range history {
 		if old.Version >= snapshot.Version || old.Name != snapshot.Name || old.Namespace != snapshot.Namespace {
@@ -95,35 +131,45 @@ func With(history helmv2.Snapshots, snapshot *helmv2.Snapshot, ignoreTests bool)
 			superseded.Status = helmrelease.StatusSuperseded.String()
 		}
 		kept = append(kept, superseded)
-		if len(kept) == maxSnapshots || Good(superseded, ignoreTests) {
+		if len(kept) == maxSnapshots || good(superseded, by) && meets(superseded, by) {
 			break
 		}
 	}
 	return kept
 }
 
-// Previous is the newest snapshot before the latest that went well; nil when
-// there is none.
-func Previous(history helmv2.Snapshots, ignoreTests bool) *helmv2.Snapshot {
+// Previous is the newest snapshot before the latest to go back to; nil when there is
+// none. Where tests have to have passed, one that was not tested is taken if no
+// tested one is left, as Flux takes it in any case: tests may have been switched on
+// with the very upgrade that has failed.
+func Previous(history helmv2.Snapshots, by Standard) *helmv2.Snapshot {
 	if len(history) == 0 {
 		return nil
 	}
+	var second *helmv2.Snapshot
 	for _, old := range history[1:] {
-		if Good(old, ignoreTests) {
+		switch {
+		case !good(old, by):
+		case meets(old, by):
 			return old
+		case second == nil:
+			second = old
 		}
 	}
-	return nil
+	return second
 }
 
-// Good says whether the release of a snapshot went well.
-func Good(snapshot *helmv2.Snapshot, ignoreTests bool) bool {
+// good says whether the release of a snapshot may be gone back to.
+func good(snapshot *helmv2.Snapshot, by Standard) bool {
 	status := helmrelease.Status(snapshot.Status)
 	if status != helmrelease.StatusDeployed && status != helmrelease.StatusSuperseded {
 		return false
 	}
-	return ignoreTests || !TestsFailed(snapshot)
+	return by == AnyTests || !TestsFailed(snapshot)
 }
+
+// meets says of a good one whether no other has to be looked for.
+func meets(snapshot *helmv2.Snapshot, by Standard) bool { return by != TestsPassed || Tested(snapshot) }
 
 // Tested says whether tests were run on the release of the snapshot.
 func Tested(snapshot *helmv2.Snapshot) bool { return snapshot.TestHooks != nil }

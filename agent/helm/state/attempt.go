@@ -25,9 +25,14 @@ func Begin(obj *helmv2.HelmRelease, want Want) {
 	status.LastAttemptedConfigDigest = want.ConfigDigest
 }
 
-// CountFailure counts a failure of what was attempted last.
-func CountFailure(obj *helmv2.HelmRelease) {
+// CountFailure counts a failure of what was attempted last. Only one that has made a
+// record is of those that spec.*.remediation.retries allows: without, there is
+// nothing to undo, and it is tried until it succeeds, as Flux does.
+func CountFailure(obj *helmv2.HelmRelease, made bool) {
 	obj.Status.Failures++
+	if !made {
+		return
+	}
 	if obj.Status.LastAttemptedReleaseAction == helmv2.ReleaseActionInstall {
 		obj.Status.InstallFailures++
 		return

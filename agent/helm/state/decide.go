@@ -84,6 +84,9 @@ type Decision struct {
 	Why    string
 	// Version of the release that is unlocked or rolled back to.
 	Version int
+	// Failed says of what is unlocked that its action has failed, and was not
+	// interrupted.
+	Failed bool
 	// Release that is left.
 	Release release.Target
 	// After is how long to wait.
@@ -103,7 +106,7 @@ func Decide(obj *helmv2.HelmRelease, seen Seen, want Want) Decision {
 	case last == nil || last.Status == helmrelease.StatusUninstalled:
 		return absent(obj, seen)
 	case last.Status.IsPending():
-		return Decision{Action: Unlock, Version: last.Version, Why: fmt.Sprintf("release is left in the state '%s'", last.Status)}
+		return unlock(obj, *last)
 	case last.Status == helmrelease.StatusUninstalling:
 		return Decision{Action: Remove, Why: "an uninstall was interrupted"}
 	}
@@ -118,6 +121,16 @@ func Decide(obj *helmv2.HelmRelease, seen Seen, want Want) Decision {
 		return failed(obj, seen, "release has failed")
 	}
 	return deployed(obj, seen, want, latest)
+}
+
+// unlock decides about a release that is left pending. That its action has failed,
+// and was not left in the middle, is in the history where it is so.
+func unlock(obj *helmv2.HelmRelease, last release.Record) Decision {
+	latest := latestOf(obj)
+	return Decision{
+		Action: Unlock, Version: last.Version, Why: fmt.Sprintf("release is left in the state '%s'", last.Status),
+		Failed: latest != nil && latest.Version == last.Version && latest.Status == helmrelease.StatusFailed.String(),
+	}
 }
 
 func latestOf(obj *helmv2.HelmRelease) *helmv2.Snapshot {
@@ -194,7 +207,7 @@ func failed(obj *helmv2.HelmRelease, seen Seen, why string) Decision {
 
 // rollback goes back to the last release that went well and is still as it was.
 func rollback(obj *helmv2.HelmRelease, seen Seen, r remedy, why string) Decision {
-	previous := release.Previous(obj.Status.History, r.ignoreTests)
+	previous := release.Previous(obj.Status.History, standard(obj, r))
 	if previous != nil {
 		for _, record := range seen.Records {
 			if record.Version == previous.Version && record.ConfigDigest == previous.ConfigDigest &&
@@ -244,16 +257,12 @@ func differs(obj *helmv2.HelmRelease, latest *helmv2.Snapshot, want Want, keeps 
 
 // drifted decides about objects that may differ from the release.
 func drifted(obj *helmv2.HelmRelease, seen Seen) Decision {
-	mode := helmv2.DriftDetectionDisabled
-	if obj.Spec.DriftDetection != nil {
-		mode = obj.Spec.DriftDetection.Mode
-	}
 	switch {
-	case mode != helmv2.DriftDetectionEnabled && mode != helmv2.DriftDetectionWarn:
+	case !ChecksDrift(obj):
 		return Decision{}
 	case seen.Drift == DriftUnknown:
 		return Decision{Action: CheckDrift, Why: "spec.driftDetection asks for it"}
-	case seen.Drift == DriftFound && mode == helmv2.DriftDetectionEnabled:
+	case seen.Drift == DriftFound && obj.Spec.DriftDetection.Mode == helmv2.DriftDetectionEnabled:
 		return Decision{Action: CorrectDrift, Why: "objects differ from the release"}
 	}
 	return Decision{}

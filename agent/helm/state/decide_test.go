@@ -95,6 +95,7 @@ func TestDecide(t *testing.T) {
 		"install may be tried again":      {func(w *world) { w.installing(1, 1) }, state.Install, 0, "", false, 0},
 		"install is tried for ever":       {func(w *world) { w.installing(-1, 99) }, state.Install, 0, "", false, 0},
 		"install has no remediation":      {func(w *world) { w.installing(0, 9); w.obj.Spec.Install = nil }, state.Install, 0, "", false, 0},
+		"installs that made nothing":      {func(w *world) { w.installing(1, 0); w.obj.Status.Failures = 9 }, state.Install, 0, "", false, 0},
 		"install is forced":               {func(w *world) { w.installing(1, 2); w.asks(meta.ForceRequestAnnotation) }, state.Install, 0, "", false, 0},
 
 		// Locked.
@@ -147,6 +148,12 @@ func TestDecide(t *testing.T) {
 		"other post-renderers":        {func(w *world) { w.has(helmrelease.StatusDeployed); w.want.PostRenderersDigest = "sha256:b" }, state.Upgrade, 0, "postRenderers", false, 0},
 		"other common metadata":       {func(w *world) { w.has(helmrelease.StatusDeployed); w.want.CommonMetadataDigest = "sha256:b" }, state.Upgrade, 0, "commonMetadata", false, 0},
 		"upgrade has failed for good": {func(w *world) { w.upgrading(1, 2); w.has(helmrelease.StatusDeployed, old) }, state.Exhausted, 0, "", false, 0},
+
+		"upgrades that made nothing": {func(w *world) {
+			w.upgrading(1, 0)
+			w.obj.Status.Failures = 9
+			w.has(helmrelease.StatusDeployed, old)
+		}, state.Upgrade, 0, "", false, 0},
 
 		// Failed.
 		"install failed, no remediation": {func(w *world) { w.installing(0, 1); w.obj.Spec.Install = nil; w.has(helmrelease.StatusFailed) }, state.Upgrade, 0, "", false, 0},
@@ -216,7 +223,19 @@ func TestDecide(t *testing.T) {
 		}, state.Upgrade, 0, "", false, 0},
 
 		// Untested.
-		"not tested":              {func(w *world) { w.has(helmrelease.StatusDeployed); w.obj.Spec.Test = &helmv2.Test{Enable: true} }, state.Test, 0, "", false, 0},
+		"not tested": {func(w *world) { w.has(helmrelease.StatusDeployed); w.obj.Spec.Test = &helmv2.Test{Enable: true} }, state.Test, 0, "", false, 0},
+		"no test could be begun": {func(w *world) {
+			w.upgrading(0, 0)
+			w.obj.Status.Failures = 1
+			w.has(helmrelease.StatusDeployed)
+			release.NoteTests(w.obj.Status.History[0], w.seen.Records[0], true, func(string) bool { return true })
+			w.obj.Spec.Test = &helmv2.Test{Enable: true}
+		}, state.Test, 0, "", false, 0},
+		"there are no tests": {func(w *world) {
+			w.has(helmrelease.StatusDeployed)
+			release.NoteTests(w.obj.Status.History[0], w.seen.Records[0], false, func(string) bool { return true })
+			w.obj.Spec.Test = &helmv2.Test{Enable: true}
+		}, state.None, 0, "", false, 0},
 		"tests are not asked for": {func(w *world) { w.has(helmrelease.StatusDeployed); w.obj.Spec.Test = &helmv2.Test{} }, state.None, 0, "", false, 0},
 		"tested": {func(w *world) {
 			w.has(helmrelease.StatusDeployed, passedTest)
@@ -228,6 +247,33 @@ func TestDecide(t *testing.T) {
 			w.has(helmrelease.StatusDeployed, failedTest)
 			w.obj.Spec.Test = &helmv2.Test{Enable: true}
 		}, state.Rollback, 1, "tests", false, 0},
+		"failed, and the one before was not tested": {func(w *world) {
+			w.upgrading(1, 1)
+			w.has(helmrelease.StatusSuperseded, old, passedTest)
+			w.has(helmrelease.StatusSuperseded, old)
+			w.has(helmrelease.StatusFailed)
+			w.obj.Spec.Test = &helmv2.Test{Enable: true}
+		}, state.Rollback, 1, "", false, 0},
+		"failed, and none was tested": {func(w *world) {
+			w.upgrading(1, 1)
+			w.has(helmrelease.StatusSuperseded, old)
+			w.has(helmrelease.StatusSuperseded, old)
+			w.has(helmrelease.StatusFailed)
+			w.obj.Spec.Test = &helmv2.Test{Enable: true}
+		}, state.Rollback, 2, "", false, 0},
+		"failed, and tests are ignored": {func(w *world) {
+			w.upgrading(1, 1).IgnoreTestFailures = ptr.To(true)
+			w.has(helmrelease.StatusSuperseded, old, passedTest)
+			w.has(helmrelease.StatusSuperseded, old)
+			w.has(helmrelease.StatusFailed)
+			w.obj.Spec.Test = &helmv2.Test{Enable: true}
+		}, state.Rollback, 2, "", false, 0},
+		"failed, and tests are not asked for": {func(w *world) {
+			w.upgrading(1, 1)
+			w.has(helmrelease.StatusSuperseded, old, passedTest)
+			w.has(helmrelease.StatusSuperseded, old)
+			w.has(helmrelease.StatusFailed)
+		}, state.Rollback, 2, "", false, 0},
 		"tests failed, ignored": {func(w *world) {
 			w.has(helmrelease.StatusDeployed, failedTest)
 			w.obj.Spec.Test = &helmv2.Test{Enable: true, IgnoreFailures: true}
@@ -271,6 +317,63 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+func TestFiltersOfTests(t *testing.T) {
+	for name, c := range map[string]struct {
+		filters []helmv2.Filter
+		want    bool
+	}{
+		"none":             {nil, true},
+		"it is included":   {[]helmv2.Filter{{Name: "other"}, {Name: "t"}}, true},
+		"another is":       {[]helmv2.Filter{{Name: "other"}}, false},
+		"it is excluded":   {[]helmv2.Filter{{Name: "t"}, {Name: "t", Exclude: true}}, false},
+		"another excluded": {[]helmv2.Filter{{Name: "other", Exclude: true}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			obj := &helmv2.HelmRelease{}
+			obj.Spec.Test = &helmv2.Test{Filters: &c.filters}
+			NewWithT(t).Expect(state.RunsTest(obj, "t")).To(Equal(c.want))
+		})
+	}
+}
+
+func TestFailuresThatMadeNothing(t *testing.T) {
+	g := NewWithT(t)
+	obj := &helmv2.HelmRelease{}
+	state.CountFailure(obj, false)
+	obj.Status.LastAttemptedReleaseAction = helmv2.ReleaseActionInstall
+	state.CountFailure(obj, false)
+	g.Expect([]int64{obj.Status.Failures, obj.Status.InstallFailures, obj.Status.UpgradeFailures}).To(Equal([]int64{2, 0, 0}))
+}
+
+// What is unlocked was interrupted, unless the history says that it has failed.
+func TestWhatIsUnlockedMayHaveFailed(t *testing.T) {
+	for name, c := range map[string]struct {
+		given func(*world)
+		want  bool
+	}{
+		"an agent has ended": {func(w *world) { w.has(helmrelease.StatusPendingRollback) }, false},
+		"its hook has failed": {func(w *world) {
+			w.has(helmrelease.StatusPendingRollback)
+			w.obj.Status.History[0].Status = "failed"
+		}, true},
+		"the one before has failed": {func(w *world) {
+			w.has(helmrelease.StatusFailed)
+			w.has(helmrelease.StatusPendingUpgrade)
+			w.obj.Status.History = w.obj.Status.History[1:]
+		}, false},
+		"nothing is known": {func(w *world) { w.has(helmrelease.StatusPendingInstall); w.obj.Status.History = nil }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			w := &world{obj: &helmv2.HelmRelease{}, want: want, seen: state.Seen{Now: now}}
+			c.given(w)
+			got := state.Decide(w.obj, w.seen, w.want)
+			g.Expect(got.Action).To(Equal(state.Unlock))
+			g.Expect(got.Failed).To(Equal(c.want))
+		})
+	}
+}
+
 func TestFailuresAreForgotten(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*helmv2.HelmRelease, *state.Want)
@@ -293,13 +396,13 @@ func TestFailuresAreForgotten(t *testing.T) {
 			obj, want := &helmv2.HelmRelease{ObjectMeta: metav1.ObjectMeta{Generation: 1}}, want
 			state.Begin(obj, want)
 			for range 3 {
-				state.CountFailure(obj)
+				state.CountFailure(obj, true)
 			}
 			c.change(obj, &want)
 			state.Begin(obj, want)
 			g.Expect([]int64{obj.Status.Failures, obj.Status.UpgradeFailures}).To(Equal([]int64{c.want, c.want}))
 			asked := obj.DeepCopy()
-			state.CountFailure(obj)
+			state.CountFailure(obj, true)
 			state.Begin(obj, want)
 			g.Expect(obj.Status.Failures).To(Equal(asked.Status.Failures+1), "a request is answered once")
 		})

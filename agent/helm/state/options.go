@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/utils/ptr"
 
+	"github.com/headwater-dev/headwater/agent/helm/release"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
 )
@@ -97,6 +98,21 @@ func activeRemedy(obj *helmv2.HelmRelease, defaultRetries bool) remedy {
 // last.
 func IgnoresTests(obj *helmv2.HelmRelease) bool { return activeRemedy(obj, false).ignoreTests }
 
+// Standard is what releases are measured by that may be gone back to.
+func Standard(obj *helmv2.HelmRelease) release.Standard {
+	return standard(obj, activeRemedy(obj, false))
+}
+
+func standard(obj *helmv2.HelmRelease, r remedy) release.Standard {
+	switch {
+	case r.ignoreTests:
+		return release.AnyTests
+	case Tests(obj):
+		return release.TestsPassed
+	}
+	return release.NoTestFailed
+}
+
 // RetryAfter is the time until what failed is tried again by the strategy
 // RetryOnFailure; zero where that is not the strategy.
 func RetryAfter(obj *helmv2.HelmRelease, defaultRetries bool) time.Duration {
@@ -109,6 +125,33 @@ func ignoresTests(obj *helmv2.HelmRelease) bool {
 
 // Tests says whether the release is to be tested.
 func Tests(obj *helmv2.HelmRelease) bool { return obj.Spec.Test != nil && obj.Spec.Test.Enable }
+
+// RunsTest says whether spec.test.filters, if there are any, leave the test in.
+func RunsTest(obj *helmv2.HelmRelease, name string) bool {
+	if obj.Spec.Test == nil || obj.Spec.Test.Filters == nil {
+		return true
+	}
+	named, includes := false, false
+	for _, filter := range *obj.Spec.Test.Filters {
+		switch {
+		case filter.Exclude && filter.Name == name:
+			return false
+		case !filter.Exclude:
+			includes = true
+			named = named || filter.Name == name
+		}
+	}
+	return named || !includes
+}
+
+// ChecksDrift says whether differences from the release are looked for.
+func ChecksDrift(obj *helmv2.HelmRelease) bool {
+	if obj.Spec.DriftDetection == nil {
+		return false
+	}
+	mode := obj.Spec.DriftDetection.Mode
+	return mode == helmv2.DriftDetectionEnabled || mode == helmv2.DriftDetectionWarn
+}
 
 // PreservesValues says whether upgrades keep the values of the release before.
 func PreservesValues(obj *helmv2.HelmRelease) bool {
