@@ -1,11 +1,13 @@
 package release
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,14 +119,18 @@ func Digest(text []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// digestOf covers what was released. How its hooks ran is no part of it: tests
-// run later, and the helm CLI may run them again.
+// digestOf covers what was released. How its hooks ran is no part of it, nor is
+// their order: tests run later, the helm CLI may run them again, and Helm stores
+// the hooks that a filter has left out before the others.
 func digestOf(rel *helmrelease.Release) (string, error) {
 	type hook struct{ Name, Manifest string }
 	hooks := make([]hook, 0, len(rel.Hooks))
 	for _, h := range rel.Hooks {
 		hooks = append(hooks, hook{h.Name, h.Manifest})
 	}
+	slices.SortFunc(hooks, func(a, b hook) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Manifest, b.Manifest))
+	})
 	text, err := json.Marshal(map[string]any{
 		"name": rel.Name, "namespace": rel.Namespace, "version": rel.Version,
 		"status": rel.Info.Status, "firstDeployed": rel.Info.FirstDeployed.Unix(), "lastDeployed": rel.Info.LastDeployed.Unix(),

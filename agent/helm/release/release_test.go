@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func rel() *helmrelease.Release {
 		Name: "web", Namespace: "fleet", Version: 2, Config: map[string]any{"b": 1, "a": "x"}, Manifest: "a: b",
 		Info:  &helmrelease.Info{Status: helmrelease.StatusDeployed, FirstDeployed: at, LastDeployed: at},
 		Chart: &helmchart.Chart{Metadata: &helmchart.Metadata{Name: "app", Version: "1.0.0"}},
-		Hooks: []*helmrelease.Hook{{Name: "t", Events: []helmrelease.HookEvent{helmrelease.HookTest}}},
+		Hooks: []*helmrelease.Hook{{Name: "t", Events: []helmrelease.HookEvent{helmrelease.HookTest}}, {Name: "u", Manifest: "c: d"}},
 	}
 }
 
@@ -59,12 +60,17 @@ func TestSnapshotsKnowTheirRecord(t *testing.T) {
 	own := release.SnapshotOf(record, "", "install")
 	flux := own.DeepCopy()
 	flux.APIVersion, flux.Digest = "v2", "sha256:another"
+	// Of the digests that were made when the order of the hooks was part of them.
+	older := own.DeepCopy()
+	older.APIVersion, older.Digest = "headwater/v1", "sha256:d8db0c5d0ab8a4c9e3e2a4a3a7a44b51"
 	for name, c := range map[string]struct {
 		change     func(*helmrelease.Release)
 		same, flux bool
 	}{
 		"as it was":      {func(*helmrelease.Release) {}, true, true},
 		"tests have run": {func(r *helmrelease.Release) { r.Hooks[0].LastRun.Phase = helmrelease.HookPhaseFailed }, true, true},
+		"filtered tests": {func(r *helmrelease.Release) { slices.Reverse(r.Hooks) }, true, true},
+		"another hook":   {func(r *helmrelease.Release) { r.Hooks[1].Manifest = "c: e" }, false, true},
 		"other objects":  {func(r *helmrelease.Release) { r.Manifest = "a: c" }, false, true},
 		"other values":   {func(r *helmrelease.Release) { r.Config["a"] = "y" }, false, false},
 		"a later one":    {func(r *helmrelease.Release) { r.Version = 3 }, false, false},
@@ -78,6 +84,7 @@ func TestSnapshotsKnowTheirRecord(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(release.Matches(own, record)).To(Equal(c.same), "of ours")
 			g.Expect(release.Matches(flux, record)).To(Equal(c.flux), "of Flux's")
+			g.Expect(release.Matches(older, record)).To(Equal(c.flux), "of an older agent's")
 		})
 	}
 }
