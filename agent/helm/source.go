@@ -118,11 +118,16 @@ func accessDenied(name types.NamespacedName) error {
 		fmt.Errorf("can't access '%s', cross-namespace references have been blocked", name))
 }
 
-// ociDigest is the digest of the upstream artifact that a revision names:
-// tag@sha256:digest. Revisions of other sources have none.
-func ociDigest(revision string) (tag, digest string) {
-	tag, digest, found := strings.Cut(revision, "@")
-	if !found || !strings.HasPrefix(digest, "sha256:") {
+// sourceDigest is the digest of the upstream artifact that a revision of an
+// OCIRepository or an ExternalArtifact names, as tag@algorithm:digest or by itself
+// where no tag leads to it. A HelmChart's revision is the chart's version, which
+// has neither sign in it.
+func sourceDigest(revision string) (tag, digest string) {
+	digest = revision
+	if at := strings.LastIndex(revision, "@"); at >= 0 {
+		tag, digest = revision[:at], revision[at+1:]
+	}
+	if !strings.Contains(digest, ":") {
 		return "", ""
 	}
 	return tag, digest

@@ -59,3 +59,56 @@ func TestAChartWhoseSourceIsStalledIsNotUsed(t *testing.T) {
 	e.becomes("web", "True InstallSucceeded")
 	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
 }
+
+// offer sets the artifact of a source that others make.
+func (e *env) offer(source client.Object, kind, revision string, status func(*meta.Artifact)) {
+	e.t.Helper()
+	e.Expect(e.hub.Get(e.t.Context(), client.ObjectKeyFromObject(source), source)).To(Succeed())
+	status(e.publish(kind, source.GetName(), revision, e.pack(appChart("1.0.0", nil))))
+	e.Expect(e.hub.Status().Update(e.t.Context(), source)).To(Succeed())
+}
+
+func TestTheDigestOfTheUpstreamArtifactIsFollowed(t *testing.T) {
+	const first, second = "5058a9f65092bb3f58b98378f38983ca4898cc8d27a5d92455ef99c757105577", "9a1b2c3d4e5fbb3f58b98378f38983ca4898cc8d27a5d92455ef99c757105577"
+	e := newEnv(t)
+	e.options.ExternalArtifacts = true
+	repository := &sourcev1.OCIRepository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "chart"},
+		Spec: sourcev1.OCIRepositorySpec{
+			URL: "oci://example.com/chart", Interval: metav1.Duration{Duration: 3600e9},
+			Reference: &sourcev1.OCIRepositoryRef{Digest: "sha256:" + first},
+		},
+	}
+	external := &sourcev1.ExternalArtifact{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "chart"}}
+	pulled := func(made *meta.Artifact) {
+		repository.Status.Artifact, repository.Status.ObservedGeneration = made, repository.Generation
+	}
+	given := func(made *meta.Artifact) {
+		external.Status.Artifact = made
+		apimeta.SetStatusCondition(&external.Status.Conditions, metav1.Condition{Type: meta.ReadyCondition, Status: "True", Reason: "Succeeded"})
+	}
+	e.Expect(e.hub.Create(t.Context(), repository)).To(Succeed())
+	e.Expect(e.hub.Create(t.Context(), external)).To(Succeed())
+	for name, kind := range map[string]string{"web": "OCIRepository", "ext": "ExternalArtifact"} {
+		e.release(name, func(obj *helmv2.HelmRelease) {
+			obj.Spec.Chart, obj.Spec.ChartRef = nil, &helmv2.CrossNamespaceSourceReference{Kind: kind, Name: "chart"}
+		})
+	}
+	e.start()
+	e.offer(repository, "OCIRepository", "sha256:"+first, pulled)
+	e.offer(external, "ExternalArtifact", "a@b@sha1:"+first[:40], given)
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0+5058a9f65092")
+	e.becomes("ext", "True InstallSucceeded: Helm install succeeded for release NS/ext.v1 with chart app@1.0.0+5058a9f65092")
+	e.offer(repository, "OCIRepository", "sha256:"+second, pulled)
+	e.offer(external, "ExternalArtifact", "a@b@sha1:"+second[:40], given)
+	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v2 with chart app@1.0.0+9a1b2c3d4e5f")
+	e.becomes("ext", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/ext.v2 with chart app@1.0.0+9a1b2c3d4e5f")
+	e.Expect(e.get("web").Status.History[0].OCIDigest).To(Equal("sha256:" + second))
+	e.Expect(e.get("ext").Status.History[0].OCIDigest).To(Equal("sha1:" + second[:40]))
+
+	// A tag cannot have the sign before the metadata of a version.
+	e.offer(repository, "OCIRepository", "1.0.0_x@sha256:"+first, pulled)
+	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v3 with chart app@1.0.0+5058a9f65092")
+	e.offer(repository, "OCIRepository", "1.0.1_x@sha256:"+second, pulled)
+	e.becomes("web", "False ChartMutateError: chart of revision 1.0.1_x@sha256:"+second+": the tag 1.0.1_x is a version, and the chart's is 1.0.0")
+}
