@@ -55,6 +55,24 @@ func TestValuesAreLaidOverEachOther(t *testing.T) {
 	e.Expect(e.value("web")).To(ContainSubstring(`"value":"z"`))
 }
 
+func TestALargeNumberIsReleasedOnce(t *testing.T) {
+	e := newEnv(t)
+	e.create("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ids, namespace: NS}\ndata: {id: '1234567890123456789'}")
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.ValuesFrom = []helmv2.ValuesReference{{Kind: "ConfigMap", Name: "ids", ValuesKey: "id", TargetPath: "value"}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	e.Expect(e.history("web")).To(Equal([]string{"v1 deployed by install"}))
+	for _, again := range []string{"1", "2"} {
+		e.request(again)
+		e.becomes("web", "True InstallSucceeded")
+	}
+	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
+	e.Expect(e.value("web")).To(Equal("1234567890123456789"))
+}
+
 func TestChartsOfAnOCIRepository(t *testing.T) {
 	e := newEnv(t)
 	const digest = "sha256:5058a9f65092bb3f58b98378f38983ca4898cc8d27a5d92455ef99c757105577"

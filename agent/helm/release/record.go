@@ -101,12 +101,21 @@ func Unlocked(status helmrelease.Status) string {
 }
 
 // ConfigDigest is the digest of values, the same for the same values in any
-// order.
+// order, and the same before and after they were stored in a record: whole
+// numbers beyond 2^53 come back from there as other ones.
 func ConfigDigest(values map[string]any) (string, error) {
 	if values == nil {
 		values = map[string]any{}
 	}
-	text, err := yaml.Marshal(values)
+	stored, err := json.Marshal(values)
+	if err != nil {
+		return "", fmt.Errorf("digest of the values: %w", err)
+	}
+	var read map[string]any
+	if err := json.Unmarshal(stored, &read); err != nil {
+		return "", fmt.Errorf("digest of the values: %w", err)
+	}
+	text, err := yaml.Marshal(read)
 	if err != nil {
 		return "", fmt.Errorf("digest of the values: %w", err)
 	}

@@ -108,6 +108,23 @@ func TestDigestsOfValuesAreThoseOfFlux(t *testing.T) {
 	g.Expect(digest).To(Equal("sha256:db52e4f204b99e59b9829de33e952771009b03f04a92e4a3036a530f6b11ec89"))
 }
 
+// What helm --set makes of a number is a whole one, which a record has as a float.
+func TestDigestsOfValuesOutliveTheRecord(t *testing.T) {
+	for name, number := range map[string]any{"small": int64(7), "large": int64(1234567890123456789), "fraction": 1.5, "larger": 1e300} {
+		t.Run(name, func(t *testing.T) {
+			g, made := NewWithT(t), rel()
+			made.Config = map[string]any{"app": map[string]any{"id": number}}
+			wanted, err := release.ConfigDigest(made.Config)
+			g.Expect(err).NotTo(HaveOccurred())
+			data, err := release.Encode(made)
+			g.Expect(err).NotTo(HaveOccurred())
+			read, err := release.Decode(&corev1.Secret{Data: data})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(release.ConfigDigest(read.Config)).To(Equal(wanted))
+		})
+	}
+}
+
 // digits are a text of that many random numbers.
 func digits(count int) string {
 	random, text := rand.New(rand.NewPCG(1, 2)), strings.Builder{} //nolint:gosec // the same each time
