@@ -8,9 +8,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/agent/helm/release"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 )
 
 // claims makes the HelmRelease stand for the release shared.
@@ -79,6 +81,33 @@ func TestAClaimFromElsewhereHoldsNobodyUp(t *testing.T) {
 	e.push("web", appChart("1.0.0", nil))
 	e.becomes("web", "True InstallSucceeded")
 	e.Expect(e.records("shared")).To(Equal([]string{"v1 deployed"}))
+}
+
+// Two HelmReleases whose HelmCharts have one name: the one that has it keeps it.
+func TestTheHelmChartOfAnotherIsLeftAlone(t *testing.T) {
+	e := newEnv(t)
+	other := *e
+	other.namespace = e.namespace + "-y"
+	e.Expect(e.hub.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: other.namespace}})).To(Succeed())
+	e.also = []string{other.namespace}
+	ofOne := func(obj *helmv2.HelmRelease) { obj.Spec.Chart.Spec.SourceRef.Namespace = e.namespace }
+	e.release("y-app", ofOne)
+	e.start()
+	e.push("y-app", appChart("1.0.0", nil))
+	e.becomes("y-app", "True InstallSucceeded")
+	other.release("app", ofOne, func(obj *helmv2.HelmRelease) { obj.Spec.Chart.Spec.Chart = "evil" })
+	other.becomes("app", "False HelmChartSyncErr: the HelmChart '"+e.namespace+"/NS-app' is that of HelmRelease '"+e.namespace+"/y-app', and would be that of HelmRelease 'NS/app' as well: give one of them another name")
+	other.Expect(other.condition("app", "Stalled")).To(HavePrefix("True HelmChartSyncErr"))
+	chart := &sourcev1.HelmChart{}
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: e.namespace + "-y-app"}, chart)).To(Succeed())
+	e.Expect(chart.Spec.Chart).To(Equal("app"))
+
+	// Once it is nobody's, it can be had.
+	gone := e.get("y-app")
+	e.Expect(e.hub.Delete(t.Context(), gone)).To(Succeed())
+	e.Eventually(func() error { return e.hub.Get(t.Context(), client.ObjectKeyFromObject(gone), gone) }, "30s", "50ms").ShouldNot(Succeed())
+	other.requestOf("app", "1")
+	other.becomes("app", "False SourceNotReady")
 }
 
 func TestWhoGoesFirst(t *testing.T) {
