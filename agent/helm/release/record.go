@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,11 +57,8 @@ type Test struct {
 	Phase              helmrelease.HookPhase
 }
 
-// RecordOf reads a record in its storage namespace.
+// RecordOf is what a release that was decoded says, in its storage namespace.
 func RecordOf(rel *helmrelease.Release, storageNamespace string) (Record, error) {
-	if rel.Info == nil || rel.Chart == nil || rel.Chart.Metadata == nil {
-		return Record{}, errors.New("the record has no info or no chart")
-	}
 	config, err := ConfigDigest(rel.Config)
 	if err != nil {
 		return Record{}, err

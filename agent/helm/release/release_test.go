@@ -90,7 +90,12 @@ func TestSnapshotsKnowTheirRecord(t *testing.T) {
 }
 
 func TestRecordsThatAreNone(t *testing.T) {
-	for name, data := range map[string]string{"nothing": "", "no base64": "%%%", "no gzip": "H4sI", "no JSON": "bm8=", "cut off": "H4sIAAAAAAAA/6pWSkksSQQEAAD//w=="} {
+	text := func(of string) string { return base64.StdEncoding.EncodeToString([]byte(of)) }
+	for name, data := range map[string]string{"nothing": "", "no base64": "%%%", "no gzip": "H4sI", "no JSON": "bm8=", "cut off": "H4sIAAAAAAAA/6pWSkksSQQEAAD//w==",
+		"no info": text(`{"chart":{"metadata":{}}}`), "no chart": text(`{"info":{}}`), "no metadata": text(`{"info":{},"chart":{}}`),
+		"a hook that is null":     text(`{"info":{},"chart":{"metadata":{}},"hooks":[null]}`),
+		"a file that is null":     text(`{"info":{},"chart":{"metadata":{},"files":[null]}}`),
+		"a template that is null": text(`{"info":{},"chart":{"metadata":{},"templates":[null]}}`)} {
 		t.Run(name, func(t *testing.T) {
 			_, err := release.Decode(&corev1.Secret{Data: map[string][]byte{"release": []byte(data)}})
 			NewWithT(t).Expect(err).To(MatchError(HavePrefix("data key release: ")))
