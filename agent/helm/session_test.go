@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -12,10 +13,12 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	restclient "k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
+	"github.com/headwater-dev/headwater/agent/apply"
 	"github.com/headwater-dev/headwater/agent/helm/action"
 	"github.com/headwater-dev/headwater/agent/helm/release"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
@@ -43,6 +46,30 @@ func (e *env) session(hold func(context.Context) error, all files, change func(*
 	}, order)
 	e.Expect(err).NotTo(HaveOccurred())
 	return made
+}
+
+// Helm waits in goroutines of its own: a panic there must not end the process.
+func TestAPanicInAWaitIsAFailure(t *testing.T) {
+	e := newEnv(t)
+	free := func(context.Context) error { return nil }
+	session := e.session(free, appChart("1.0.0", nil), func(order *action.Order) {
+		order.Rules = func(schema.GroupKind) apply.Rule { panic("no luck") }
+	})
+	e.Expect(session.Install()).To(MatchError("helm crashed: no luck"))
+	e.Expect(e.records("web")).To(Equal([]string{"v1 failed"}))
+
+	// The same where the objects are written, after the record: an upgrade reads
+	// what came of that even of a failure.
+	var writes atomic.Int32
+	session = e.session(func(context.Context) error {
+		if writes.Add(1) == 2 {
+			panic("no luck here")
+		}
+		return nil
+	}, appChart("1.1.0", files{"values.yaml": "value: new"}), func(*action.Order) {})
+	e.Expect(session.Upgrade()).To(MatchError("helm crashed: no luck here"))
+	e.Expect(e.value("web")).To(Equal("default"))
+	e.Expect(e.records("web")).To(Equal([]string{"v2 failed", "v1 failed"}))
 }
 
 // The server writes the status of a CRD when it likes: here, just before each of
