@@ -35,10 +35,12 @@ type Record struct {
 	Interrupted helmrelease.Status
 	// Tests are the hooks that are tests.
 	Tests []Test
-	// Manifest of the objects, without hooks, and the values that they were made
-	// of. What is remembered of a record has neither.
+	// Manifest of the objects, without hooks, the values that they were made of,
+	// and the files in the chart's directory of CRDs; those of its subcharts are in
+	// no record. What is remembered of a record has none of them.
 	Manifest string
 	Config   map[string]any
+	CRDs     [][]byte
 	// Stored is where the record was read.
 	Stored Stored
 }
@@ -74,6 +76,9 @@ func RecordOf(rel *helmrelease.Release, storageNamespace string) (Record, error)
 		ConfigDigest: config, Digest: digest,
 		FirstDeployed: rel.Info.FirstDeployed.Time, LastDeployed: rel.Info.LastDeployed.Time, Deleted: rel.Info.Deleted.Time,
 		Manifest: rel.Manifest, Config: rel.Config,
+	}
+	for _, file := range rel.Chart.CRDObjects() {
+		record.CRDs = append(record.CRDs, file.File.Data)
 	}
 	if rest, ok := strings.CutPrefix(rel.Info.Description, unlockedPrefix); ok {
 		status, _, _ := strings.Cut(rest, "'")
