@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/Masterminds/semver/v3"
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -26,7 +27,7 @@ const (
 // identity is what a chart says of itself.
 type identity struct {
 	name, version, appVersion string
-	// digest of the OCI artifact that it came in.
+	// digest of the upstream artifact that it came in.
 	digest string
 }
 
@@ -60,7 +61,7 @@ func (c *charts) identify(ctx context.Context, from *meta.Artifact) (identity, e
 	}
 	found := identity{name: loaded.Metadata.Name, version: loaded.Metadata.Version, appVersion: loaded.Metadata.AppVersion}
 	if !c.ignoreDigest {
-		_, found.digest = ociDigest(from.Revision)
+		_, found.digest = sourceDigest(from.Revision)
 	}
 	c.known.Add(key, found)
 	return found, nil
@@ -105,9 +106,9 @@ func parse(file *os.File) (loaded *chart.Chart, err error) {
 	return loaded, nil
 }
 
-// mark puts the digest of an OCI artifact into the version.
+// mark puts the digest of the upstream artifact into the version.
 func (c *charts) mark(loaded *chart.Chart, from *meta.Artifact) error {
-	tag, digest := ociDigest(from.Revision)
+	tag, digest := sourceDigest(from.Revision)
 	if digest == "" || c.ignoreDigest {
 		return nil
 	}
@@ -115,10 +116,11 @@ func (c *charts) mark(loaded *chart.Chart, from *meta.Artifact) error {
 	if err != nil {
 		return fmt.Errorf("version %q: %w", loaded.Metadata.Version, err)
 	}
-	if tagged, err := semver.StrictNewVersion(tag); err == nil && !tagged.Equal(version) {
+	// A tag has "_" where the version has "+".
+	if tagged, err := semver.StrictNewVersion(strings.ReplaceAll(tag, "_", "+")); err == nil && !tagged.Equal(version) {
 		return fmt.Errorf("the tag %s is a version, and the chart's is %s: they have to be the same", tag, loaded.Metadata.Version)
 	}
-	hex := digest[len("sha256:"):]
+	_, hex, _ := strings.Cut(digest, ":")
 	marked, err := version.SetMetadata(hex[:min(len(hex), shownDigest)])
 	if err != nil {
 		return fmt.Errorf("version %q: %w", loaded.Metadata.Version, err)

@@ -28,6 +28,7 @@ func TestOddCharts(t *testing.T) {
 		"hooks of every kind":             hooksOfEveryKind,
 		"a hook's Job fails":              jobFails,
 		"a hook's Job hangs":              jobHangs,
+		"a hook's Job is gone":            jobVanishes,
 		"subcharts and a library":         subcharts,
 		"lookup and capabilities":         lookup,
 		"a record that is too large":      tooLarge,
@@ -180,6 +181,17 @@ func jobHangs(e *env) {
 	e.Expect(e.ready("hangs")).To(ContainSubstring("failed pre-install: timeout of 1s while waiting for: Job/NS/hangs"))
 	e.Expect(e.records("hangs")).To(Equal([]string{"v1 failed"}))
 	e.Expect(e.value("hangs")).To(BeEmpty())
+}
+
+func jobVanishes(e *env) {
+	e.release("vanishes", once)
+	e.push("vanishes", appChart("1.0.0", files{"templates/job.yaml": hookJob("")}))
+	job := &batchv1.Job{}
+	e.Eventually(func() error {
+		return e.hub.Get(e.t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "vanishes"}, job)
+	}, "30s", "20ms").Should(Succeed())
+	e.Expect(e.hub.Delete(e.t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+	e.becomes("vanishes", "True InstallSucceeded")
 }
 
 func subcharts(e *env) {

@@ -89,16 +89,21 @@ func claimOf(obj *helmv2.HelmRelease) string {
 	return place + "/" + of.StorageNamespace + "/" + of.Name
 }
 
-// goesFirst says whether a goes before b where both claim the release: the one that
-// has made it, or else the older.
-func goesFirst(a, b *helmv2.HelmRelease, of release.Target) bool {
-	if has, had := made(a, of), made(b, of); has != had {
+// goesFirst says whether a rival goes before the HelmRelease where both claim the
+// release: the one that has made it, or else the older. Of two in different
+// namespaces that have made nothing the one in the storage namespace goes first,
+// and no other: whoever may not write there must not be in the way of who may.
+func goesFirst(rival, obj *helmv2.HelmRelease, of release.Target) bool {
+	has, had := made(rival, of), made(obj, of)
+	switch {
+	case has != had:
 		return has
+	case !has && rival.Namespace != obj.Namespace:
+		return rival.Namespace == of.StorageNamespace
+	case !rival.CreationTimestamp.Equal(&obj.CreationTimestamp):
+		return rival.CreationTimestamp.Before(&obj.CreationTimestamp)
 	}
-	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-		return a.CreationTimestamp.Before(&b.CreationTimestamp)
-	}
-	return client.ObjectKeyFromObject(a).String() < client.ObjectKeyFromObject(b).String()
+	return client.ObjectKeyFromObject(rival).String() < client.ObjectKeyFromObject(obj).String()
 }
 
 // made says whether the HelmRelease has made the release, or begun to.

@@ -5,11 +5,14 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/agent/helm/release"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 )
 
 // claims makes the HelmRelease stand for the release shared.
@@ -60,20 +63,70 @@ func TestAReleaseOfAnotherAgentsHelmReleaseIsLeftAlone(t *testing.T) {
 	e.Expect(e.records("shared")).To(Equal([]string{"v1 deployed"}))
 }
 
+// Nobody has to be able to release in a namespace to claim what is to be released
+// there.
+func TestAClaimFromElsewhereHoldsNobodyUp(t *testing.T) {
+	e := newEnv(t)
+	e.options.RequeueDependency = time.Second
+	evil := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "evil-"}}
+	e.Expect(e.hub.Create(t.Context(), evil)).To(Succeed())
+	e.also = []string{evil.Name}
+	e.release("a", claims, func(obj *helmv2.HelmRelease) {
+		obj.Namespace = evil.Name
+		obj.Spec.Suspend = true
+		obj.Spec.TargetNamespace, obj.Spec.StorageNamespace = e.namespace, e.namespace
+	})
+	e.release("web", claims)
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	e.Expect(e.records("shared")).To(Equal([]string{"v1 deployed"}))
+}
+
+// Two HelmReleases whose HelmCharts have one name: the one that has it keeps it.
+func TestTheHelmChartOfAnotherIsLeftAlone(t *testing.T) {
+	e := newEnv(t)
+	other := *e
+	other.namespace = e.namespace + "-y"
+	e.Expect(e.hub.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: other.namespace}})).To(Succeed())
+	e.also = []string{other.namespace}
+	ofOne := func(obj *helmv2.HelmRelease) { obj.Spec.Chart.Spec.SourceRef.Namespace = e.namespace }
+	e.release("y-app", ofOne)
+	e.start()
+	e.push("y-app", appChart("1.0.0", nil))
+	e.becomes("y-app", "True InstallSucceeded")
+	other.release("app", ofOne, func(obj *helmv2.HelmRelease) { obj.Spec.Chart.Spec.Chart = "evil" })
+	other.becomes("app", "False HelmChartSyncErr: the HelmChart '"+e.namespace+"/NS-app' is that of HelmRelease '"+e.namespace+"/y-app', and would be that of HelmRelease 'NS/app' as well: give one of them another name")
+	other.Expect(other.condition("app", "Stalled")).To(HavePrefix("True HelmChartSyncErr"))
+	chart := &sourcev1.HelmChart{}
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: e.namespace + "-y-app"}, chart)).To(Succeed())
+	e.Expect(chart.Spec.Chart).To(Equal("app"))
+
+	// Once it is nobody's, it can be had.
+	gone := e.get("y-app")
+	e.Expect(e.hub.Delete(t.Context(), gone)).To(Succeed())
+	e.Eventually(func() error { return e.hub.Get(t.Context(), client.ObjectKeyFromObject(gone), gone) }, "30s", "50ms").ShouldNot(Succeed())
+	other.requestOf("app", "1")
+	other.becomes("app", "False SourceNotReady")
+}
+
 func TestWhoGoesFirst(t *testing.T) {
 	of := release.Target{Name: "shared", Namespace: "fleet", StorageNamespace: "fleet"}
-	claimant := func(name string, second int64, made bool) *helmv2.HelmRelease {
-		obj := &helmv2.HelmRelease{ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: name, CreationTimestamp: metav1.Unix(second, 0)}}
+	claimant := func(namespace, name string, second int64, made bool) *helmv2.HelmRelease {
+		obj := &helmv2.HelmRelease{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, CreationTimestamp: metav1.Unix(second, 0)}}
 		if made {
 			obj.Status.History = helmv2.Snapshots{{Name: "shared", Namespace: "fleet"}}
 		}
 		return obj
 	}
 	for name, c := range map[string]struct{ first, second *helmv2.HelmRelease }{
-		"who has made it":        {claimant("b", 2, true), claimant("a", 1, false)},
-		"the older":              {claimant("b", 1, false), claimant("a", 2, false)},
-		"the older of two":       {claimant("b", 1, true), claimant("a", 2, true)},
-		"by name, at one second": {claimant("a", 1, false), claimant("b", 1, false)},
+		"who has made it":            {claimant("fleet", "b", 2, true), claimant("fleet", "a", 1, false)},
+		"the older":                  {claimant("fleet", "b", 1, false), claimant("fleet", "a", 2, false)},
+		"the older of two":           {claimant("fleet", "b", 1, true), claimant("fleet", "a", 2, true)},
+		"by name, at one second":     {claimant("fleet", "a", 1, false), claimant("fleet", "b", 1, false)},
+		"who is where the record is": {claimant("fleet", "b", 2, false), claimant("evil", "a", 1, false)},
+		"who has made it from there": {claimant("evil", "b", 2, true), claimant("fleet", "a", 1, false)},
+		"the older of a neighbour":   {claimant("other", "b", 1, false), claimant("other", "a", 2, false)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -81,4 +134,7 @@ func TestWhoGoesFirst(t *testing.T) {
 			g.Expect(goesFirst(c.second, c.first, of)).To(BeFalse())
 		})
 	}
+	g, a, b := NewWithT(t), claimant("evil", "a", 1, false), claimant("other", "b", 2, false)
+	g.Expect(goesFirst(a, b, of)).To(BeFalse(), "whoever makes it first has it")
+	g.Expect(goesFirst(b, a, of)).To(BeFalse(), "whoever makes it first has it")
 }

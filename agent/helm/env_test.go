@@ -70,7 +70,9 @@ type env struct {
 	// identity of the agent's process.
 	identity string
 	// own selects the HelmReleases that the agent has; all when nil.
-	own   labels.Selector
+	own labels.Selector
+	// also are more namespaces that the agent reads.
+	also  []string
 	fence remote.FenceOptions
 	agent *Reconciler
 }
@@ -146,11 +148,15 @@ func (e *env) assignHub() {
 // start runs the agent until the test ends or the returned function is called.
 func (e *env) start() (stop func()) {
 	e.t.Helper()
+	namespaces := map[string]cache.Config{e.namespace: {}}
+	for _, more := range e.also {
+		namespaces[more] = cache.Config{}
+	}
 	mgr, err := ctrl.NewManager(shared.ControlPlane(e.t).Config(), ctrl.Options{
 		Scheme:  e.scheme,
 		Metrics: server.Options{BindAddress: "0"},
 		Cache: cache.Options{
-			DefaultNamespaces: map[string]cache.Config{e.namespace: {}},
+			DefaultNamespaces: namespaces,
 			ByObject:          map[client.Object]cache.ByObject{&helmv2.HelmRelease{}: {Label: e.own}},
 		},
 		// Each test runs managers of its own in one process.

@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
@@ -170,11 +171,16 @@ func TestAChartThatDoesNotParse(t *testing.T) {
 
 func TestADamagedRecordIsNotTakenForNone(t *testing.T) {
 	e := newEnv(t)
+	hookless := base64.StdEncoding.EncodeToString([]byte(`{"name":"null","version":1,"info":{"status":"deployed"},"chart":{"metadata":{"name":"app","version":"1.0.0"}},"hooks":[null]}`))
+	e.create("apiVersion: v1\nkind: Secret\ntype: helm.sh/release.v1\nmetadata: {name: sh.helm.release.v1.null.v1, namespace: NS, labels: {owner: helm, name: 'null', version: '1', status: deployed}}\nstringData: {release: " + hookless + "}")
+	e.release("null")
 	e.create("apiVersion: v1\nkind: Secret\ntype: helm.sh/release.v1\nmetadata: {name: sh.helm.release.v1.web.v1, namespace: NS, labels: {owner: helm, name: web, version: '1', status: deployed}}\nstringData: {release: nonsense}")
 	e.release("web")
 	e.start()
 	e.push("web", appChart("1.0.0", nil))
 	e.becomes("web", "False StateError: the record of the release web in Secret NS/sh.helm.release.v1.web.v1 cannot be read: restore the Secret, or delete it")
+	e.push("null", appChart("1.0.0", nil))
+	e.becomes("null", "False StateError: the record of the release null in Secret NS/sh.helm.release.v1.null.v1 cannot be read: restore the Secret, or delete it: data key release: the release has no content in one of its hooks")
 }
 
 // Helm leaves the record of a rollback pending when a hook of it fails: it is a

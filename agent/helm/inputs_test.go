@@ -55,6 +55,24 @@ func TestValuesAreLaidOverEachOther(t *testing.T) {
 	e.Expect(e.value("web")).To(ContainSubstring(`"value":"z"`))
 }
 
+func TestALargeNumberIsReleasedOnce(t *testing.T) {
+	e := newEnv(t)
+	e.create("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ids, namespace: NS}\ndata: {id: '1234567890123456789'}")
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.ValuesFrom = []helmv2.ValuesReference{{Kind: "ConfigMap", Name: "ids", ValuesKey: "id", TargetPath: "value"}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	e.Expect(e.history("web")).To(Equal([]string{"v1 deployed by install"}))
+	for _, again := range []string{"1", "2"} {
+		e.request(again)
+		e.becomes("web", "True InstallSucceeded")
+	}
+	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
+	e.Expect(e.value("web")).To(Equal("1234567890123456789"))
+}
+
 func TestChartsOfAnOCIRepository(t *testing.T) {
 	e := newEnv(t)
 	const digest = "sha256:5058a9f65092bb3f58b98378f38983ca4898cc8d27a5d92455ef99c757105577"
@@ -289,6 +307,23 @@ func TestCRDsAndWhatIsMadeOfThem(t *testing.T) {
 	e.push("web", appChart("1.2.0", files{"crds/thing.yaml": described("third"), "templates/thing.yaml": thing}))
 	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v3")
 	e.Expect(definition()).To(Equal("third"))
+	e.Expect(e.inventory("web")).To(Equal([]string{"_things.helm.example.com_apiextensions.k8s.io_CustomResourceDefinition v1", "NS_web__ConfigMap v1", "NS_web_helm.example.com_Thing v1"}))
+	e.edit("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Install, obj.Spec.Upgrade = &helmv2.Install{CRDs: helmv2.Skip}, &helmv2.Upgrade{CRDs: helmv2.Skip}
+		obj.Spec.Values = values("value: new")
+	})
+	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v4")
+	e.Expect(e.inventory("web")).To(Equal([]string{"NS_web__ConfigMap v1", "NS_web_helm.example.com_Thing v1"}))
+}
+
+// inventory is that of the status, as ids and versions.
+func (e *env) inventory(name string) []string {
+	e.t.Helper()
+	said := []string{}
+	for _, entry := range e.get(name).Status.Inventory.Entries {
+		said = append(said, strings.ReplaceAll(entry.ID, e.namespace, "NS")+" "+entry.Version)
+	}
+	return said
 }
 
 // TestAChartSeesWhatAnotherHasJustDefined: what it renders without the kind would

@@ -270,7 +270,7 @@ func (r *Reconciler) remember(ctx context.Context, obj *helmv2.HelmRelease, at l
 func bare(records []release.Record, values bool) []release.Record {
 	kept := slices.Clone(records)
 	for i := range kept {
-		kept[i].Manifest = ""
+		kept[i].Manifest, kept[i].CRDs = "", nil
 		if !values {
 			kept[i].Config = nil
 		}

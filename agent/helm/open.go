@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"sync"
 
@@ -104,11 +105,14 @@ func (t *target) hold(ctx context.Context) error {
 
 // discoveries hold what is known of the kinds of servers, for as long as the
 // connection is the same: another one has another gate, and the old one's is shut.
-// It is safe for concurrent use.
+// What is known for keys that were handed over is let go of with the next action. It
+// is safe for concurrent use.
 type discoveries struct {
 	kinds *action.Kinds
-	mu    sync.Mutex
-	of    map[shard.Key]known
+	// owns says whether a key is this agent's.
+	owns func(shard.Key) bool
+	mu   sync.Mutex
+	of   map[shard.Key]known
 }
 
 type known struct {
@@ -116,13 +120,14 @@ type known struct {
 	discovery *action.Discovery
 }
 
-func newDiscoveries() *discoveries {
-	return &discoveries{kinds: action.NewKinds(), of: map[shard.Key]known{}}
+func newDiscoveries(owns func(shard.Key) bool) *discoveries {
+	return &discoveries{kinds: action.NewKinds(), owns: owns, of: map[shard.Key]known{}}
 }
 
 func (d *discoveries) at(to *target) (*action.Discovery, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	maps.DeleteFunc(d.of, func(key shard.Key, _ known) bool { return !d.owns(key) })
 	found, config := d.of[to.key], to.Shared()
 	if found.discovery != nil && found.by == config.Transport {
 		return found.discovery, nil

@@ -305,3 +305,24 @@ func TestHooksAndTestsRunInTheirOrder(t *testing.T) {
 	e.becomes("web", "True ")
 	e.Expect(e.get("web").Status.Failures).To(BeZero())
 }
+
+// Helm stores the tests that a filter leaves out before the others: that is no
+// other release.
+func TestFilteredTestsLeaveTheReleaseAsItIs(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Test = &helmv2.Test{Enable: true, Filters: &[]helmv2.Filter{{Name: "web-zlast", Exclude: true}}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", files{
+		"templates/a.yaml": hookPod("test", "0"),
+		"templates/z.yaml": strings.Replace(hookPod("test", "0"), "}}-test", "}}-zlast", 1),
+	}))
+	e.finish(t.Context(), "web-test", true)
+	e.becomes("web", "True TestSucceeded")
+	for _, again := range []string{"1", "2"} {
+		e.request(again)
+		e.becomes("web", "True TestSucceeded")
+	}
+	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
+}

@@ -5,7 +5,9 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/shard"
 )
@@ -42,6 +44,7 @@ func TestActionsAtWorkAreFew(t *testing.T) {
 	g.Eventually(resumed).Should(BeClosed())
 	first.leave()
 	second.leave()
+	g.Expect(p.of).To(BeEmpty(), "nothing is kept of targets with no action")
 }
 
 // A target that takes its time takes nobody's place.
@@ -64,4 +67,33 @@ func TestASlowTargetHoldsUpNoOther(t *testing.T) {
 	e.Expect(e.records("web")).NotTo(ContainElement("v1 deployed"), "it is under way")
 	e.Expect(proxy.Heal()).To(Succeed())
 	e.becomes("web", "True InstallSucceeded")
+}
+
+// kept says whether the agent keeps what it knows of the kinds of a target.
+func (e *env) kept(key shard.Key) bool {
+	d := e.agent.discoveries
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, found := d.of[key]
+	return found
+}
+
+func TestNothingIsKeptOfATargetThatWasHandedOver(t *testing.T) {
+	e := newEnv(t)
+	e.front()
+	e.release("web", func(obj *helmv2.HelmRelease) { obj.Spec.KubeConfig = prod() })
+	e.release("own")
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	key := keyOf(e.get("web"))
+	e.Expect(e.kept(key)).To(BeTrue())
+	record := &fleetv1.RemoteCluster{}
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "prod"}, record)).To(Succeed())
+	record.Status.Assignments[0].Agent = "agent-1"
+	e.Expect(e.hub.Status().Update(t.Context(), record)).To(Succeed())
+	e.Eventually(func() bool { return e.agent.Targets.MayWrite(key) }, "60s", "50ms").Should(BeFalse())
+	e.push("own", appChart("1.0.0", nil))
+	e.becomes("own", "True InstallSucceeded")
+	e.Expect(e.kept(key)).To(BeFalse())
 }

@@ -84,7 +84,8 @@ func (r *Reconciler) notReady(why string) error {
 
 // artifactOf is the source's artifact, or why it does not count: it is not of the
 // spec as it is now, or its maker says that it is not ready. A chart that
-// cannot be renewed goes on being used.
+// cannot be renewed goes on being used, but not that of a source that is stalled:
+// it is of an older spec, which nothing but another one will replace.
 func artifactOf(src client.Object) (made *meta.Artifact, why string) {
 	var conditions []metav1.Condition
 	observed := src.GetGeneration()
@@ -97,7 +98,7 @@ func artifactOf(src client.Object) (made *meta.Artifact, why string) {
 			made = nil
 		}
 	}
-	ready := apimeta.FindStatusCondition(conditions, meta.ReadyCondition)
+	ready, stalled := apimeta.FindStatusCondition(conditions, meta.ReadyCondition), apimeta.FindStatusCondition(conditions, meta.StalledCondition)
 	switch {
 	case made == nil && ready != nil && ready.Status != metav1.ConditionTrue:
 		return nil, ready.Message
@@ -105,6 +106,8 @@ func artifactOf(src client.Object) (made *meta.Artifact, why string) {
 		return nil, "it has no artifact yet"
 	case observed != src.GetGeneration():
 		return nil, "latest generation of object has not been reconciled"
+	case stalled != nil && stalled.Status == metav1.ConditionTrue:
+		return nil, stalled.Message
 	}
 	return made, ""
 }
@@ -115,11 +118,16 @@ func accessDenied(name types.NamespacedName) error {
 		fmt.Errorf("can't access '%s', cross-namespace references have been blocked", name))
 }
 
-// ociDigest is the digest of the upstream artifact that a revision names:
-// tag@sha256:digest. Revisions of other sources have none.
-func ociDigest(revision string) (tag, digest string) {
-	tag, digest, found := strings.Cut(revision, "@")
-	if !found || !strings.HasPrefix(digest, "sha256:") {
+// sourceDigest is the digest of the upstream artifact that a revision of an
+// OCIRepository or an ExternalArtifact names, as tag@algorithm:digest or by itself
+// where no tag leads to it. A HelmChart's revision is the chart's version, which
+// has neither sign in it.
+func sourceDigest(revision string) (tag, digest string) {
+	digest = revision
+	if at := strings.LastIndex(revision, "@"); at >= 0 {
+		tag, digest = revision[:at], revision[at+1:]
+	}
+	if !strings.Contains(digest, ":") {
 		return "", ""
 	}
 	return tag, digest

@@ -5,19 +5,21 @@ import (
 	"fmt"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/headwater-dev/headwater/agent/apply"
 	"github.com/headwater-dev/headwater/agent/helm/release"
+	"github.com/headwater-dev/headwater/agent/helm/state"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
-// stock is the inventory of the release: its objects, without hooks. One that
-// cannot be told is left out, and an event says so: nothing but what people read
+// stock is the inventory of the release: its objects, without hooks, and the CRDs
+// that came with its chart. One that cannot be told is left out, and an event says so: nothing but what people read
 // depends on it.
 func (r *Reconciler) stock(ctx context.Context, obj *helmv2.HelmRelease, to *target, record release.Record) *meta.ResourceInventory {
-	refs, err := refsOf(to.Mapper, record)
+	refs, err := refsOf(to.Mapper, record, bringsCRDs(obj))
 	if err != nil {
 		r.Events.Publish(ctx, obj, reconcile.Event{
 			Severity: reconcile.SeverityError, Reason: inventoryReason, Message: err.Error(), Metadata: eventMetadata(obj),
@@ -30,9 +32,24 @@ func (r *Reconciler) stock(ctx context.Context, obj *helmv2.HelmRelease, to *tar
 	return inventory
 }
 
-// refsOf names the objects of a release where they are.
-func refsOf(mapper apimeta.RESTMapper, record release.Record) ([]apply.Ref, error) {
+// bringsCRDs says whether the CRDs of the chart were brought to the cluster with the
+// release, or with one before it: what there is of them stays.
+func bringsCRDs(obj *helmv2.HelmRelease) bool {
+	install := obj.Spec.Install == nil || obj.Spec.Install.CRDs != helmv2.Skip
+	upgrade := obj.Spec.Upgrade == nil || obj.Spec.Upgrade.CRDs != helmv2.Skip
+	installed := len(obj.Status.History) > 0 && obj.Status.History[0].Action == string(state.Install)
+	return install || upgrade && !installed
+}
+
+// refsOf names the objects of a release where they are, with the chart's CRDs if
+// these were brought there.
+func refsOf(mapper apimeta.RESTMapper, record release.Record, crds bool) ([]apply.Ref, error) {
 	objects, err := release.Objects(record.Manifest)
+	if err == nil && crds {
+		var definitions []*unstructured.Unstructured
+		definitions, err = record.Definitions()
+		objects = append(objects, definitions...)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("inventory of the release %s: %w", record.Target, err)
 	}

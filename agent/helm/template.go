@@ -65,6 +65,9 @@ func (r *Reconciler) applyChart(ctx context.Context, obj *helmv2.HelmRelease) er
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("read HelmChart %s: %w", client.ObjectKeyFromObject(chart), err)
 	}
+	if err := r.yields(ctx, obj, live.Labels); err != nil {
+		return err
+	}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(chart)
 	if err != nil {
 		return fmt.Errorf("HelmChart %s: %w", client.ObjectKeyFromObject(chart), err)
@@ -78,6 +81,29 @@ func (r *Reconciler) applyChart(ctx context.Context, obj *helmv2.HelmRelease) er
 		return fmt.Errorf("apply HelmChart %s: %w", client.ObjectKeyFromObject(chart), err)
 	}
 	return nil
+}
+
+// yields refuses to write a HelmChart that has the labels of another HelmRelease
+// which has it too: a-b/c and a/b-c have one of one name where their sources are
+// in the same namespace, and whoever writes last decides what both release.
+func (r *Reconciler) yields(ctx context.Context, obj *helmv2.HelmRelease, labels map[string]string) error {
+	maker := types.NamespacedName{Namespace: labels[helmv2.GroupVersion.Group+"/namespace"], Name: labels[helmv2.GroupVersion.Group+"/name"]}
+	if maker.Name == "" || maker.Namespace == "" || maker == client.ObjectKeyFromObject(obj) {
+		return nil
+	}
+	var other helmv2.HelmRelease
+	err := r.Live.Get(ctx, maker, &other)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read HelmRelease '%s', which has the HelmChart '%s': %w", maker, chartName(obj), err)
+	case other.Spec.Chart == nil || chartName(&other) != chartName(obj):
+		return nil
+	}
+	return reconcile.Stall(chartSyncReason, fmt.Errorf(
+		"the HelmChart '%s' is that of HelmRelease '%s', and would be that of HelmRelease '%s' as well: give one of them another name, or have its source in another namespace",
+		chartName(obj), maker, client.ObjectKeyFromObject(obj)))
 }
 
 // contains says whether all of the few are among the many.

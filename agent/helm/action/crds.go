@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/cli-runtime/pkg/resource"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
@@ -89,16 +90,21 @@ func (s *Session) applyCRD(definition *unstructured.Unstructured, replace bool) 
 	if err == nil || !apierrors.IsAlreadyExists(err) || !replace {
 		return err == nil, client.IgnoreAlreadyExists(err)
 	}
+	// The server writes the status of a definition by itself, at any time.
+	return true, retry.RetryOnConflict(retry.DefaultBackoff, func() error { return s.replaceCRD(definition) })
+}
+
+func (s *Session) replaceCRD(definition *unstructured.Unstructured) error {
 	live := &unstructured.Unstructured{}
 	live.SetGroupVersionKind(definition.GroupVersionKind())
 	if err := s.client.Get(s.ctx, client.ObjectKeyFromObject(definition), live); err != nil {
-		return false, err
+		return err
 	}
 	desired := live.DeepCopy()
 	desired.Object["spec"] = definition.Object["spec"]
 	desired.SetLabels(merged(live.GetLabels(), definition.GetLabels()))
 	desired.SetAnnotations(merged(live.GetAnnotations(), definition.GetAnnotations()))
-	return true, s.client.Update(s.ctx, desired, client.FieldOwner(FieldManager))
+	return s.client.Update(s.ctx, desired, client.FieldOwner(FieldManager))
 }
 
 func merged(under, over map[string]string) map[string]string {

@@ -1,6 +1,8 @@
 package action
 
 import (
+	"fmt"
+	"io"
 	"time"
 
 	"helm.sh/helm/v3/pkg/kube"
@@ -54,6 +56,54 @@ func (factory) Validator(string) (validation.Schema, error) { return validation.
 // IsReachable is not asked: the target's connection is watched by its owner.
 func (k *kubeClient) IsReachable() error { return k.session.ctx.Err() }
 
+// survive makes an error of a panic. Helm calls its client in goroutines of its
+// own, where a panic would end the agent for all its clusters.
+func survive(err *error) {
+	if crash := recover(); crash != nil {
+		*err = fmt.Errorf("helm crashed: %v", crash)
+	}
+}
+
+// Build reads the objects of a stream of manifests.
+func (k *kubeClient) Build(from io.Reader, validate bool) (read kube.ResourceList, err error) {
+	defer survive(&err)
+	return k.Client.Build(from, validate)
+}
+
+// Create makes the objects. Helm reads what came of it even of a failure.
+func (k *kubeClient) Create(resources kube.ResourceList) (made *kube.Result, err error) {
+	made = &kube.Result{}
+	defer survive(&err)
+	return k.Client.Create(resources)
+}
+
+// Update brings the objects from one state to the other.
+func (k *kubeClient) Update(original, target kube.ResourceList, force bool) (made *kube.Result, err error) {
+	made = &kube.Result{}
+	defer survive(&err)
+	return k.Client.Update(original, target, force)
+}
+
+// UpdateThreeWayMerge does the same with objects that somebody else has made.
+func (k *kubeClient) UpdateThreeWayMerge(original, target kube.ResourceList, force bool) (made *kube.Result, err error) {
+	made = &kube.Result{}
+	defer survive(&err)
+	return k.Client.UpdateThreeWayMerge(original, target, force)
+}
+
+// Delete deletes the objects.
+func (k *kubeClient) Delete(resources kube.ResourceList) (made *kube.Result, errs []error) {
+	var crash error
+	made = &kube.Result{}
+	defer func() {
+		if crash != nil {
+			errs = append(errs, crash)
+		}
+	}()
+	defer survive(&crash)
+	return k.Client.Delete(resources)
+}
+
 // Wait waits until the objects other than Jobs are ready.
 func (k *kubeClient) Wait(resources kube.ResourceList, timeout time.Duration) error {
 	return k.ready(resources, timeout, false)
@@ -64,7 +114,8 @@ func (k *kubeClient) WaitWithJobs(resources kube.ResourceList, timeout time.Dura
 	return k.ready(resources, timeout, true)
 }
 
-func (k *kubeClient) ready(resources kube.ResourceList, timeout time.Duration, jobs bool) error {
+func (k *kubeClient) ready(resources kube.ResourceList, timeout time.Duration, jobs bool) (err error) {
+	defer survive(&err)
 	defer k.session.access.Yield()()
 	switch {
 	case !k.legacy:
@@ -76,13 +127,15 @@ func (k *kubeClient) ready(resources kube.ResourceList, timeout time.Duration, j
 }
 
 // WatchUntilReady waits until the Jobs and Pods of a hook have run.
-func (k *kubeClient) WatchUntilReady(resources kube.ResourceList, timeout time.Duration) error {
+func (k *kubeClient) WatchUntilReady(resources kube.ResourceList, timeout time.Duration) (err error) {
+	defer survive(&err)
 	defer k.session.access.Yield()()
 	return k.poll(timeout, k.runsOf(resources))
 }
 
 // WaitForDelete waits until the objects are gone.
-func (k *kubeClient) WaitForDelete(resources kube.ResourceList, timeout time.Duration) error {
+func (k *kubeClient) WaitForDelete(resources kube.ResourceList, timeout time.Duration) (err error) {
+	defer survive(&err)
 	defer k.session.access.Yield()()
 	return k.poll(timeout, k.goneOf(resources))
 }

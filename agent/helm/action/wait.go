@@ -134,7 +134,13 @@ func (k *kubeClient) ran(ctx context.Context, info *resource.Info) (bool, error)
 	switch info.Mapping.GroupVersionKind.GroupKind() {
 	case batchv1.SchemeGroupVersion.WithKind("Job").GroupKind():
 		var job batchv1.Job
-		if err := k.session.client.Get(ctx, name, &job); err != nil {
+		err := k.session.client.Get(ctx, name, &job)
+		switch {
+		case apierrors.IsNotFound(err):
+			// Helm has just made it. One that removes itself when it is done may
+			// have gone between two looks.
+			return true, nil
+		case err != nil:
 			return false, err
 		}
 		for _, condition := range job.Status.Conditions {

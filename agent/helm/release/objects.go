@@ -14,6 +14,24 @@ import (
 // yamlBuffer is the size of the first read of a stream.
 const yamlBuffer = 4096
 
+// Definitions are the CRDs among the files of the chart's directory of them. Other
+// objects do not belong there, and are not brought to the cluster.
+func (r Record) Definitions() ([]*unstructured.Unstructured, error) {
+	var found []*unstructured.Unstructured
+	for _, file := range r.CRDs {
+		objects, err := Objects(string(file))
+		if err != nil {
+			return nil, fmt.Errorf("CRDs of the chart: %w", err)
+		}
+		for _, obj := range objects {
+			if obj.GetKind() == "CustomResourceDefinition" {
+				found = append(found, obj)
+			}
+		}
+	}
+	return found, nil
+}
+
 // Objects reads the objects of a stream of manifests; lists stand for what is in
 // them.
 func Objects(manifests string) ([]*unstructured.Unstructured, error) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
@@ -58,7 +59,7 @@ func pack(by *gzip.Writer, text []byte) []byte {
 }
 
 // Decode reads the release in a Secret of Helm's storage. The bytes are somebody
-// else's: what they unpack to is bounded.
+// else's: what they unpack to is bounded, and a release that lacks a part is none.
 func Decode(secret *corev1.Secret) (*helmrelease.Release, error) {
 	packed, err := base64.StdEncoding.AppendDecode(nil, secret.Data[dataKey])
 	if err != nil {
@@ -81,5 +82,24 @@ func Decode(secret *corev1.Secret) (*helmrelease.Release, error) {
 	if err := json.Unmarshal(text, &rel); err != nil {
 		return nil, fmt.Errorf("data key %s: it is no release", dataKey)
 	}
+	if missing := missingOf(&rel); missing != "" {
+		return nil, fmt.Errorf("data key %s: the release has no %s", dataKey, missing)
+	}
 	return &rel, nil
+}
+
+// missingOf is what a release lacks that all who read one count on, Helm as well;
+// empty when it is whole.
+func missingOf(rel *helmrelease.Release) string {
+	switch {
+	case rel.Info == nil:
+		return "info"
+	case rel.Chart == nil || rel.Chart.Metadata == nil:
+		return "chart"
+	case slices.Contains(rel.Hooks, nil):
+		return "content in one of its hooks"
+	case slices.Contains(rel.Chart.Files, nil) || slices.Contains(rel.Chart.Templates, nil):
+		return "content in one of its chart's files"
+	}
+	return ""
 }

@@ -1,11 +1,12 @@
 package release
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,10 +35,12 @@ type Record struct {
 	Interrupted helmrelease.Status
 	// Tests are the hooks that are tests.
 	Tests []Test
-	// Manifest of the objects, without hooks, and the values that they were made
-	// of. What is remembered of a record has neither.
+	// Manifest of the objects, without hooks, the values that they were made of,
+	// and the files in the chart's directory of CRDs; those of its subcharts are in
+	// no record. What is remembered of a record has none of them.
 	Manifest string
 	Config   map[string]any
+	CRDs     [][]byte
 	// Stored is where the record was read.
 	Stored Stored
 }
@@ -56,11 +59,8 @@ type Test struct {
 	Phase              helmrelease.HookPhase
 }
 
-// RecordOf reads a record in its storage namespace.
+// RecordOf is what a release that was decoded says, in its storage namespace.
 func RecordOf(rel *helmrelease.Release, storageNamespace string) (Record, error) {
-	if rel.Info == nil || rel.Chart == nil || rel.Chart.Metadata == nil {
-		return Record{}, errors.New("the record has no info or no chart")
-	}
 	config, err := ConfigDigest(rel.Config)
 	if err != nil {
 		return Record{}, err
@@ -76,6 +76,9 @@ func RecordOf(rel *helmrelease.Release, storageNamespace string) (Record, error)
 		ConfigDigest: config, Digest: digest,
 		FirstDeployed: rel.Info.FirstDeployed.Time, LastDeployed: rel.Info.LastDeployed.Time, Deleted: rel.Info.Deleted.Time,
 		Manifest: rel.Manifest, Config: rel.Config,
+	}
+	for _, file := range rel.Chart.CRDObjects() {
+		record.CRDs = append(record.CRDs, file.File.Data)
 	}
 	if rest, ok := strings.CutPrefix(rel.Info.Description, unlockedPrefix); ok {
 		status, _, _ := strings.Cut(rest, "'")
@@ -99,12 +102,21 @@ func Unlocked(status helmrelease.Status) string {
 }
 
 // ConfigDigest is the digest of values, the same for the same values in any
-// order.
+// order, and the same before and after they were stored in a record: whole
+// numbers beyond 2^53 come back from there as other ones.
 func ConfigDigest(values map[string]any) (string, error) {
 	if values == nil {
 		values = map[string]any{}
 	}
-	text, err := yaml.Marshal(values)
+	stored, err := json.Marshal(values)
+	if err != nil {
+		return "", fmt.Errorf("digest of the values: %w", err)
+	}
+	var read map[string]any
+	if err := json.Unmarshal(stored, &read); err != nil {
+		return "", fmt.Errorf("digest of the values: %w", err)
+	}
+	text, err := yaml.Marshal(read)
 	if err != nil {
 		return "", fmt.Errorf("digest of the values: %w", err)
 	}
@@ -117,14 +129,18 @@ func Digest(text []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// digestOf covers what was released. How its hooks ran is no part of it: tests
-// run later, and the helm CLI may run them again.
+// digestOf covers what was released. How its hooks ran is no part of it, nor is
+// their order: tests run later, the helm CLI may run them again, and Helm stores
+// the hooks that a filter has left out before the others.
 func digestOf(rel *helmrelease.Release) (string, error) {
 	type hook struct{ Name, Manifest string }
 	hooks := make([]hook, 0, len(rel.Hooks))
 	for _, h := range rel.Hooks {
 		hooks = append(hooks, hook{h.Name, h.Manifest})
 	}
+	slices.SortFunc(hooks, func(a, b hook) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Manifest, b.Manifest))
+	})
 	text, err := json.Marshal(map[string]any{
 		"name": rel.Name, "namespace": rel.Namespace, "version": rel.Version,
 		"status": rel.Info.Status, "firstDeployed": rel.Info.FirstDeployed.Unix(), "lastDeployed": rel.Info.LastDeployed.Unix(),

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func rel() *helmrelease.Release {
 		Name: "web", Namespace: "fleet", Version: 2, Config: map[string]any{"b": 1, "a": "x"}, Manifest: "a: b",
 		Info:  &helmrelease.Info{Status: helmrelease.StatusDeployed, FirstDeployed: at, LastDeployed: at},
 		Chart: &helmchart.Chart{Metadata: &helmchart.Metadata{Name: "app", Version: "1.0.0"}},
-		Hooks: []*helmrelease.Hook{{Name: "t", Events: []helmrelease.HookEvent{helmrelease.HookTest}}},
+		Hooks: []*helmrelease.Hook{{Name: "t", Events: []helmrelease.HookEvent{helmrelease.HookTest}}, {Name: "u", Manifest: "c: d"}},
 	}
 }
 
@@ -59,12 +60,17 @@ func TestSnapshotsKnowTheirRecord(t *testing.T) {
 	own := release.SnapshotOf(record, "", "install")
 	flux := own.DeepCopy()
 	flux.APIVersion, flux.Digest = "v2", "sha256:another"
+	// Of the digests that were made when the order of the hooks was part of them.
+	older := own.DeepCopy()
+	older.APIVersion, older.Digest = "headwater/v1", "sha256:d8db0c5d0ab8a4c9e3e2a4a3a7a44b51"
 	for name, c := range map[string]struct {
 		change     func(*helmrelease.Release)
 		same, flux bool
 	}{
 		"as it was":      {func(*helmrelease.Release) {}, true, true},
 		"tests have run": {func(r *helmrelease.Release) { r.Hooks[0].LastRun.Phase = helmrelease.HookPhaseFailed }, true, true},
+		"filtered tests": {func(r *helmrelease.Release) { slices.Reverse(r.Hooks) }, true, true},
+		"another hook":   {func(r *helmrelease.Release) { r.Hooks[1].Manifest = "c: e" }, false, true},
 		"other objects":  {func(r *helmrelease.Release) { r.Manifest = "a: c" }, false, true},
 		"other values":   {func(r *helmrelease.Release) { r.Config["a"] = "y" }, false, false},
 		"a later one":    {func(r *helmrelease.Release) { r.Version = 3 }, false, false},
@@ -78,12 +84,18 @@ func TestSnapshotsKnowTheirRecord(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(release.Matches(own, record)).To(Equal(c.same), "of ours")
 			g.Expect(release.Matches(flux, record)).To(Equal(c.flux), "of Flux's")
+			g.Expect(release.Matches(older, record)).To(Equal(c.flux), "of an older agent's")
 		})
 	}
 }
 
 func TestRecordsThatAreNone(t *testing.T) {
-	for name, data := range map[string]string{"nothing": "", "no base64": "%%%", "no gzip": "H4sI", "no JSON": "bm8=", "cut off": "H4sIAAAAAAAA/6pWSkksSQQEAAD//w=="} {
+	text := func(of string) string { return base64.StdEncoding.EncodeToString([]byte(of)) }
+	for name, data := range map[string]string{"nothing": "", "no base64": "%%%", "no gzip": "H4sI", "no JSON": "bm8=", "cut off": "H4sIAAAAAAAA/6pWSkksSQQEAAD//w==",
+		"no info": text(`{"chart":{"metadata":{}}}`), "no chart": text(`{"info":{}}`), "no metadata": text(`{"info":{},"chart":{}}`),
+		"a hook that is null":     text(`{"info":{},"chart":{"metadata":{}},"hooks":[null]}`),
+		"a file that is null":     text(`{"info":{},"chart":{"metadata":{},"files":[null]}}`),
+		"a template that is null": text(`{"info":{},"chart":{"metadata":{},"templates":[null]}}`)} {
 		t.Run(name, func(t *testing.T) {
 			_, err := release.Decode(&corev1.Secret{Data: map[string][]byte{"release": []byte(data)}})
 			NewWithT(t).Expect(err).To(MatchError(HavePrefix("data key release: ")))
@@ -99,6 +111,23 @@ func TestDigestsOfValuesAreThoseOfFlux(t *testing.T) {
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(digest).To(Equal("sha256:db52e4f204b99e59b9829de33e952771009b03f04a92e4a3036a530f6b11ec89"))
+}
+
+// What helm --set makes of a number is a whole one, which a record has as a float.
+func TestDigestsOfValuesOutliveTheRecord(t *testing.T) {
+	for name, number := range map[string]any{"small": int64(7), "large": int64(1234567890123456789), "fraction": 1.5, "larger": 1e300} {
+		t.Run(name, func(t *testing.T) {
+			g, made := NewWithT(t), rel()
+			made.Config = map[string]any{"app": map[string]any{"id": number}}
+			wanted, err := release.ConfigDigest(made.Config)
+			g.Expect(err).NotTo(HaveOccurred())
+			data, err := release.Encode(made)
+			g.Expect(err).NotTo(HaveOccurred())
+			read, err := release.Decode(&corev1.Secret{Data: data})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(release.ConfigDigest(read.Config)).To(Equal(wanted))
+		})
+	}
 }
 
 // digits are a text of that many random numbers.

@@ -11,7 +11,7 @@ import (
 
 const (
 	// SnapshotVersion says how the digests of snapshots are made here.
-	SnapshotVersion = "headwater/v1"
+	SnapshotVersion = "headwater/v2"
 	// maxSnapshots is how many the status has.
 	maxSnapshots = 5
 )
