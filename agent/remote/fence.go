@@ -87,6 +87,9 @@ type fence struct {
 	lease *coordinationv1.Lease
 	at    *place
 	held  bool
+	// first says that this process has noted a fence that nobody had before, and has
+	// not made its Lease yet: that there is none tells of nobody.
+	first bool
 	// seen is another's tenure as last observed, since when, and when it was
 	// looked at last.
 	seen          tenure

@@ -317,6 +317,34 @@ func TestAFenceIsPreparedAndFree(t *testing.T) {
 	expectHeld(t, a.take(t.Context()), "agent-b_1")
 }
 
+// refuses takes no new Lease for a while.
+type refuses struct {
+	client.Client
+	creates int
+}
+
+func (r *refuses) Create(ctx context.Context, obj client.Object, options ...client.CreateOption) error {
+	if r.creates--; r.creates >= 0 {
+		return context.DeadlineExceeded
+	}
+	return r.Client.Create(ctx, obj, options...)
+}
+
+// A fence that was noted, and could not be made at once, is waited for by nobody: this
+// process knows that there was none before.
+func TestAFenceThatCouldNotBeMadeAtOnce(t *testing.T) {
+	g := NewWithT(t)
+	a, _, _, target := fencesOn(t)
+	a.target.leases = &refuses{target, 2}
+	g.Expect(a.prepare(t.Context())).To(MatchError(context.DeadlineExceeded))
+	g.Expect(a.take(t.Context())).To(MatchError(context.DeadlineExceeded))
+	g.Expect(a.take(t.Context())).To(Succeed())
+	g.Expect(a.valid()).To(BeTrue())
+	g.Expect(target.Delete(t.Context(), leaseOf(t, a, target))).To(Succeed())
+	a.drop()
+	expectHeld(t, a.take(t.Context()), "a former owner whose Lease is gone")
+}
+
 // Nothing is prepared where somebody may have had a fence: its being gone tells
 // that one has to be waited for.
 func TestAFenceThatMayHaveBeenIsNotPrepared(t *testing.T) {

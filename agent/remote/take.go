@@ -111,12 +111,13 @@ func (f *fence) prepareAt(ctx context.Context, at *place) error {
 	if err != nil || before {
 		return err
 	}
+	f.first = true
 	lease := f.blank(at)
 	if err := at.leases.Create(ctx, lease); err != nil {
 		return f.explain(at, err)
 	}
 	f.begin()
-	f.lease, f.at = lease, at
+	f.lease, f.at, f.first = lease, at, false
 	return nil
 }
 
@@ -186,14 +187,16 @@ func (f *fence) untouched(lease *coordinationv1.Lease) bool {
 func (f *fence) note(ctx context.Context, at *place, gone bool) (anew bool, err error) {
 	known := f.ledger.known(ctx)
 	if known == at.kind {
-		return gone, nil
+		return gone && !f.first, nil
 	}
 	if known == "" && !gone {
 		// The Lease itself has told who held it.
 		_, err := f.ledger.note(ctx, at.kind)
 		return false, err
 	}
-	return f.ledger.note(ctx, at.kind)
+	anew, err = f.ledger.note(ctx, at.kind)
+	f.first = err == nil && !anew
+	return anew, err
 }
 
 // respect returns a *heldError while the Lease's holder may still write, after
@@ -290,7 +293,7 @@ func (f *fence) stamp(lease *coordinationv1.Lease, began time.Time) {
 }
 
 func (f *fence) hold(at *place, lease *coordinationv1.Lease, began time.Time) {
-	f.lease, f.at, f.held = lease, at, true
+	f.lease, f.at, f.held, f.first = lease, at, true, false
 	f.seen = tenure{}
 	f.mu.Lock()
 	defer f.mu.Unlock()

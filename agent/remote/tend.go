@@ -156,7 +156,7 @@ func (f *fence) releaseClaimed(ctx context.Context, at *place, lease *coordinati
 }
 
 func (f *fence) drop() {
-	f.lease, f.at, f.held = nil, nil, false
+	f.lease, f.at, f.held, f.first = nil, nil, false, false
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.renewed = time.Time{}
