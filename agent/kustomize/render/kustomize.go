@@ -135,7 +135,10 @@ func toObject(res *resource.Resource) (*unstructured.Unstructured, error) {
 	return obj, nil
 }
 
-// isObject is false for documents that kustomize itself is configured by.
+// isObject is false for what Flux leaves out: documents that kustomize itself is
+// configured by, and those that lack a part of an object's identity. kustomize has
+// refused most of the latter before.
 func isObject(obj *unstructured.Unstructured) bool {
-	return !strings.HasPrefix(obj.GetAPIVersion(), "kustomize.config.k8s.io/") && obj.GetName() != ""
+	return obj.GetAPIVersion() != "" && obj.GetKind() != "" && obj.GetName() != "" &&
+		!strings.HasPrefix(obj.GetAPIVersion(), "kustomize.config.k8s.io/")
 }

@@ -66,6 +66,27 @@ func asYAML(t *testing.T, objects []*unstructured.Unstructured) string {
 	return strings.Join(documents, "---\n")
 }
 
+// What lacks a part of its identity is no object, and is left out beside others.
+func TestRenderLeavesOutWhatIsNoObject(t *testing.T) {
+	for name, document := range map[string]string{
+		"no apiVersion":       "kind: ConfigMap\nmetadata: {name: x}\n",
+		"an empty apiVersion": "apiVersion: ''\nkind: ConfigMap\nmetadata: {name: x}\n",
+		"no name, of a list":  "apiVersion: example.com/v1\nkind: AllowList\nspec: {a: 1}\n",
+	} {
+		for way, options := range map[string]Options{"directly": {}, "by kustomize": {noShortWay: true}} {
+			t.Run(name+" "+way, func(t *testing.T) {
+				g := NewWithT(t)
+				r, err := New(options)
+				g.Expect(err).NotTo(HaveOccurred())
+				objects, err := r.Render(t.Context(), Request{Files: have(files("a.yaml", document+"---\n"+one))})
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(objects).To(HaveLen(1))
+				g.Expect(objects[0].GetName()).To(Equal("one"))
+			})
+		}
+	}
+}
+
 // files makes an artifact of pairs of path and content.
 func files(pairs ...string) map[string][]byte {
 	made := map[string][]byte{}

@@ -79,6 +79,7 @@ func trees() []sample {
 		{name: "text of many lines", files: files("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata:\n  a: |\n    one\n      two\n  b: >-\n    one\n    two\n\n    three\n  c: |+\n    end\n\n")},
 		{name: "tabs and other alphabets", files: files("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {a: \"\\t\\u00e4\\U0001F600\", b: 'äöü', c: \"a\\\n  b\"}\n")},
 		{name: "a null in a list", files: files("a.yaml", "apiVersion: example.com/v1\nkind: T\nmetadata: {name: x}\nlist: [a, ~]\n")},
+		{name: "no apiVersion", files: files("a.yaml", "kind: ConfigMap\nmetadata: {name: x}\n", "b.yaml", one)},
 		{name: "JSON", files: files("a.yaml", `{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": "b"}}`)},
 	}
 	for name, value := range map[string]string{
