@@ -263,10 +263,12 @@ func (l *Loop[T]) withProgress(ctx context.Context, obj T, phase func(context.Co
 			}
 		}
 	}()
-	err := phase(ctx, obj)
-	stop()
-	<-stopped
-	return err
+	// Also where the phase panics: what recovers that is above, and goes on.
+	defer func() {
+		stop()
+		<-stopped
+	}()
+	return phase(ctx, obj)
 }
 
 func (l *Loop[T]) clock() clock.Clock {

@@ -169,6 +169,19 @@ func TestSuspensionTouchesNoOtherCondition(t *testing.T) {
 	b.Expect(b.live().Status.ObservedGeneration).To(Equal(int64(3)))
 }
 
+// A run that panics is recovered above, and leaves nothing that works on.
+func TestARunThatPanicsEnds(t *testing.T) {
+	b := newBench(t)
+	clock := clocktesting.NewFakeClock(time.Now())
+	b.loop.Clock = clock
+	b.kind.reconcile = func(context.Context, *kustomizev1.Kustomization) error {
+		b.Eventually(clock.HasWaiters, "20s").Should(BeTrue())
+		panic("a defect")
+	}
+	b.Expect(func() { _, _ = b.run() }).To(PanicWith("a defect"))
+	b.Expect(clock.HasWaiters()).To(BeFalse())
+}
+
 func TestAConflictRepeatsThePatchAndNotTheRun(t *testing.T) {
 	b := newBench(t)
 	runs := 0
