@@ -15,6 +15,10 @@
 // targets (polls, pulls), and some of a fleet with sick targets: they say what
 // they compare with what.
 //
+// With -bound a client of its own takes the product's place: it makes the requests
+// that follow from what the product promises, and nothing else, and shows which ratio
+// can be reached at all.
+//
 // It prints seconds, the CPU time and peak memory of each process, and the
 // requests that each API server answered. It is not part of make test: it
 // judges nothing.
