@@ -281,7 +281,7 @@ func (w *world) boundHelmInstall(ctx context.Context) error {
 		if err := w.publish(ctx, obj); err != nil {
 			return err
 		}
-		return w.between(ctx, i, obj, "install", w.installBy, config)
+		return w.between(ctx, i, obj, "install", func() error { return w.installBy(config, appName(i), w.site(i).product) })
 	})
 }
 
@@ -292,15 +292,13 @@ func (w *world) boundHelmUpgrade(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return w.between(ctx, i, obj, "upgrade", w.upgradeBy, config)
+		return w.between(ctx, i, obj, "upgrade", func() error { return w.upgradeBy(config, appName(i), w.site(i).product) })
 	})
 }
 
 // between does the action after it was announced, and before its outcome is told: an
 // agent that is killed in between must neither do it twice nor forget it.
-func (w *world) between(ctx context.Context, i int, obj *unstructured.Unstructured, verb string,
-	do func(*helmaction.Configuration, string, string) error, by *helmaction.Configuration,
-) error {
+func (w *world) between(ctx context.Context, i int, obj *unstructured.Unstructured, verb string, do func() error) error {
 	running := "Running '" + verb + "' action with timeout of 5m0s"
 	ahead := map[string]any{
 		"conditions":       []any{condition("Ready", "Unknown", "Progressing", running), condition("Reconciling", "True", "Progressing", running)},
@@ -310,7 +308,7 @@ func (w *world) between(ctx context.Context, i int, obj *unstructured.Unstructur
 	if err := w.tell(ctx, obj, ahead); err != nil {
 		return err
 	}
-	if err := do(by, appName(i), w.site(i).product); err != nil {
+	if err := do(); err != nil {
 		return err
 	}
 	outcome := ready("Helm " + verb + " succeeded for release " + appName(i))
