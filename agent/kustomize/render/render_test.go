@@ -186,12 +186,18 @@ func TestRenderErrorsQuoteNoContent(t *testing.T) {
 	g.Expect(err.Error()).To(ContainSubstring("secret.yaml"))
 }
 
+// indent puts a text into a block of YAML.
+func indent(text string) string {
+	return "  " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n  ") + "\n"
+}
+
 func TestRenderBombs(t *testing.T) {
 	laughs := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
 	for i := 1; i < 10; i++ {
 		previous := "*a" + string(rune('0'+i-1))
 		laughs += "a" + string(rune('0'+i)) + ": &a" + string(rune('0'+i)) + " [" + strings.Repeat(previous+", ", 9) + previous + "]\n"
 	}
+	few := strings.Join(strings.SplitAfter(laughs, "\n")[:7], "") // 10,000 values
 	overlays := files("l0/one.yaml", one, "l0/kustomization.yaml", "resources: [one.yaml]")
 	for i := 1; i <= 25; i++ {
 		level, below := "l"+string(rune('a'+i)), "l"+string(rune('a'+i-1))
@@ -211,6 +217,10 @@ func TestRenderBombs(t *testing.T) {
 		{"aliases in a manifest", "", files("bomb.yaml", laughs), "bomb.yaml: YAML aliases stand for more than 1000 values"},
 		{"aliases in a patch", "", files("one.yaml", one, "kustomization.yaml",
 			"resources: [one.yaml]\npatches:\n- target: {kind: ConfigMap}\n  patch: |\n    "+strings.ReplaceAll(laughs, "\n", "\n    ")), "YAML aliases stand for more"},
+		{"aliases in a patch in a transformer", "", files("one.yaml", one, "kustomization.yaml", "resources: [one.yaml]\ntransformers:\n- |\n"+
+			indent("apiVersion: builtin\nkind: PatchTransformer\nmetadata: {name: x}\ntarget: {kind: ConfigMap}\npatch: |\n"+indent(few))), "kustomization.yaml: YAML aliases stand for more"},
+		{"texts that are YAML", "", files("texts.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata:\n  x: '&*:"+strings.Repeat("x", 800<<10)+"'\n"),
+			"texts.yaml: with the texts in it that may be YAML themselves the build reads more than 1048576 bytes"},
 		{"an anchor in itself", "", files("bomb.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata: &a {x: *a}\n"), "bomb.yaml: a YAML anchor contains an alias of itself"},
 		{"overlays that double their bases", "lz", overlays, "the build reads more than 500 files"},
 	} {
@@ -224,9 +234,9 @@ func TestRenderBombs(t *testing.T) {
 	}
 }
 
-// A text in a text in a text, each YAML that could hold aliases, is looked into once
+// A text in a text in a text, each YAML that could hold aliases, is looked into twice
 // and not down to its end: together they are a thousand times as long as the file.
-func TestRenderLooksIntoNestedTextsOnce(t *testing.T) {
+func TestRenderLooksIntoNestedTextsTwice(t *testing.T) {
 	g := NewWithT(t)
 	var nested strings.Builder
 	for i := range 1000 {

@@ -17,7 +17,8 @@ import (
 // limits bound what one build may ask for. A build that reaches one is a bomb:
 // overlays that multiply their bases, or aliases that multiply their anchors.
 type limits struct {
-	// reads and bytes of files, each counted as often as it is read.
+	// reads and bytes of files, each counted as often as it is read, and bytes of
+	// texts in them that are read as YAML in turn.
 	reads, bytes int
 	// aliases is how many values the aliases of YAML may stand for.
 	aliases int
