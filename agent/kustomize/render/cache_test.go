@@ -104,7 +104,7 @@ func TestGivingUpLeavesTheWorkToOthers(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	ctx, cancel := context.WithCancel(t.Context())
 	begun, proceed := make(chan struct{}), make(chan struct{})
-	failed := make(chan error)
+	failed, got := make(chan error), make(chan result)
 	go func() {
 		_, _, err := l.get(ctx, "a", func(ctx context.Context) (result, error) {
 			close(begun)
@@ -114,9 +114,6 @@ func TestGivingUpLeavesTheWorkToOthers(t *testing.T) {
 		failed <- err
 	}()
 	<-begun
-	cancel()
-	g.Expect(<-failed).To(MatchError(context.Canceled))
-	got := make(chan result)
 	go func() {
 		made, _, err := l.get(t.Context(), "a", func(context.Context) (result, error) { return result{}, errors.New("made twice") })
 		if err != nil {
@@ -124,6 +121,35 @@ func TestGivingUpLeavesTheWorkToOthers(t *testing.T) {
 		}
 		got <- made
 	}()
+	g.Eventually(func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.flights["a"].waiting
+	}).Should(Equal(2))
+	cancel()
+	g.Expect(<-failed).To(MatchError(context.Canceled))
 	close(proceed)
 	g.Expect((<-got).bytes).To(Equal(int64(7)))
+}
+
+// What nobody waits for any more ends, and spoils nothing for the next one.
+func TestTheLastToGiveUpEndsTheWork(t *testing.T) {
+	g := NewWithT(t)
+	l, err := newLayer(1000)
+	g.Expect(err).NotTo(HaveOccurred())
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	_, _, err = l.get(ctx, "a", func(work context.Context) (result, error) {
+		cancel()
+		<-work.Done()
+		close(ended)
+		return result{}, work.Err()
+	})
+	g.Expect(err).To(MatchError(context.Canceled))
+	g.Eventually(ended, "10s").Should(BeClosed())
+	made, kept, err := l.get(t.Context(), "a", func(context.Context) (result, error) { return result{bytes: 7}, nil })
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(kept).To(BeFalse())
+	g.Expect(made.bytes).To(Equal(int64(7)))
+	g.Expect(l.used).To(Equal(int64(7)))
 }
