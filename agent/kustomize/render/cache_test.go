@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -21,7 +22,7 @@ func TestManyOfOneBuildOnce(t *testing.T) {
 		group.Go(func() {
 			objects, err := r.Render(t.Context(), Request{
 				Digest:    "sha256:1",
-				Files:     have(configMap("'${v}'")),
+				Open:      have(configMap("'${v}'")),
 				Variables: &Variables{Values: map[string]string{"v": fmt.Sprint("cluster-", i%10)}},
 			})
 			if err != nil || len(objects) != 1 {
@@ -52,7 +53,7 @@ func TestResultsDependOnWhatTheyAreOf(t *testing.T) {
 		{Digest: "sha256:1"}, {Digest: "sha256:2"}, {Digest: "sha256:1", Settings: Settings{NamePrefix: "x-"}},
 		{Digest: "sha256:1", Variables: &Variables{Always: true, Lenient: true}},
 	} {
-		req.Files = have(configMap(fmt.Sprintf("'%d'", i)))
+		req.Open = have(configMap(fmt.Sprintf("'%d'", i)))
 		objects, err := r.Render(t.Context(), req)
 		g.Expect(err).NotTo(HaveOccurred())
 		want := i
@@ -68,9 +69,9 @@ func TestFailuresAreNotKept(t *testing.T) {
 	r, err := New(Options{})
 	g.Expect(err).NotTo(HaveOccurred())
 	gone := errors.New("the artifact is gone")
-	_, err = r.Render(t.Context(), Request{Digest: "sha256:1", Files: func(context.Context) (map[string][]byte, error) { return nil, gone }})
+	_, err = r.Render(t.Context(), Request{Digest: "sha256:1", Open: func(context.Context) (Archive, error) { return nil, gone }})
 	g.Expect(err).To(MatchError(gone))
-	g.Expect(r.Render(t.Context(), Request{Digest: "sha256:1", Files: have(configMap("y"))})).To(HaveLen(1))
+	g.Expect(r.Render(t.Context(), Request{Digest: "sha256:1", Open: have(configMap("y"))})).To(HaveLen(1))
 }
 
 func TestLayerIsBounded(t *testing.T) {
@@ -152,4 +153,27 @@ func TestTheLastToGiveUpEndsTheWork(t *testing.T) {
 	g.Expect(kept).To(BeFalse())
 	g.Expect(made.bytes).To(Equal(int64(7)))
 	g.Expect(l.used).To(Equal(int64(7)))
+}
+
+// Whose artifact does not come holds no place among those that build.
+func TestADownloadHoldsNobodyUp(t *testing.T) {
+	g := NewWithT(t)
+	r, err := New(Options{Concurrency: 1})
+	g.Expect(err).NotTo(HaveOccurred())
+	begun, ended := make(chan struct{}), make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		_, err := r.Render(ctx, Request{Digest: "sha256:1", Open: func(ctx context.Context) (Archive, error) {
+			close(begun)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}})
+		ended <- err
+	}()
+	<-begun
+	soon, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	defer stop()
+	g.Expect(r.Render(soon, Request{Digest: "sha256:2", Open: have(configMap("y"))})).To(HaveLen(1))
+	cancel()
+	g.Expect(<-ended).To(MatchError(context.Canceled))
 }

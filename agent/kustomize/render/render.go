@@ -29,14 +29,23 @@ type Keys interface {
 	Object(ctx context.Context, obj *unstructured.Unstructured) error
 }
 
+// Archive is an artifact that is at hand.
+type Archive interface {
+	// Files reads the files by path.
+	Files() (map[string][]byte, error)
+	// Close gives it up.
+	Close() error
+}
+
 // Request is what one build depends on.
 type Request struct {
 	// Digest names the content of the files. When it is empty, nothing is kept
 	// of the build.
 	Digest string
-	// Files reads the artifact's files by path. It is called where nothing is
-	// kept, and possibly on behalf of others who want the same.
-	Files func(context.Context) (map[string][]byte, error)
+	// Open has the artifact at hand, for which it may wait for the network. It is
+	// called where nothing is kept, possibly on behalf of others who want the same,
+	// and before the build has a place among those that run.
+	Open func(context.Context) (Archive, error)
 	// Settings are laid over the kustomization file.
 	Settings Settings
 	// Keys open what is encrypted; nil where the spec has no decryption.
@@ -211,12 +220,17 @@ func (req Request) key() (string, error) {
 
 // build renders and decrypts, with what was fetched from other places.
 func (r *Renderer) build(ctx context.Context, req Request, fetched map[string]remote) (result, error) {
+	archive, err := req.Open(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	defer func() { _ = archive.Close() }()
 	if err := r.building.Acquire(ctx, 1); err != nil {
 		return result{}, err
 	}
 	defer r.building.Release(1)
 	r.builds.Inc()
-	files, err := req.Files(ctx)
+	files, err := archive.Files()
 	if err != nil {
 		return result{}, err
 	}

@@ -78,7 +78,7 @@ func TestRenderLeavesOutWhatIsNoObject(t *testing.T) {
 				g := NewWithT(t)
 				r, err := New(options)
 				g.Expect(err).NotTo(HaveOccurred())
-				objects, err := r.Render(t.Context(), Request{Files: have(files("a.yaml", document+"---\n"+one))})
+				objects, err := r.Render(t.Context(), Request{Open: have(files("a.yaml", document+"---\n"+one))})
 				g.Expect(err).NotTo(HaveOccurred())
 				g.Expect(objects).To(HaveLen(1))
 				g.Expect(objects[0].GetName()).To(Equal("one"))
@@ -103,12 +103,18 @@ func build(t *testing.T, files map[string][]byte, settings Settings) ([]*unstruc
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r.Render(t.Context(), Request{Files: have(files), Settings: settings})
+	return r.Render(t.Context(), Request{Open: have(files), Settings: settings})
 }
 
-// have is a source of files that are at hand.
-func have(files map[string][]byte) func(context.Context) (map[string][]byte, error) {
-	return func(context.Context) (map[string][]byte, error) { return files, nil }
+// memory is an artifact that is nowhere else.
+type memory map[string][]byte
+
+func (m memory) Files() (map[string][]byte, error) { return m, nil }
+func (m memory) Close() error                      { return nil }
+
+// have is an artifact of files that are at hand.
+func have(files map[string][]byte) func(context.Context) (Archive, error) {
+	return func(context.Context) (Archive, error) { return memory(files), nil }
 }
 
 const one = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one, namespace: a}\n"
@@ -228,7 +234,7 @@ func TestRenderBombs(t *testing.T) {
 			g := NewWithT(t)
 			r, err := New(Options{most: limits{reads: 500, bytes: 1 << 20, aliases: 1000}})
 			g.Expect(err).NotTo(HaveOccurred())
-			_, err = r.Render(t.Context(), Request{Files: have(c.files), Settings: Settings{Path: c.path}})
+			_, err = r.Render(t.Context(), Request{Open: have(c.files), Settings: Settings{Path: c.path}})
 			g.Expect(err).To(MatchError(ContainSubstring(c.want)))
 		})
 	}
@@ -245,9 +251,7 @@ func TestRenderLooksIntoNestedTextsTwice(t *testing.T) {
 	nested.WriteString(strings.Repeat(" ", 1001) + "a: '&*'\n")
 	r, err := New(Options{})
 	g.Expect(err).NotTo(HaveOccurred())
-	request := Request{Digest: "sha256:1", Files: func(context.Context) (map[string][]byte, error) {
-		return files("one.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata:\n"+nested.String()), nil
-	}}
+	request := Request{Digest: "sha256:1", Open: have(files("one.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata:\n"+nested.String()))}
 	var objects []*unstructured.Unstructured
 	peak := testenv.PeakHeap(func() { objects, err = r.Render(t.Context(), request) })
 	g.Expect(err).NotTo(HaveOccurred())
@@ -286,13 +290,13 @@ func TestBuildsThatWaitForKeysAreInNobodysWay(t *testing.T) {
 			stuck := make(chan error, 2)
 			for i := range 2 {
 				go func() {
-					_, err := r.Render(ctx, Request{Digest: fmt.Sprint(i), Keys: keys, Files: func(context.Context) (map[string][]byte, error) { return content, nil }})
+					_, err := r.Render(ctx, Request{Digest: fmt.Sprint(i), Keys: keys, Open: have(content)})
 					stuck <- err
 				}()
 			}
 			g.Eventually(keys.asked, "20s").Should(Receive())
 			g.Eventually(keys.asked, "20s").Should(Receive())
-			objects, err := r.Render(t.Context(), Request{Digest: "other", Files: func(context.Context) (map[string][]byte, error) { return files("one.yaml", one), nil }})
+			objects, err := r.Render(t.Context(), Request{Digest: "other", Open: have(files("one.yaml", one))})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(objects).To(HaveLen(1))
 			cancel()
@@ -318,7 +322,7 @@ func TestRenderEndsWithTheContext(t *testing.T) {
 	g := NewWithT(t)
 	r, err := New(Options{})
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = r.Render(ctx, Request{Digest: "sha256:x", Files: have(files("one.yaml", one))})
+	_, err = r.Render(ctx, Request{Digest: "sha256:x", Open: have(files("one.yaml", one))})
 	g.Expect(err).To(MatchError(context.Canceled))
 }
 
