@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -264,6 +265,8 @@ type deaf struct{ asked chan struct{} }
 
 func (deaf) ID() string { return "deaf" }
 
+func (deaf) Sealed(name string, _ []byte) bool { return strings.HasSuffix(name, ".env") }
+
 func (d deaf) File(ctx context.Context, _ string, content []byte) ([]byte, error) {
 	return content, d.Object(ctx, nil)
 }
@@ -296,13 +299,39 @@ func TestBuildsThatWaitForKeysAreInNobodysWay(t *testing.T) {
 			}
 			g.Eventually(keys.asked, "20s").Should(Receive())
 			g.Eventually(keys.asked, "20s").Should(Receive())
-			objects, err := r.Render(t.Context(), Request{Digest: "other", Open: have(files("one.yaml", one))})
-			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(objects).To(HaveLen(1))
+			soon, stop := context.WithTimeout(t.Context(), 20*time.Second)
+			defer stop()
+			for digest, other := range map[string]map[string][]byte{
+				"other":  files("one.yaml", one),
+				"schema": kustomized("openapi: {path: s.json}\nresources: [one.yaml]", "one.yaml", one, "s.json", thingKind), // has to be alone
+			} {
+				objects, err := r.Render(soon, Request{Digest: digest, Open: have(other)})
+				g.Expect(err).NotTo(HaveOccurred(), digest)
+				g.Expect(objects).To(HaveLen(1))
+			}
 			cancel()
 			for range 2 {
 				g.Eventually(stuck, "20s").Should(Receive(HaveOccurred()))
 			}
+		})
+	}
+}
+
+// One time is all that a build waits for keys, however many it needs, and the error
+// names what has to be opened.
+func TestABuildWaitsForKeysSoLong(t *testing.T) {
+	for name, content := range map[string]map[string][]byte{
+		"ConfigMap/a/one: ": files("one.yaml", one, "two.yaml", two),
+		"db.env: ":          files("kustomization.yaml", "secretGenerator: [{name: made, envs: [db.env, z.env]}]\n", "db.env", "A=b\n", "z.env", "B=b\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r, err := New(Options{opening: 50 * time.Millisecond})
+			g.Expect(err).NotTo(HaveOccurred())
+			soon, stop := context.WithTimeout(t.Context(), 20*time.Second)
+			defer stop()
+			_, err = r.Render(soon, Request{Digest: "1", Keys: deaf{asked: make(chan struct{}, 100)}, Open: have(content)})
+			g.Expect(err).To(MatchError(And(HavePrefix(name), ContainSubstring("deadline exceeded"))))
 		})
 	}
 }
