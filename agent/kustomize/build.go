@@ -3,6 +3,7 @@ package kustomize
 import (
 	"context"
 	"errors"
+	"os"
 	"runtime"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -71,7 +72,7 @@ func (r *Reconciler) build(ctx context.Context, obj *kustomizev1.Kustomization, 
 	}
 	objects, moving, err = r.renderer.RenderNow(ctx, render.Request{
 		Digest:         src.Digest,
-		Files:          func(ctx context.Context) (map[string][]byte, error) { return r.files(ctx, src) },
+		Open:           func(ctx context.Context) (render.Archive, error) { return r.archive(ctx, src) },
 		Settings:       settings(obj),
 		Keys:           keys,
 		Variables:      variables,
@@ -83,15 +84,22 @@ func (r *Reconciler) build(ctx context.Context, obj *kustomizev1.Kustomization, 
 	return objects, moving, reconcile.Fail(meta.BuildFailedReason, err)
 }
 
-// files reads the artifact into memory.
-func (r *Reconciler) files(ctx context.Context, src *meta.Artifact) (map[string][]byte, error) {
+// archive is an artifact's file.
+type archive struct{ *os.File }
+
+// Files reads the artifact into memory.
+func (a archive) Files() (map[string][]byte, error) {
+	files, err := artifact.Files(a.File, artifact.Limits{})
+	return files, reconcile.Fail(meta.ArtifactFailedReason, err)
+}
+
+// archive fetches the artifact, and leaves it packed: many may wait to be built.
+func (r *Reconciler) archive(ctx context.Context, src *meta.Artifact) (render.Archive, error) {
 	file, err := r.fetch(ctx, src)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = file.Close() }()
-	files, err := artifact.Files(file, artifact.Limits{})
-	return files, reconcile.Fail(meta.ArtifactFailedReason, err)
+	return archive{file}, nil
 }
 
 // settings are what of the spec kustomize is given.

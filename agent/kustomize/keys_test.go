@@ -1,7 +1,6 @@
 package kustomize
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -41,7 +40,7 @@ func TestWhatIsDecryptedIsNotShared(t *testing.T) {
 		"db.env":             []byte(sealed(t, "db.env")),
 	}
 	build := func(keys render.Keys) ([]*unstructured.Unstructured, error) {
-		return renderer.Render(t.Context(), render.Request{Digest: "sha256:1", Keys: keys, Files: func(context.Context) (map[string][]byte, error) { return files, nil }})
+		return renderer.Render(t.Context(), render.Request{Digest: "sha256:1", Keys: keys, Open: have(files)})
 	}
 	secret := decrypt.Secret{Name: "a/keys", UID: "1", ResourceVersion: "1", Data: map[string][]byte{"x.agekey": []byte(sealed(t, "keys.agekey"))}}
 
@@ -64,7 +63,7 @@ func TestWhatIsDecryptedIsNotShared(t *testing.T) {
 	}
 	delete(files, "db.env")
 	files["kustomization.yaml"] = []byte("resources: [secret.yaml]")
-	_, err = renderer.Render(t.Context(), render.Request{Digest: "sha256:2", Files: func(context.Context) (map[string][]byte, error) { return files, nil }})
+	_, err = renderer.Render(t.Context(), render.Request{Digest: "sha256:2", Open: have(files)})
 	g.Expect(err).To(MatchError(ContainSubstring("Secret/NS/db is SOPS encrypted: configure spec.decryption")))
 }
 

@@ -38,6 +38,16 @@ func elsewhere(t *testing.T) *testenv.Repository {
 	return repository
 }
 
+// unpacked is an artifact that is nowhere else.
+type unpacked map[string][]byte
+
+func (u unpacked) Files() (map[string][]byte, error) { return u, nil }
+func (u unpacked) Close() error                      { return nil }
+
+func have(files map[string][]byte) func(context.Context) (render.Archive, error) {
+	return func(context.Context) (render.Archive, error) { return unpacked(files), nil }
+}
+
 // rendered builds an artifact with a Renderer that fetches.
 func rendered(t *testing.T, remotes render.Remotes, pairs ...string) ([]*unstructured.Unstructured, bool, error) {
 	t.Helper()
@@ -49,7 +59,7 @@ func rendered(t *testing.T, remotes render.Remotes, pairs ...string) ([]*unstruc
 	}
 	return renderer.RenderNow(t.Context(), render.Request{
 		Digest: "sha256:1", Settings: render.Settings{Path: "app"},
-		Files: func(context.Context) (map[string][]byte, error) { return files, nil },
+		Open: have(files),
 	})
 }
 

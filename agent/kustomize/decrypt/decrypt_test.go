@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -240,6 +241,7 @@ func TestKeysWithoutEnd(t *testing.T) {
 	dataKey := newDataKey(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // or the server does not notice who leaves
 		cancel()
 		<-r.Context().Done()
 	}))

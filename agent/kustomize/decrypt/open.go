@@ -45,13 +45,18 @@ func marker(format formats.Format) string {
 	return `"mac": "ENC[`
 }
 
+// Sealed says whether a file is encrypted in the format that its name says.
+func (k *Keys) Sealed(name string, content []byte) bool {
+	return bytes.Contains(content, []byte(marker(formats.FormatForPath(name))))
+}
+
 // File returns a file's content, decrypted if it is encrypted in the format that
 // its name says.
 func (k *Keys) File(ctx context.Context, name string, content []byte) ([]byte, error) {
-	format := formats.FormatForPath(name)
-	if !bytes.Contains(content, []byte(marker(format))) {
+	if !k.Sealed(name, content) {
 		return content, nil
 	}
+	format := formats.FormatForPath(name)
 	return k.open(ctx, content, format, format)
 }
 

@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-	"golang.org/x/sync/singleflight"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -26,24 +25,34 @@ const unlimited = 1 << 30
 // and makes each of them once at a time, however many ask. It is safe for
 // concurrent use.
 type layer struct {
-	most    int64
-	flights singleflight.Group
+	most int64
 
 	mu      sync.Mutex
 	used    int64
 	entries *simplelru.LRU[string, result]
+	flights map[string]*flight
+}
+
+// flight is a result that is being made. What is made and err are there when done is
+// closed; the layer's lock guards the number of those who wait.
+type flight struct {
+	waiting int
+	cancel  context.CancelFunc
+	done    chan struct{}
+	made    result
+	err     error
 }
 
 func newLayer(most int64) (*layer, error) {
-	l := &layer{most: most}
+	l := &layer{most: most, flights: map[string]*flight{}}
 	entries, err := simplelru.NewLRU(unlimited, func(_ string, gone result) { l.used -= gone.bytes })
 	l.entries = entries
 	return l, err
 }
 
-// get returns the result of a key, made if it is not kept; kept says whether it
-// was. Nothing is kept of an empty key. The work goes on when one of those who
-// want it gives up.
+// get returns the result of a key, made if it is not kept; kept says whether it was,
+// or was being made. Nothing is kept of an empty key. The work goes on when one of
+// those who want it gives up, and ends with the last of them.
 func (l *layer) get(ctx context.Context, key string, produce func(context.Context) (result, error)) (made result, kept bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return result{}, false, err
@@ -52,48 +61,75 @@ func (l *layer) get(ctx context.Context, key string, produce func(context.Contex
 		made, err = produce(ctx)
 		return made, false, err
 	}
-	if made, kept = l.lookup(key); kept {
+	l.mu.Lock()
+	if made, kept = l.entries.Get(key); kept {
+		l.mu.Unlock()
 		return made, true, nil
 	}
-	detached := context.WithoutCancel(ctx)
-	first := false
-	flight := l.flights.DoChan(key, func() (any, error) {
-		first = true
-		if made, kept := l.lookup(key); kept {
-			return made, nil
-		}
-		made, err := produce(detached)
-		if err == nil {
-			l.keep(key, made)
-		}
-		return made, err
-	})
+	f, shared := l.flights[key]
+	if !shared {
+		f = l.begin(ctx, key, produce)
+	}
+	f.waiting++
+	l.mu.Unlock()
 	select {
 	case <-ctx.Done():
+		l.leave(key, f)
 		return result{}, false, ctx.Err()
-	case done := <-flight:
-		if done.Err != nil {
-			return result{}, false, done.Err
-		}
-		made, _ = done.Val.(result)
-		return made, !first, nil
+	case <-f.done:
+		return f.made, shared && f.err == nil, f.err
 	}
 }
 
-func (l *layer) lookup(key string) (result, bool) {
+// begin has a result made, on behalf of all who come to want it. The caller holds the
+// lock.
+func (l *layer) begin(ctx context.Context, key string, produce func(context.Context) (result, error)) *flight {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	f := &flight{cancel: cancel, done: make(chan struct{})}
+	l.flights[key] = f
+	go func() {
+		defer cancel()
+		f.made, f.err = produce(ctx)
+		l.end(key, f)
+		close(f.done)
+	}()
+	return f
+}
+
+// end keeps what was made.
+func (l *layer) end(key string, f *flight) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.entries.Get(key)
+	if l.flights[key] == f {
+		delete(l.flights, key)
+	}
+	if f.err == nil {
+		l.keep(key, f.made)
+	}
+}
+
+// leave gives up a wait. What nobody waits for any more is given up as well, and
+// whoever comes next begins anew.
+func (l *layer) leave(key string, f *flight) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if f.waiting--; f.waiting > 0 {
+		return
+	}
+	f.cancel()
+	if l.flights[key] == f {
+		delete(l.flights, key)
+	}
 }
 
 // keep stores a result, unless it may be another the next time, or it alone is
-// more than half of the bound: it would drive out everybody else's.
+// more than half of the bound: it would drive out everybody else's. The caller holds
+// the lock.
 func (l *layer) keep(key string, made result) {
 	if made.moving || made.bytes > l.most/2 {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.entries.Remove(key) // which two may have made, one of them given up
 	l.entries.Add(key, made)
 	for l.used += made.bytes; l.used > l.most; {
 		l.entries.RemoveOldest()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -21,7 +22,7 @@ func TestManyOfOneBuildOnce(t *testing.T) {
 		group.Go(func() {
 			objects, err := r.Render(t.Context(), Request{
 				Digest:    "sha256:1",
-				Files:     have(configMap("'${v}'")),
+				Open:      have(configMap("'${v}'")),
 				Variables: &Variables{Values: map[string]string{"v": fmt.Sprint("cluster-", i%10)}},
 			})
 			if err != nil || len(objects) != 1 {
@@ -52,7 +53,7 @@ func TestResultsDependOnWhatTheyAreOf(t *testing.T) {
 		{Digest: "sha256:1"}, {Digest: "sha256:2"}, {Digest: "sha256:1", Settings: Settings{NamePrefix: "x-"}},
 		{Digest: "sha256:1", Variables: &Variables{Always: true, Lenient: true}},
 	} {
-		req.Files = have(configMap(fmt.Sprintf("'%d'", i)))
+		req.Open = have(configMap(fmt.Sprintf("'%d'", i)))
 		objects, err := r.Render(t.Context(), req)
 		g.Expect(err).NotTo(HaveOccurred())
 		want := i
@@ -68,9 +69,9 @@ func TestFailuresAreNotKept(t *testing.T) {
 	r, err := New(Options{})
 	g.Expect(err).NotTo(HaveOccurred())
 	gone := errors.New("the artifact is gone")
-	_, err = r.Render(t.Context(), Request{Digest: "sha256:1", Files: func(context.Context) (map[string][]byte, error) { return nil, gone }})
+	_, err = r.Render(t.Context(), Request{Digest: "sha256:1", Open: func(context.Context) (Archive, error) { return nil, gone }})
 	g.Expect(err).To(MatchError(gone))
-	g.Expect(r.Render(t.Context(), Request{Digest: "sha256:1", Files: have(configMap("y"))})).To(HaveLen(1))
+	g.Expect(r.Render(t.Context(), Request{Digest: "sha256:1", Open: have(configMap("y"))})).To(HaveLen(1))
 }
 
 func TestLayerIsBounded(t *testing.T) {
@@ -104,7 +105,7 @@ func TestGivingUpLeavesTheWorkToOthers(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	ctx, cancel := context.WithCancel(t.Context())
 	begun, proceed := make(chan struct{}), make(chan struct{})
-	failed := make(chan error)
+	failed, got := make(chan error), make(chan result)
 	go func() {
 		_, _, err := l.get(ctx, "a", func(ctx context.Context) (result, error) {
 			close(begun)
@@ -114,9 +115,6 @@ func TestGivingUpLeavesTheWorkToOthers(t *testing.T) {
 		failed <- err
 	}()
 	<-begun
-	cancel()
-	g.Expect(<-failed).To(MatchError(context.Canceled))
-	got := make(chan result)
 	go func() {
 		made, _, err := l.get(t.Context(), "a", func(context.Context) (result, error) { return result{}, errors.New("made twice") })
 		if err != nil {
@@ -124,6 +122,58 @@ func TestGivingUpLeavesTheWorkToOthers(t *testing.T) {
 		}
 		got <- made
 	}()
+	g.Eventually(func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.flights["a"].waiting
+	}).Should(Equal(2))
+	cancel()
+	g.Expect(<-failed).To(MatchError(context.Canceled))
 	close(proceed)
 	g.Expect((<-got).bytes).To(Equal(int64(7)))
+}
+
+// What nobody waits for any more ends, and spoils nothing for the next one.
+func TestTheLastToGiveUpEndsTheWork(t *testing.T) {
+	g := NewWithT(t)
+	l, err := newLayer(1000)
+	g.Expect(err).NotTo(HaveOccurred())
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	_, _, err = l.get(ctx, "a", func(work context.Context) (result, error) {
+		cancel()
+		<-work.Done()
+		close(ended)
+		return result{}, work.Err()
+	})
+	g.Expect(err).To(MatchError(context.Canceled))
+	g.Eventually(ended, "10s").Should(BeClosed())
+	made, kept, err := l.get(t.Context(), "a", func(context.Context) (result, error) { return result{bytes: 7}, nil })
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(kept).To(BeFalse())
+	g.Expect(made.bytes).To(Equal(int64(7)))
+	g.Expect(l.used).To(Equal(int64(7)))
+}
+
+// Whose artifact does not come holds no place among those that build.
+func TestADownloadHoldsNobodyUp(t *testing.T) {
+	g := NewWithT(t)
+	r, err := New(Options{Concurrency: 1})
+	g.Expect(err).NotTo(HaveOccurred())
+	begun, ended := make(chan struct{}), make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		_, err := r.Render(ctx, Request{Digest: "sha256:1", Open: func(ctx context.Context) (Archive, error) {
+			close(begun)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}})
+		ended <- err
+	}()
+	<-begun
+	soon, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	defer stop()
+	g.Expect(r.Render(soon, Request{Digest: "sha256:2", Open: have(configMap("y"))})).To(HaveLen(1))
+	cancel()
+	g.Expect(<-ended).To(MatchError(context.Canceled))
 }

@@ -8,6 +8,9 @@
 //   - a build that asks for too much (aliases that multiply their anchors,
 //     overlays that multiply their bases, variables that multiply) ends with an
 //     error that names the file or the object;
+//   - a build that waits for the network, be it for the artifact, a remote base or a
+//     key, holds none of what other builds wait for, and ends in time or when nobody
+//     waits for it any more;
 //   - an error quotes no content of a file, which may be a Secret's;
 //   - a kustomization that brings a schema of its own changes no other build;
 //   - what many ask for is built once, and kept within a bound in bytes;

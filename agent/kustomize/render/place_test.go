@@ -17,7 +17,7 @@ func into(t *testing.T, o Options, files map[string][]byte, namespace string) (t
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, err := r.Render(t.Context(), Request{Files: have(files), Settings: Settings{TargetNamespace: namespace}})
+	objects, err := r.Render(t.Context(), Request{Open: have(files), Settings: Settings{TargetNamespace: namespace}})
 	if err != nil {
 		return "error: " + err.Error(), false
 	}
@@ -70,7 +70,7 @@ func TestNamespacesShareABuild(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	for i := range 5 {
 		namespace := fmt.Sprintf("team-%d", i)
-		objects, err := r.Render(t.Context(), Request{Digest: "sha256:1", Files: have(files("a.yaml", routes)), Settings: Settings{TargetNamespace: namespace}})
+		objects, err := r.Render(t.Context(), Request{Digest: "sha256:1", Open: have(files("a.yaml", routes)), Settings: Settings{TargetNamespace: namespace}})
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(objects).To(HaveLen(2))
 		for _, obj := range objects {
@@ -79,7 +79,7 @@ func TestNamespacesShareABuild(t *testing.T) {
 		}
 	}
 	g.Expect(testutil.ToFloat64(r.builds)).To(BeEquivalentTo(1))
-	objects, err := r.Render(t.Context(), Request{Digest: "sha256:1", Files: have(files("a.yaml", routes))})
+	objects, err := r.Render(t.Context(), Request{Digest: "sha256:1", Open: have(files("a.yaml", routes))})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(objects[0].GetNamespace()).To(BeEmpty())
 	g.Expect(objects[0].GetLabels()).To(BeEmpty())

@@ -53,38 +53,42 @@ func (e *remoteError) Error() string { return fmt.Sprintf("%q is remote", abbrev
 // buildWithRemotes builds, and fetches what turns out to be missing, until
 // nothing is. A build that waits for the network holds neither a place among
 // those that run nor the artifact's files.
-func (r *Renderer) buildWithRemotes(ctx context.Context, req Request) (result, error) {
-	made, missing, err := r.attempt(ctx, req, nil)
-	if missing == nil {
-		return made, err
+func (r *Renderer) buildWithRemotes(ctx context.Context, req Request, known *outside) (result, error) {
+	made, missing, err := r.attempt(ctx, req, known)
+	if missing != nil {
+		made, err = r.buildFetched(ctx, req, known, missing)
 	}
+	// Nobody tells when another place changes.
+	made.moving = len(known.fetched) > 0
+	return made, err
+}
+
+// buildFetched fetches what is missing, and builds again.
+func (r *Renderer) buildFetched(ctx context.Context, req Request, known *outside, missing *remoteError) (made result, err error) {
 	if err := r.fetching.Acquire(ctx, 1); err != nil {
 		return result{}, err
 	}
 	defer r.fetching.Release(1)
 	waited, cancel := context.WithTimeout(ctx, remoteTimeout)
 	defer cancel()
-	fetched, left := map[string]remote{}, int64(remoteBytes)
-	for ; missing != nil; made, missing, err = r.attempt(ctx, req, fetched) {
+	for ; missing != nil; made, missing, err = r.attempt(ctx, req, known) {
 		var found remote
-		if len(fetched) >= maxRemotes {
+		if len(known.fetched) >= maxRemotes {
 			found.err = fmt.Errorf("the build needs more than %d remote bases", maxRemotes)
 		} else {
-			found.files, found.entry, found.err = r.options.Remotes.Fetch(waited, missing.url, left)
+			found.files, found.entry, found.err = r.options.Remotes.Fetch(waited, missing.url, known.room)
 		}
 		for _, content := range found.files {
-			left -= int64(len(content))
+			known.room -= int64(len(content))
 		}
-		fetched[missing.url] = found
+		known.fetched[missing.url] = found
 	}
-	// Nobody tells when another place changes.
-	made.moving = true
 	return made, err
 }
 
-// attempt builds with what was fetched so far.
-func (r *Renderer) attempt(ctx context.Context, req Request, fetched map[string]remote) (result, *remoteError, error) {
-	made, err := r.build(ctx, req, fetched)
+// attempt builds with what is known so far.
+func (r *Renderer) attempt(ctx context.Context, req Request, known *outside) (result, *remoteError, error) {
+	made, err := r.build(ctx, req, known)
 	var missing *remoteError
 	if r.options.Remotes != nil && errors.As(err, &missing) {
 		return result{}, missing, err

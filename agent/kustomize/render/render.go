@@ -23,10 +23,21 @@ type Keys interface {
 	// ID names whose keys these are and their state. What they opened is shown
 	// to those alone who come with the same ID.
 	ID() string
-	// File returns the content of a file, decrypted if it was encrypted.
+	// Sealed says whether a file is encrypted.
+	Sealed(name string, content []byte) bool
+	// File returns the content of a file, decrypted if it was encrypted. It may wait
+	// for the network until the context ends, as Object may.
 	File(ctx context.Context, name string, content []byte) ([]byte, error)
 	// Object decrypts an object in place, if it is encrypted.
 	Object(ctx context.Context, obj *unstructured.Unstructured) error
+}
+
+// Archive is an artifact that is at hand.
+type Archive interface {
+	// Files reads the files by path.
+	Files() (map[string][]byte, error)
+	// Close gives it up.
+	Close() error
 }
 
 // Request is what one build depends on.
@@ -34,9 +45,10 @@ type Request struct {
 	// Digest names the content of the files. When it is empty, nothing is kept
 	// of the build.
 	Digest string
-	// Files reads the artifact's files by path. It is called where nothing is
-	// kept, and possibly on behalf of others who want the same.
-	Files func(context.Context) (map[string][]byte, error)
+	// Open has the artifact at hand, for which it may wait for the network. It is
+	// called where nothing is kept, possibly on behalf of others who want the same,
+	// and before the build has a place among those that run.
+	Open func(context.Context) (Archive, error)
 	// Settings are laid over the kustomization file.
 	Settings Settings
 	// Keys open what is encrypted; nil where the spec has no decryption.
@@ -58,6 +70,8 @@ type Options struct {
 	Remotes Remotes
 
 	most limits
+	// opening bounds the decryption of a build.
+	opening time.Duration
 	// noShortWay leaves all to kustomize, for a test to compare.
 	noShortWay bool
 }
@@ -65,22 +79,15 @@ type Options struct {
 const (
 	defaultMaxBytes    = 64 << 20
 	defaultConcurrency = 2
-	// asking is how many builds wait for keys at once, and keysTimeout how long one of
-	// them may take with all of its keys.
-	asking      = 4
-	keysTimeout = time.Minute
 )
 
 // Renderer turns files into objects and keeps the results in two layers, by
 // what they depend on: what kustomize rendered, and that with variables filled
 // in. It is safe for concurrent use.
 type Renderer struct {
-	options               Options
-	rendered, substituted *layer
-	// Places among the builds that run, and among those that wait for remote bases and
-	// for keys.
-	building, fetching, asking *semaphore.Weighted
-
+	options                Options
+	rendered, substituted  *layer
+	building, fetching     *semaphore.Weighted
 	builds, shortcuts, hit prometheus.Counter
 }
 
@@ -95,6 +102,9 @@ func New(o Options) (*Renderer, error) {
 	if o.most == (limits{}) {
 		o.most = defaultLimits()
 	}
+	if o.opening == 0 {
+		o.opening = openingTimeout
+	}
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
@@ -102,7 +112,6 @@ func New(o Options) (*Renderer, error) {
 		options:   o,
 		building:  semaphore.NewWeighted(o.Concurrency),
 		fetching:  semaphore.NewWeighted(fetching),
-		asking:    semaphore.NewWeighted(asking),
 		builds:    counter("headwater_builds_total", "Builds of an artifact's directory, successful or not."),
 		shortcuts: counter("headwater_builds_direct_total", "Builds that took the short way round kustomize."),
 		hit:       counter("headwater_build_cache_hits_total", "Builds that were spared because the result was kept in memory."),
@@ -163,7 +172,7 @@ func (r *Renderer) shared(ctx context.Context, req Request) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	made, kept, err := r.rendered.get(ctx, key, func(ctx context.Context) (result, error) { return r.buildWithRemotes(ctx, req) })
+	made, kept, err := r.rendered.get(ctx, key, func(ctx context.Context) (result, error) { return r.buildOpened(ctx, req) })
 	if kept {
 		r.hit.Inc()
 	}
@@ -209,14 +218,19 @@ func (req Request) key() (string, error) {
 	return key, nil
 }
 
-// build renders and decrypts, with what was fetched from other places.
-func (r *Renderer) build(ctx context.Context, req Request, fetched map[string]remote) (result, error) {
+// build renders, with what is known from outside.
+func (r *Renderer) build(ctx context.Context, req Request, known *outside) (result, error) {
+	archive, err := req.Open(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	defer func() { _ = archive.Close() }()
 	if err := r.building.Acquire(ctx, 1); err != nil {
 		return result{}, err
 	}
 	defer r.building.Release(1)
 	r.builds.Inc()
-	files, err := req.Files(ctx)
+	files, err := archive.Files()
 	if err != nil {
 		return result{}, err
 	}
@@ -224,13 +238,8 @@ func (r *Renderer) build(ctx context.Context, req Request, fetched map[string]re
 	if err != nil {
 		return result{}, err
 	}
-	if req.Keys != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, keysTimeout)
-		defer cancel()
-	}
 	t := newTree(ctx, files, r.options.most)
-	t.keys, t.remotes, t.aside = req.Keys, r.options.Remotes != nil, r.aside
+	t.keys, t.remotes, t.opened = req.Keys, r.options.Remotes != nil, known.opened
 	if !t.isDir(dir) {
 		return result{}, fmt.Errorf("%w: spec.path %q is no directory of the artifact", ErrNoPath, req.Settings.Path)
 	}
@@ -238,17 +247,14 @@ func (r *Renderer) build(ctx context.Context, req Request, fetched map[string]re
 	if err != nil || k == nil {
 		return result{}, err
 	}
-	t.mount(fetched)
+	t.mount(known.fetched)
 	found, short, err := r.objects(t, dir, k)
-	if err != nil {
-		return result{}, err
+	var missing *remoteError
+	if len(t.missing) > 0 && !errors.As(err, &missing) {
+		// Whatever was made of ciphertext does not count.
+		return result{}, &sealedError{t.missing}
 	}
-	if err := r.open(ctx, req.Keys, found); err != nil {
-		return result{}, err
-	}
-	made := of(found)
-	made.short = short
-	return made, nil
+	return result{objects: found, short: short}, err
 }
 
 // entryPoint is the path of the directory to build, below the artifact's root.
@@ -259,26 +265,6 @@ func entryPoint(specPath string) (string, error) {
 		return "", fmt.Errorf("%w: spec.path %q leads out of the artifact", ErrNoPath, specPath)
 	}
 	return clean(dir), nil
-}
-
-// aside does what waits for the network, a cloud or a Vault that has a key, without the
-// place of the build among those that run.
-func (r *Renderer) aside(ctx context.Context, do func(context.Context) error) error {
-	r.building.Release(1)
-	defer func() { _ = r.building.Acquire(context.WithoutCancel(ctx), 1) }() // that never ends
-	if err := r.asking.Acquire(ctx, 1); err != nil {
-		return err
-	}
-	defer r.asking.Release(1)
-	return do(ctx)
-}
-
-// open is open beside other builds, where there are keys.
-func (r *Renderer) open(ctx context.Context, keys Keys, objects []*unstructured.Unstructured) error {
-	if keys == nil {
-		return open(ctx, nil, objects)
-	}
-	return r.aside(ctx, func(ctx context.Context) error { return open(ctx, keys, objects) })
 }
 
 // open decrypts the objects, or makes sure that there is nothing to decrypt: an

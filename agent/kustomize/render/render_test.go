@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -78,7 +79,7 @@ func TestRenderLeavesOutWhatIsNoObject(t *testing.T) {
 				g := NewWithT(t)
 				r, err := New(options)
 				g.Expect(err).NotTo(HaveOccurred())
-				objects, err := r.Render(t.Context(), Request{Files: have(files("a.yaml", document+"---\n"+one))})
+				objects, err := r.Render(t.Context(), Request{Open: have(files("a.yaml", document+"---\n"+one))})
 				g.Expect(err).NotTo(HaveOccurred())
 				g.Expect(objects).To(HaveLen(1))
 				g.Expect(objects[0].GetName()).To(Equal("one"))
@@ -103,12 +104,18 @@ func build(t *testing.T, files map[string][]byte, settings Settings) ([]*unstruc
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r.Render(t.Context(), Request{Files: have(files), Settings: settings})
+	return r.Render(t.Context(), Request{Open: have(files), Settings: settings})
 }
 
-// have is a source of files that are at hand.
-func have(files map[string][]byte) func(context.Context) (map[string][]byte, error) {
-	return func(context.Context) (map[string][]byte, error) { return files, nil }
+// memory is an artifact that is nowhere else.
+type memory map[string][]byte
+
+func (m memory) Files() (map[string][]byte, error) { return m, nil }
+func (m memory) Close() error                      { return nil }
+
+// have is an artifact of files that are at hand.
+func have(files map[string][]byte) func(context.Context) (Archive, error) {
+	return func(context.Context) (Archive, error) { return memory(files), nil }
 }
 
 const one = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one, namespace: a}\n"
@@ -186,12 +193,18 @@ func TestRenderErrorsQuoteNoContent(t *testing.T) {
 	g.Expect(err.Error()).To(ContainSubstring("secret.yaml"))
 }
 
+// indent puts a text into a block of YAML.
+func indent(text string) string {
+	return "  " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n  ") + "\n"
+}
+
 func TestRenderBombs(t *testing.T) {
 	laughs := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
 	for i := 1; i < 10; i++ {
 		previous := "*a" + string(rune('0'+i-1))
 		laughs += "a" + string(rune('0'+i)) + ": &a" + string(rune('0'+i)) + " [" + strings.Repeat(previous+", ", 9) + previous + "]\n"
 	}
+	few := strings.Join(strings.SplitAfter(laughs, "\n")[:7], "") // 10,000 values
 	overlays := files("l0/one.yaml", one, "l0/kustomization.yaml", "resources: [one.yaml]")
 	for i := 1; i <= 25; i++ {
 		level, below := "l"+string(rune('a'+i)), "l"+string(rune('a'+i-1))
@@ -211,6 +224,10 @@ func TestRenderBombs(t *testing.T) {
 		{"aliases in a manifest", "", files("bomb.yaml", laughs), "bomb.yaml: YAML aliases stand for more than 1000 values"},
 		{"aliases in a patch", "", files("one.yaml", one, "kustomization.yaml",
 			"resources: [one.yaml]\npatches:\n- target: {kind: ConfigMap}\n  patch: |\n    "+strings.ReplaceAll(laughs, "\n", "\n    ")), "YAML aliases stand for more"},
+		{"aliases in a patch in a transformer", "", files("one.yaml", one, "kustomization.yaml", "resources: [one.yaml]\ntransformers:\n- |\n"+
+			indent("apiVersion: builtin\nkind: PatchTransformer\nmetadata: {name: x}\ntarget: {kind: ConfigMap}\npatch: |\n"+indent(few))), "kustomization.yaml: YAML aliases stand for more"},
+		{"texts that are YAML", "", files("texts.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata:\n  x: '&*:"+strings.Repeat("x", 800<<10)+"'\n"),
+			"texts.yaml: with the texts in it that may be YAML themselves the build reads more than 1048576 bytes"},
 		{"an anchor in itself", "", files("bomb.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata: &a {x: *a}\n"), "bomb.yaml: a YAML anchor contains an alias of itself"},
 		{"overlays that double their bases", "lz", overlays, "the build reads more than 500 files"},
 	} {
@@ -218,15 +235,15 @@ func TestRenderBombs(t *testing.T) {
 			g := NewWithT(t)
 			r, err := New(Options{most: limits{reads: 500, bytes: 1 << 20, aliases: 1000}})
 			g.Expect(err).NotTo(HaveOccurred())
-			_, err = r.Render(t.Context(), Request{Files: have(c.files), Settings: Settings{Path: c.path}})
+			_, err = r.Render(t.Context(), Request{Open: have(c.files), Settings: Settings{Path: c.path}})
 			g.Expect(err).To(MatchError(ContainSubstring(c.want)))
 		})
 	}
 }
 
-// A text in a text in a text, each YAML that could hold aliases, is looked into once
+// A text in a text in a text, each YAML that could hold aliases, is looked into twice
 // and not down to its end: together they are a thousand times as long as the file.
-func TestRenderLooksIntoNestedTextsOnce(t *testing.T) {
+func TestRenderLooksIntoNestedTextsTwice(t *testing.T) {
 	g := NewWithT(t)
 	var nested strings.Builder
 	for i := range 1000 {
@@ -235,9 +252,7 @@ func TestRenderLooksIntoNestedTextsOnce(t *testing.T) {
 	nested.WriteString(strings.Repeat(" ", 1001) + "a: '&*'\n")
 	r, err := New(Options{})
 	g.Expect(err).NotTo(HaveOccurred())
-	request := Request{Digest: "sha256:1", Files: func(context.Context) (map[string][]byte, error) {
-		return files("one.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata:\n"+nested.String()), nil
-	}}
+	request := Request{Digest: "sha256:1", Open: have(files("one.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata:\n"+nested.String()))}
 	var objects []*unstructured.Unstructured
 	peak := testenv.PeakHeap(func() { objects, err = r.Render(t.Context(), request) })
 	g.Expect(err).NotTo(HaveOccurred())
@@ -249,6 +264,8 @@ func TestRenderLooksIntoNestedTextsOnce(t *testing.T) {
 type deaf struct{ asked chan struct{} }
 
 func (deaf) ID() string { return "deaf" }
+
+func (deaf) Sealed(name string, _ []byte) bool { return strings.HasSuffix(name, ".env") }
 
 func (d deaf) File(ctx context.Context, _ string, content []byte) ([]byte, error) {
 	return content, d.Object(ctx, nil)
@@ -276,19 +293,45 @@ func TestBuildsThatWaitForKeysAreInNobodysWay(t *testing.T) {
 			stuck := make(chan error, 2)
 			for i := range 2 {
 				go func() {
-					_, err := r.Render(ctx, Request{Digest: fmt.Sprint(i), Keys: keys, Files: func(context.Context) (map[string][]byte, error) { return content, nil }})
+					_, err := r.Render(ctx, Request{Digest: fmt.Sprint(i), Keys: keys, Open: have(content)})
 					stuck <- err
 				}()
 			}
 			g.Eventually(keys.asked, "20s").Should(Receive())
 			g.Eventually(keys.asked, "20s").Should(Receive())
-			objects, err := r.Render(t.Context(), Request{Digest: "other", Files: func(context.Context) (map[string][]byte, error) { return files("one.yaml", one), nil }})
-			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(objects).To(HaveLen(1))
+			soon, stop := context.WithTimeout(t.Context(), 20*time.Second)
+			defer stop()
+			for digest, other := range map[string]map[string][]byte{
+				"other":  files("one.yaml", one),
+				"schema": kustomized("openapi: {path: s.json}\nresources: [one.yaml]", "one.yaml", one, "s.json", thingKind), // has to be alone
+			} {
+				objects, err := r.Render(soon, Request{Digest: digest, Open: have(other)})
+				g.Expect(err).NotTo(HaveOccurred(), digest)
+				g.Expect(objects).To(HaveLen(1))
+			}
 			cancel()
 			for range 2 {
 				g.Eventually(stuck, "20s").Should(Receive(HaveOccurred()))
 			}
+		})
+	}
+}
+
+// One time is all that a build waits for keys, however many it needs, and the error
+// names what has to be opened.
+func TestABuildWaitsForKeysSoLong(t *testing.T) {
+	for name, content := range map[string]map[string][]byte{
+		"ConfigMap/a/one: ": files("one.yaml", one, "two.yaml", two),
+		"db.env: ":          files("kustomization.yaml", "secretGenerator: [{name: made, envs: [db.env, z.env]}]\n", "db.env", "A=b\n", "z.env", "B=b\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r, err := New(Options{opening: 50 * time.Millisecond})
+			g.Expect(err).NotTo(HaveOccurred())
+			soon, stop := context.WithTimeout(t.Context(), 20*time.Second)
+			defer stop()
+			_, err = r.Render(soon, Request{Digest: "1", Keys: deaf{asked: make(chan struct{}, 100)}, Open: have(content)})
+			g.Expect(err).To(MatchError(And(HavePrefix(name), ContainSubstring("deadline exceeded"))))
 		})
 	}
 }
@@ -308,7 +351,7 @@ func TestRenderEndsWithTheContext(t *testing.T) {
 	g := NewWithT(t)
 	r, err := New(Options{})
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = r.Render(ctx, Request{Digest: "sha256:x", Files: have(files("one.yaml", one))})
+	_, err = r.Render(ctx, Request{Digest: "sha256:x", Open: have(files("one.yaml", one))})
 	g.Expect(err).To(MatchError(context.Canceled))
 }
 

@@ -133,7 +133,7 @@ func rendering(t *testing.T, o Options, files map[string][]byte) (text string, s
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, err := r.Render(t.Context(), Request{Files: have(files)})
+	objects, err := r.Render(t.Context(), Request{Open: have(files)})
 	if err != nil {
 		return "error: " + err.Error(), false
 	}
@@ -230,9 +230,9 @@ func BenchmarkBuild(b *testing.B) {
 		options Options
 		request Request
 	}{
-		"kustomize": {Options{noShortWay: true}, Request{Files: source}},
-		"direct":    {Options{}, Request{Files: source}},
-		"cached":    {Options{}, Request{Digest: "sha256:1", Files: source}},
+		"kustomize": {Options{noShortWay: true}, Request{Open: source}},
+		"direct":    {Options{}, Request{Open: source}},
+		"cached":    {Options{}, Request{Digest: "sha256:1", Open: source}},
 	} {
 		b.Run(name, func(b *testing.B) {
 			r, err := New(c.options)

@@ -20,7 +20,7 @@ func fill(t *testing.T, files map[string][]byte, variables *Variables) ([]*unstr
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r.Render(t.Context(), Request{Files: have(files), Variables: variables})
+	return r.Render(t.Context(), Request{Open: have(files), Variables: variables})
 }
 
 func TestSubstitution(t *testing.T) {
@@ -151,7 +151,7 @@ func TestCommonMetadata(t *testing.T) {
 	r, err := New(Options{})
 	g.Expect(err).NotTo(HaveOccurred())
 	objects, err := r.Render(t.Context(), Request{
-		Files: have(files("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {team: x, app: y}}\n")),
+		Open: have(files("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {team: x, app: y}}\n")),
 		CommonMetadata: &meta.CommonMetadata{
 			Labels:      map[string]string{"team": "z"},
 			Annotations: map[string]string{"note": "n"},

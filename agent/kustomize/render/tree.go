@@ -17,7 +17,8 @@ import (
 // limits bound what one build may ask for. A build that reaches one is a bomb:
 // overlays that multiply their bases, or aliases that multiply their anchors.
 type limits struct {
-	// reads and bytes of files, each counted as often as it is read.
+	// reads and bytes of files, each counted as often as it is read, and bytes of
+	// texts in them that are read as YAML in turn.
 	reads, bytes int
 	// aliases is how many values the aliases of YAML may stand for.
 	aliases int
@@ -39,9 +40,7 @@ var errReadOnly = errors.New("the files of an artifact are read-only")
 // artifact's, and there is nothing outside. It refuses what a build must not do,
 // and remembers why, since kustomize drops some errors. It is for one goroutine.
 type tree struct {
-	ctx context.Context
-	// aside does what waits for others without the build's place.
-	aside func(context.Context, func(context.Context) error) error
+	ctx   context.Context
 	files map[string][]byte
 	dirs  map[string][]string
 	// over are files in place of those of the artifact.
@@ -55,8 +54,10 @@ type tree struct {
 	most, used limits
 	refusal    error
 
-	// keys open encrypted files that generators and patches read; may be nil.
-	keys Keys
+	// keys open encrypted files that generators and patches read; may be nil. Those
+	// that were opened before are here, and those that have to be.
+	keys            Keys
+	opened, missing map[string][]byte
 	// sealed are the files that kustomize puts into objects, found so far.
 	sealed map[string]bool
 	// alone says that no other build runs, so that this one may bring a schema.
@@ -68,7 +69,7 @@ var _ filesys.FileSystem = (*tree)(nil)
 // newTree makes a file system of an artifact's files, given by slash-separated
 // paths. The files are shared, not copied.
 func newTree(ctx context.Context, files map[string][]byte, most limits) *tree {
-	t := &tree{ctx: ctx, files: files, dirs: map[string][]string{"": nil}, over: map[string][]byte{}, mounted: map[string][]byte{}, sealed: map[string]bool{}, most: most}
+	t := &tree{ctx: ctx, files: files, dirs: map[string][]string{"": nil}, over: map[string][]byte{}, mounted: map[string][]byte{}, missing: map[string][]byte{}, sealed: map[string]bool{}, most: most}
 	for name := range files {
 		t.link(name)
 	}
@@ -131,15 +132,13 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 	if t.used.reads > t.most.reads || t.used.bytes > t.most.bytes {
 		return nil, t.refuse(fmt.Errorf("the build reads more than %d files or %d bytes: do overlays multiply their bases?", t.most.reads, t.most.bytes))
 	}
-	content, err := t.unsealed(name, content)
-	if err != nil {
-		return nil, t.refuse(err)
-	}
+	content = t.unsealed(name, content)
 	if err := t.limitAliases(name, content); err != nil {
 		return nil, t.refuse(err)
 	}
 	if dir, base := splitPath(name); isKustomizationFile(base) {
-		if err := t.checkKustomization(dir, content); err != nil {
+		err := t.checkKustomization(dir, content)
+		if err != nil {
 			return nil, t.refuse(fmt.Errorf("%s: %w", name, err))
 		}
 		if content, err = t.brought(dir, content); err != nil {
@@ -150,29 +149,23 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 }
 
 // unsealed is the content of a file, decrypted where kustomize would else put
-// ciphertext into an object.
-func (t *tree) unsealed(name string, content []byte) ([]byte, error) {
+// ciphertext into an object. What nobody has opened yet is noted as missing.
+func (t *tree) unsealed(name string, content []byte) []byte {
 	if t.keys == nil || !t.sealed[name] {
-		return content, nil
+		return content
 	}
-	if opened, ok := t.over[name]; ok {
-		return opened, nil
+	if opened, ok := t.opened[name]; ok {
+		return opened
 	}
-	var opened []byte
-	err := t.aside(t.ctx, func(ctx context.Context) (err error) {
-		opened, err = t.keys.File(ctx, name, content)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+	if t.keys.Sealed(name, content) {
+		t.missing[name] = content
 	}
-	t.over[name] = opened
-	return opened, nil
+	return content
 }
 
 // again lets another build begin at the same entry point.
 func (t *tree) again() {
-	t.used, t.refusal = limits{}, nil
+	t.used, t.refusal, t.missing = limits{}, nil, map[string][]byte{}
 }
 
 func (t *tree) content(name string) ([]byte, bool) {
