@@ -191,6 +191,11 @@ func (c Change) Check() (Check, bool) {
 	if c.Action == Skipped || c.Action == Deleted {
 		return Check{}, false
 	}
-	_, expires, _ := unstructured.NestedFieldNoCopy(c.desired.Object, "spec", "ttlSecondsAfterFinished")
-	return Check{Ref: c.Ref, MayVanish: c.Ref.Group == "batch" && c.Ref.Kind == "Job" && expires}, true
+	return Check{Ref: c.Ref, MayVanish: expires(c.Ref, c.desired)}, true
+}
+
+// expires says whether the object is a Job that removes itself when it is done.
+func expires(ref Ref, obj *unstructured.Unstructured) bool {
+	_, limited, _ := unstructured.NestedFieldNoCopy(obj.Object, "spec", "ttlSecondsAfterFinished")
+	return ref.Group == "batch" && ref.Kind == "Job" && limited
 }

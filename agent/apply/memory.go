@@ -55,6 +55,8 @@ type known struct {
 	skipped bool
 	// blind says that the fingerprint tells nothing of the object.
 	blind bool
+	// expires says that the object removes itself when it is done.
+	expires bool
 
 	corrections int
 	corrected   time.Time
@@ -117,10 +119,15 @@ func (m *Memory) Settled(refs []Ref, view View) bool {
 	return true
 }
 
-// Drifted says whether the object is known to differ from what was applied.
+// Drifted says whether the object is known to differ from what was applied. A Job that
+// has removed itself has not: made anew at once it would run without end.
 func (m *Memory) Drifted(ref Ref, view View) bool {
 	known, ok := m.recall(ref)
-	return ok && compare(known, ref, view) == drifted
+	if !ok || compare(known, ref, view) != drifted {
+		return false
+	}
+	seen, _ := view.Look(ref)
+	return seen.Present || !known.expires
 }
 
 func (m *Memory) recall(ref Ref) (known, bool) {
@@ -141,6 +148,7 @@ func (m *Memory) remember(o Owner, ref Ref, live *unstructured.Unstructured, now
 	reduced, owned := o.Fingerprint(live)
 	now.uid, now.version, now.print = live.GetUID(), live.GetResourceVersion(), reduced
 	now.blind = !owned && !now.skipped
+	now.expires = expires(ref, live)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.objects == nil {
