@@ -100,6 +100,7 @@ func TestARepository(t *testing.T) {
 
 func TestWhatIsTooLarge(t *testing.T) {
 	g := NewWithT(t)
+	t.Setenv("TMPDIR", t.TempDir()) // other tests fetch bases too
 	repository := server(t)
 	zeros := strings.Repeat("0", 8<<20) // a few kilobytes as a packfile
 	_, err := repository.Commit(t.Context(), "one", map[string]string{"a.yaml": "a: 1", "zeros.yaml": zeros})
