@@ -150,9 +150,16 @@ func TestARunIsNotWokenByItself(t *testing.T) {
 	e.start()
 	e.becomes("web", "True")
 	e.request("web", "first")
-	before := e.runs()
+	var before uint64
+	e.Eventually(func() bool {
+		now := e.runs()
+		ended := now == before
+		before = now
+		return ended
+	}, "20s", "500ms").Should(BeTrue(), "a run is counted after it has written")
 	e.push("2", "one.yaml", configMap("one", "NS", "b")+"immutable: false\n")
 	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
+	e.Eventually(e.runs, "20s", "20ms").Should(Equal(before + 1))
 	e.Consistently(e.runs, "1s", "50ms").Should(Equal(before + 1))
 
 	end := e.agent.memories.hold(client.ObjectKey{Namespace: e.namespace, Name: "web"})
