@@ -297,7 +297,7 @@ func TestAFenceIsPreparedAndFree(t *testing.T) {
 	g := NewWithT(t)
 	a, b, _, target := fencesOn(t)
 	g.Expect(a.prepare(t.Context())).To(Succeed())
-	g.Expect(leaseOf(t, a, target).Spec.HolderIdentity).To(BeNil())
+	g.Expect(*leaseOf(t, a, target).Spec.HolderIdentity).To(BeEmpty())
 	record := &fleetv1.RemoteCluster{}
 	g.Expect(target.Get(t.Context(), a.ledger.record, record)).To(Succeed())
 	g.Expect(record.Status.FencePlace(0)).To(BeEquivalentTo("Target"))

@@ -262,11 +262,14 @@ func (f *fence) create(ctx context.Context, at *place, began time.Time) error {
 
 // blank is the Lease held by nobody.
 func (f *fence) blank(at *place) *coordinationv1.Lease {
-	return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
-		Namespace: at.namespace,
-		Name:      f.name,
-		Labels:    map[string]string{"app.kubernetes.io/managed-by": "headwater"},
-	}}
+	return &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: at.namespace,
+			Name:      f.name,
+			Labels:    map[string]string{"app.kubernetes.io/managed-by": "headwater"},
+		},
+		Spec: coordinationv1.LeaseSpec{HolderIdentity: ptr.To("")},
+	}
 }
 
 // write updates the Lease. Its uid and resourceVersion are the precondition.
