@@ -203,6 +203,30 @@ func TestARunOfTestsThatFails(t *testing.T) {
 }
 
 // The history reaches back to a release that may be gone back to.
+// However often something fails, the history keeps what can be gone back to: a
+// rollback whose hook fails is tried again and again.
+func TestTheHistoryKeepsOneToGoBackTo(t *testing.T) {
+	passed := &map[string]*helmv2.TestHookStatus{"t": {Phase: "Succeeded"}}
+	for name, c := range map[string]struct {
+		history helmv2.Snapshots
+		want    int
+	}{
+		"one that went well":             {helmv2.Snapshots{{Version: 1, Status: "deployed", TestHooks: passed}}, 1},
+		"one that was not tested":        {helmv2.Snapshots{{Version: 1, Status: "deployed"}}, 1},
+		"a tested one before one not so": {helmv2.Snapshots{{Version: 2, Status: "deployed"}, {Version: 1, Status: "superseded", TestHooks: passed}}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, history := NewWithT(t), c.history
+			for version := 3; version < 20; version++ {
+				history = release.With(history, &helmv2.Snapshot{Version: version, Status: "failed"}, release.TestsPassed)
+			}
+			g.Expect(history).To(HaveLen(5))
+			g.Expect(history[0].Version).To(Equal(19))
+			g.Expect(release.Previous(history, release.TestsPassed).Version).To(Equal(c.want))
+		})
+	}
+}
+
 func TestTheHistoryEndsWithOneToGoBackTo(t *testing.T) {
 	passed := &map[string]*helmv2.TestHookStatus{"t": {Phase: "Succeeded"}}
 	before := helmv2.Snapshots{

@@ -130,9 +130,13 @@ func With(history helmv2.Snapshots, snapshot *helmv2.Snapshot, by Standard) helm
 		if superseded.Status == helmrelease.StatusDeployed.String() && snapshot.Status == helmrelease.StatusDeployed.String() {
 			superseded.Status = helmrelease.StatusSuperseded.String()
 		}
-		kept = append(kept, superseded)
-		if len(kept) == maxSnapshots || good(superseded, by) && meets(superseded, by) {
-			break
+		usable := good(superseded, by)
+		if usable && meets(superseded, by) {
+			return append(kept[:min(len(kept), maxSnapshots-1)], superseded)
+		}
+		// The last place is for one to go back to, however many have failed since.
+		if len(kept) < maxSnapshots-1 || usable && len(kept) < maxSnapshots {
+			kept = append(kept, superseded)
 		}
 	}
 	return kept
