@@ -155,7 +155,7 @@ func (k *kind) unknow() {
 // one request for two, or by a list where that is not to be had.
 func (k *kind) start(ctx context.Context) error {
 	if k.view.options.Streams {
-		if err := k.stream(ctx); err == nil || ctx.Err() != nil {
+		if known, err := k.stream(ctx); known || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -205,24 +205,25 @@ func (k *kind) replace(found map[types.NamespacedName]entry, version string, now
 	}
 }
 
-// stream begins a watch with all objects that are there, and follows it. It
-// returns nil when the server has ended it in good order.
-func (k *kind) stream(ctx context.Context) error {
+// stream begins a watch with all objects that are there, and follows it. It says
+// whether they came to be known, and returns no error when the server has ended the
+// watch in good order.
+func (k *kind) stream(ctx context.Context) (known bool, err error) {
 	now := k.view.options.Clock.Now()
 	events, err := k.open(ctx, metav1.ListOptions{
 		SendInitialEvents: ptr.To(true), ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan,
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer events.Stop()
 	found, version, err := k.gather(events)
 	if err != nil {
-		return err
+		return false, err
 	}
 	k.replace(found, version, now)
 	k.answer()
-	return k.follow(events)
+	return true, k.follow(events)
 }
 
 // gather takes what a watch sends of the objects that are there, to its end.

@@ -34,6 +34,8 @@ type asked struct {
 
 	mu   sync.Mutex
 	what []string
+	// last is the answer to the last request.
+	last *http.Response
 }
 
 func (a *asked) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -48,7 +50,18 @@ func (a *asked) RoundTrip(r *http.Request) (*http.Response, error) {
 	a.what = append(a.what, what)
 	a.mu.Unlock()
 	a.change(r)
-	return a.next.RoundTrip(r)
+	answer, err := a.next.RoundTrip(r)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.last = answer
+	return answer, err
+}
+
+// cut breaks the last answer off.
+func (a *asked) cut() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_ = a.last.Body.Close() // which is what is wanted
 }
 
 func (a *asked) requests() string {
@@ -178,4 +191,24 @@ func TestAServerThatRefusesToStreamIsListed(t *testing.T) {
 	s.view.Follow(t.Context(), []schema.GroupVersionKind{configMap}, 0, time.Minute)
 	s.follows(known)
 	s.Expect(s.asked.requests()).To(Equal("stream list watch"))
+}
+
+// A watch that breaks leaves nothing known, for nobody tells of changes any more, and
+// is begun anew after a pause.
+func TestAStreamThatBreaks(t *testing.T) {
+	s := newSite(t, func(*http.Request) {})
+	known := s.make("known")
+	s.view.Follow(t.Context(), []schema.GroupVersionKind{configMap}, 0, time.Minute)
+	looks := func() bool {
+		_, ok := s.view.Look(configMap.GroupKind(), types.NamespacedName{Namespace: s.namespace, Name: known.Name})
+		return ok
+	}
+	s.Expect(looks()).To(BeTrue())
+	s.asked.cut()
+	s.Eventually(looks, "20s").Should(BeFalse())
+	s.Eventually(s.clock.HasWaiters, "20s").Should(BeTrue(), "it pauses")
+	s.Expect(s.asked.requests()).To(Equal("stream"))
+	s.clock.Step(time.Minute)
+	s.Eventually(looks, "20s").Should(BeTrue())
+	s.Expect(s.asked.requests()).To(Equal("stream stream"))
 }
