@@ -9,12 +9,18 @@ import (
 	"golang.org/x/sync/errgroup"
 	helmaction "helm.sh/helm/v3/pkg/action"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 )
 
 // The bound is what the product's promises cost whoever keeps them: with -bound a
@@ -32,9 +38,11 @@ import (
 // product does not know.
 const boundGroup = "bound.headwater.dev"
 
-// boundKinds are the definitions that are copied, as plural and group.
-var boundKinds = []string{
-	"kustomizations.kustomize.toolkit.fluxcd.io", "helmreleases.helm.toolkit.fluxcd.io", "gitrepositories.source.toolkit.fluxcd.io",
+// boundKinds are those whose definitions are copied.
+var boundKinds = []schema.GroupVersionKind{
+	kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind),
+	helmv2.GroupVersion.WithKind(helmv2.HelmReleaseKind),
+	sourcev1.GroupVersion.WithKind(sourcev1.GitRepositoryKind),
 }
 
 // boundSteps are those that the bound is known of.
@@ -56,30 +64,15 @@ func (w *world) boundSteps() []step {
 func (w *world) openBound(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
-	for _, name := range boundKinds {
-		made := &unstructured.Unstructured{}
-		made.SetAPIVersion("apiextensions.k8s.io/v1")
-		made.SetKind("CustomResourceDefinition")
-		if err := w.hub.Get(ctx, types.NamespacedName{Name: name}, made); err != nil {
-			return err
-		}
-		plural, _, _ := unstructured.NestedString(made.Object, "spec", "names", "plural")
-		if err := unstructured.SetNestedField(made.Object, boundGroup, "spec", "group"); err != nil {
-			return err
-		}
-		delete(made.Object, "status")
-		made.Object["metadata"] = map[string]any{"name": plural + "." + boundGroup}
-		if err := w.hub.Create(ctx, made); err != nil {
+	for _, kind := range boundKinds {
+		if err := w.copyDefinition(ctx, kind); err != nil {
 			return err
 		}
 	}
 	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
-		for _, kind := range []string{"v1 Kustomization", "v2 HelmRelease", "v1 GitRepository"} {
+		for _, kind := range boundKinds {
 			list := &unstructured.UnstructuredList{}
-			var version string
-			_, _ = fmt.Sscanf(kind, "%s %s", &version, &kind)
-			list.SetAPIVersion(boundGroup + "/" + version)
-			list.SetKind(kind + "List")
+			list.SetGroupVersionKind(bound(kind).GroupVersion().WithKind(kind.Kind + "List"))
 			if w.hub.List(ctx, list) != nil {
 				return false, nil
 			}
@@ -88,24 +81,45 @@ func (w *world) openBound(ctx context.Context) error {
 	})
 }
 
+func (w *world) copyDefinition(ctx context.Context, kind schema.GroupVersionKind) error {
+	plural, _ := apimeta.UnsafeGuessKindToResource(kind)
+	made := &unstructured.Unstructured{}
+	made.SetAPIVersion("apiextensions.k8s.io/v1")
+	made.SetKind("CustomResourceDefinition")
+	if err := w.hub.Get(ctx, types.NamespacedName{Name: plural.GroupResource().String()}, made); err != nil {
+		return err
+	}
+	if err := unstructured.SetNestedField(made.Object, boundGroup, "spec", "group"); err != nil {
+		return err
+	}
+	delete(made.Object, "status")
+	made.Object["metadata"] = map[string]any{"name": plural.Resource + "." + boundGroup}
+	return w.hub.Create(ctx, made)
+}
+
+// bound is the copy of a kind.
+func bound(kind schema.GroupVersionKind) schema.GroupVersionKind {
+	kind.Group = boundGroup
+	return kind
+}
+
 // copied is the object in the bound's group.
-func copied(obj client.Object, kind, version string) (*unstructured.Unstructured, error) {
+func copied(obj client.Object, kind schema.GroupVersionKind) (*unstructured.Unstructured, error) {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
 	if err != nil {
 		return nil, err
 	}
 	delete(content, "status")
 	made := &unstructured.Unstructured{Object: content}
-	made.SetAPIVersion(boundGroup + "/" + version)
-	made.SetKind(kind)
+	made.SetGroupVersionKind(bound(kind))
 	return made, nil
 }
 
 func (w *world) copyOf(i int) (*unstructured.Unstructured, error) {
 	if w.shape.helm {
-		return copied(w.helmRelease(i), "HelmRelease", "v2")
+		return copied(w.helmRelease(i), helmv2.GroupVersion.WithKind(helmv2.HelmReleaseKind))
 	}
-	return copied(w.kustomization(i), "Kustomization", "v1")
+	return copied(w.kustomization(i), kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind))
 }
 
 // eachCopy does something with each copy.
@@ -209,7 +223,7 @@ func (w *world) boundInstall(ctx context.Context) error {
 
 // boundSource is a GitRepository as the hub brings it to its artifact.
 func (w *world) boundSource(ctx context.Context, i int) error {
-	source, err := copied(w.gitRepository(w.sourceName(i)), "GitRepository", "v1")
+	source, err := copied(w.gitRepository(w.sourceName(i)), sourcev1.GroupVersion.WithKind(sourcev1.GitRepositoryKind))
 	if err != nil {
 		return err
 	}
@@ -260,7 +274,7 @@ func (w *world) boundDelete(ctx context.Context) error {
 			}
 		}
 		if w.shape.sources {
-			source, err := copied(w.gitRepository(w.sourceName(i)), "GitRepository", "v1")
+			source, err := copied(w.gitRepository(w.sourceName(i)), sourcev1.GroupVersion.WithKind(sourcev1.GitRepositoryKind))
 			if err == nil {
 				err = w.unpublish(ctx, source)
 			}
