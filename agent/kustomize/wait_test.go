@@ -291,6 +291,7 @@ spec:
 	e.becomes("web", "Unknown Progressing: waiting for: [Job/NS/migrate status: 'InProgress']")
 	e.Expect(e.hub.Delete(e.t.Context(), e.object("batch/v1", "Job", "migrate"), client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
 	e.published("Health check passed")
+	e.Consistently(func() any { return e.object("batch/v1", "Job", "migrate") }, "2s", "100ms").Should(BeNil(), "it does not run again at once")
 }
 
 // What health says is no longer than a condition may be, whatever it is of: the
