@@ -23,8 +23,8 @@ var caBundle = []string{"spec", "conversion", "webhook", "clientConfig", "caBund
 // what only the server sets, with the data of Secrets in one place and the
 // protocols of ports spelled out, without a conversion webhook's certificates that
 // are none, and without a namespace where the kind has none. It changes the
-// objects, and fails on those that cannot be applied at all: of a kind that neither the cluster nor
-// the set defines, without a namespace, or given twice.
+// objects, and fails on those that cannot be applied at all: of a kind that neither
+// the cluster nor the set defines, without a namespace, or given twice.
 func (a *Applier) Prepare(objects []*unstructured.Unstructured) error {
 	scopes, err := a.scopes(objects)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 )
 
 // stock is the inventory of the release: its objects, without hooks, and the CRDs
-// that came with its chart. One that cannot be told is left out, and an event says so: nothing but what people read
-// depends on it.
+// that came with its chart. One that cannot be told is left out, and an event says
+// so: nothing but what people read depends on it.
 func (r *Reconciler) stock(ctx context.Context, obj *helmv2.HelmRelease, to *target, record release.Record) *meta.ResourceInventory {
 	refs, err := refsOf(to.Mapper, record, bringsCRDs(obj))
 	if err != nil {

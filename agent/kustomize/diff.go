@@ -79,9 +79,10 @@ func (r *Reconciler) other(ctx context.Context, name types.NamespacedName) (*kus
 	return &other, nil
 }
 
-// keeps says whether another Kustomization, nil for one that does not exist,
-// has an object of that identity, wherever, and is not about to let it go: an object that moves from one
-// to the other in a commit is free when the other has not applied that commit.
+// keeps says whether another Kustomization, nil for one that does not exist, has an
+// object of that identity, wherever, and is not about to let it go: one that moves
+// from one to the other in a commit is free when the other has not applied that
+// commit.
 func keeps(other, obj *kustomizev1.Kustomization, ref apply.Ref, revision string) bool {
 	if other == nil || !other.DeletionTimestamp.IsZero() || !lists(other, ref) {
 		return false

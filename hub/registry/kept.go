@@ -33,8 +33,8 @@ type kept struct {
 }
 
 // of returns the puller of a repository with the very login over the transport of
-// that id, which it makes if there is none, and how to forget it. It goes by what is sent and not by which
-// Secret has it: a login that was changed is another one.
+// that id, which it makes if there is none, and how to forget it. It goes by what is
+// sent and not by which Secret has it: a login that was changed is another one.
 func (p *pullers) of(repository name.Repository, insecure bool, over uint64, login authn.AuthConfig, open func() (*remote.Puller, error)) (*remote.Puller, func(), error) {
 	p.once.Do(func() { p.known, _ = lru.New[[sha256.Size]byte, kept](keptRepositories) }) // fails for no size alone
 	text, err := json.Marshal([]any{repository.Name(), insecure, over, &login})

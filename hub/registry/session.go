@@ -93,7 +93,8 @@ func Parse(repository string, insecure bool) (name.Repository, error) {
 	return parsed, nil
 }
 
-// Open prepares a session; nothing is sent yet. An error has the reason AuthenticationFailed and names the field.
+// Open prepares a session; nothing is sent yet. An error has the reason
+// AuthenticationFailed and names the field.
 func (o *Opener) Open(ctx context.Context, repository name.Repository, a Access) (*Session, error) {
 	secrets := access.Secrets{Reader: o.Secrets, Namespace: a.Namespace}
 	find := readLogin
