@@ -61,7 +61,9 @@ func (r *Reconciler) collect(ctx context.Context, obj *helmv2.HelmRelease) (*sto
 	if series := r.seriesOf(name); series != nil && !interrupted {
 		series.ended(of, failure(of, records))
 	}
-	if interrupted {
+	if !interrupted {
+		r.announceEnd(ctx, obj, of, records)
+	} else {
 		// What was begun is begun again.
 		r.runs.rest(name)
 	}
@@ -217,7 +219,7 @@ func failure(of *run, records []release.Record) error {
 	if of.ended.err == nil || unready(of) {
 		return of.ended.err
 	}
-	return reconcile.Fail(reasonOf(of), errors.New(messageOf(of, records)))
+	return reconcile.Fail(reasonOf(of), reconcile.WithDetail(errors.New(messageOf(of, records)), lastLines(of.ended.log)))
 }
 
 // messageOf says what came of the action, in Flux's words.

@@ -1,7 +1,6 @@
 package helm
 
 import (
-	"context"
 	"fmt"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -83,39 +82,4 @@ func adopted(obj *helmv2.HelmRelease) string {
 		return "release is in sync"
 	}
 	return fmt.Sprintf("release %s is in sync", titleOf(obj.Status.History[0]))
-}
-
-// announceFailure tells, once, of an action that failed when another one follows:
-// the condition Ready never says so.
-func (r *Reconciler) announceFailure(ctx context.Context, obj *helmv2.HelmRelease, series *series, next state.Decision) {
-	switch {
-	case series.err != nil && !series.told:
-		series.told = true
-		r.Events.Publish(ctx, obj, reconcile.Event{
-			Severity: reconcile.SeverityError, Reason: failureReason(obj, series), Message: series.err.Error(), Metadata: eventMetadata(obj),
-		})
-	case next.Action == state.Unlock && !next.Failed:
-		r.Events.Publish(ctx, obj, reconcile.Event{
-			Severity: reconcile.SeverityInfo, Reason: pendingReason,
-			Message: fmt.Sprintf("%s: it is unlocked and tried again", next.Why), Metadata: eventMetadata(obj),
-		})
-	}
-}
-
-// eventMetadata says which release an event is about.
-func eventMetadata(obj *helmv2.HelmRelease) map[string]string {
-	group, metadata := helmv2.GroupVersion.Group, map[string]string{}
-	for key, value := range map[string]string{
-		"/revision":   obj.Status.LastAttemptedRevision,
-		"/token":      obj.Status.LastAttemptedConfigDigest,
-		"/oci-digest": obj.Status.LastAttemptedRevisionDigest,
-	} {
-		if value != "" {
-			metadata[group+key] = value
-		}
-	}
-	if len(obj.Status.History) > 0 && obj.Status.History[0].AppVersion != "" {
-		metadata[group+"/app-version"] = obj.Status.History[0].AppVersion
-	}
-	return metadata
 }

@@ -67,6 +67,9 @@ func (r *Reconciler) uninstall(ctx context.Context, obj *helmv2.HelmRelease) err
 	}
 	before, _ := r.runs.current(name)
 	r.runs.drop(name)
+	if before != nil && before.action == state.Leave {
+		r.announceEnd(ctx, obj, before, records)
+	}
 	if len(records) == 0 || records[0].Status == helmrelease.StatusUninstalled {
 		return nil
 	}

@@ -32,6 +32,10 @@ const (
 	pendingReason            = "PendingRelease"
 	retriesExceededReason    = "RetriesExceeded"
 	noRollbackTargetReason   = "MissingRollbackTarget"
+	driftCorrectedReason     = "DriftCorrected"
+	chartCreatedReason       = "HelmChartCreated"
+	chartConfiguredReason    = "HelmChartConfigured"
+	chartDeletedReason       = "HelmChartDeleted"
 	chartSyncReason          = "HelmChartSyncErr"
 	inventoryReason          = "InventoryBuildFailed"
 )

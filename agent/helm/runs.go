@@ -36,6 +36,8 @@ type run struct {
 	ended *ended
 	// noted is the object whose status, once it is written, says what came of it.
 	noted *helmv2.HelmRelease
+	// told says that an event has said what came of it, where there is one.
+	told bool
 	// forgotten runs have nobody who reads what came of them.
 	forgotten bool
 }

@@ -80,7 +80,18 @@ func (r *Reconciler) applyChart(ctx context.Context, obj *helmv2.HelmRelease) er
 	if err != nil {
 		return fmt.Errorf("apply HelmChart %s: %w", client.ObjectKeyFromObject(chart), err)
 	}
+	reason, what := chartConfiguredReason, "configured"
+	if live.UID == "" {
+		reason, what = chartCreatedReason, "created"
+	}
+	r.announceChart(ctx, obj, reason, fmt.Sprintf("HelmChart '%s' of %s '%s' %s",
+		client.ObjectKeyFromObject(chart), chart.Spec.SourceRef.Kind, chart.Spec.SourceRef.Name, what))
 	return nil
+}
+
+// announceChart tells what was done to the HelmChart, in the hub alone.
+func (r *Reconciler) announceChart(ctx context.Context, obj *helmv2.HelmRelease, reason, message string) {
+	r.Events.Publish(ctx, obj, reconcile.Event{Severity: reconcile.SeverityTrace, Reason: reason, Message: message, Metadata: eventMetadata(obj)})
 }
 
 // yields refuses to write a HelmChart that has the labels of another HelmRelease
@@ -174,6 +185,9 @@ func (r *Reconciler) deleteChart(ctx context.Context, obj *helmv2.HelmRelease) e
 	err := r.Sources.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, chart)
 	if err == nil && chart.Labels[helmv2.GroupVersion.Group+"/name"] == obj.Name && chart.Labels[helmv2.GroupVersion.Group+"/namespace"] == obj.Namespace {
 		err = r.Client.Delete(ctx, chart, client.Preconditions{UID: &chart.UID})
+		if err == nil {
+			r.announceChart(ctx, obj, chartDeletedReason, fmt.Sprintf("HelmChart '%s' deleted", obj.Status.HelmChart))
+		}
 	}
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete HelmChart %s: %w", obj.Status.HelmChart, err)

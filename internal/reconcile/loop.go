@@ -129,7 +129,7 @@ func (l *Loop[T]) settle(ctx context.Context, obj T, err error) (ctrl.Result, er
 	if kind, ok := l.Kind.(Settler); ok {
 		kind.Settled(obj)
 	}
-	l.announce(ctx, obj, before, next.outcome)
+	l.announce(ctx, obj, before, next.outcome, err)
 	switch {
 	case next.outcome == failed && next.after == 0:
 		return ctrl.Result{}, redactError(err)
@@ -152,8 +152,9 @@ func (l *Loop[T]) conclude(err error) error {
 	return redactError(err)
 }
 
-// announce publishes an event when the Ready condition has changed.
-func (l *Loop[T]) announce(ctx context.Context, obj T, before *metav1.Condition, outcome outcome) {
+// announce publishes an event when the Ready condition has changed, with the detail
+// of the error that it says.
+func (l *Loop[T]) announce(ctx context.Context, obj T, before *metav1.Condition, outcome outcome, err error) {
 	now := apimeta.FindStatusCondition(obj.CommonStatus().Conditions, meta.ReadyCondition)
 	if before != nil && before.Status == now.Status && before.Reason == now.Reason && before.Message == now.Message {
 		return
@@ -168,7 +169,7 @@ func (l *Loop[T]) announce(ctx context.Context, obj T, before *metav1.Condition,
 	case outcome == waiting && now.Status == metav1.ConditionUnknown:
 		severity = SeverityTrace
 	}
-	event := Event{Severity: severity, Reason: now.Reason, Message: now.Message}
+	event := Event{Severity: severity, Reason: now.Reason, Message: now.Message + DetailOf(err)}
 	if l.Revision != nil {
 		event.Metadata = l.Revision(obj)
 	}

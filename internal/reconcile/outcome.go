@@ -54,6 +54,32 @@ func Park(reason string, err error, after time.Duration) error {
 	return &failure{reason: reason, err: err, after: after}
 }
 
+// detailed is an error of which there is more to tell than its message.
+type detailed struct {
+	error
+	detail string
+}
+
+func (d *detailed) Unwrap() error { return d.error }
+
+// WithDetail adds to an error what an event says below its message, and no
+// condition: what would change with each attempt.
+func WithDetail(err error, detail string) error {
+	if err == nil || detail == "" {
+		return err
+	}
+	return &detailed{error: err, detail: detail}
+}
+
+// DetailOf is what an event says below the message of the error.
+func DetailOf(err error) string {
+	var d *detailed
+	if errors.As(err, &d) {
+		return "\n\n" + d.detail
+	}
+	return ""
+}
+
 // stall is the outcome of a phase that only a person can help.
 type stall struct {
 	reason string
