@@ -54,6 +54,7 @@ type options struct {
 	ownIdentity      bool
 	buildCache       int64
 	ageSecret        string
+	vaultConfig      string
 	decryptAccount   string
 	lenient          bool
 	noRemoteBases    bool
@@ -92,7 +93,8 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.allowInsecureTLS, "insecure-kubeconfig-tls", false, "accept kubeconfigs with insecure-skip-tls-verify")
 	flags.Int64Var(&o.buildCache, "build-cache-size", 64<<20, "bound in bytes of the rendered manifests that are kept in memory")
 	flags.StringVar(&o.ageSecret, "sops-age-secret", "", "Secret in the agents' namespace with age identities (*.agekey) that every Kustomization with decryption may use, after its own keys")
-	flags.StringVar(&o.decryptAccount, "default-decryption-service-account", "", "ServiceAccount, in the Kustomization's namespace, in whose name clouds are asked for keys where spec.decryption names none; empty: in the agent's own")
+	flags.StringVar(&o.vaultConfig, "sops-vault-configmap", "", "ConfigMap in the agents' namespace whose key config.yaml lists the Vaults and OpenBaos (instances with address and loginPath) at which the ServiceAccount of a Kustomization's decryption logs in, in the role <namespace>_<name>")
+	flags.StringVar(&o.decryptAccount, "default-decryption-service-account", "", "ServiceAccount, in the Kustomization's namespace, in whose name clouds and Vaults are asked for keys where spec.decryption names none; empty: clouds in the agent's own, and no Vault")
 	flags.BoolVar(&o.lenient, "lenient-post-build-substitutions", false, "take undefined variables for empty ones instead of failing, as Flux did before 2.9")
 	flags.BoolVar(&o.noRemoteBases, "no-remote-bases", true, "refuse kustomizations that name resources or components at other places; false lets the agent fetch them over https and http, without credentials. Unlike Flux's, it is on by default")
 	o.bindKustomizations(flags)
@@ -166,6 +168,9 @@ func (o *options) builds(namespace string) kustomize.BuildOptions {
 	options := kustomize.BuildOptions{CacheBytes: o.buildCache, LenientSubstitution: o.lenient, DecryptionAccount: o.decryptAccount, Remotes: !o.noRemoteBases}
 	if o.ageSecret != "" {
 		options.AgeSecret = types.NamespacedName{Namespace: namespace, Name: o.ageSecret}
+	}
+	if o.vaultConfig != "" {
+		options.VaultConfig = types.NamespacedName{Namespace: namespace, Name: o.vaultConfig}
 	}
 	return options
 }

@@ -32,6 +32,9 @@ type BuildOptions struct {
 	// in whose name clouds are asked for keys where the spec names none; when it
 	// is empty too, they are asked in the agent's.
 	DecryptionAccount string
+	// VaultConfig is a ConfigMap whose config.yaml lists the Vaults that know
+	// ServiceAccounts of the hub, as decrypt.ReadVaults reads it; none when empty.
+	VaultConfig types.NamespacedName
 	// Remotes has kustomizations name bases at other places, which the agent then
 	// fetches: the network is the agent's, and what is there nobody has reviewed.
 	Remotes bool

@@ -16,9 +16,13 @@ import (
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 )
 
+// vaultList is the key of --sops-vault-configmap, as Flux names it.
+const vaultList = "config.yaml"
+
 // keys open what is encrypted; nil without spec.decryption. The object's own
-// keys come before those that the agents offer to everybody. Clouds are asked in
-// the name of its ServiceAccount; of the process, as in Flux, where there is none.
+// keys come before those that the agents offer to everybody. Clouds and Vaults are
+// asked in the name of its ServiceAccount; where there is none, clouds in that of the
+// process, as in Flux.
 func (r *Reconciler) keys(ctx context.Context, obj *kustomizev1.Kustomization) (render.Keys, error) {
 	if obj.Spec.Decryption == nil {
 		return nil, nil
@@ -39,6 +43,13 @@ func (r *Reconciler) keys(ctx context.Context, obj *kustomizev1.Kustomization) (
 		secrets = append(secrets, onlyAge(shared))
 	}
 	keys := decrypt.New(obj.Namespace, secrets...)
+	if listed := r.Builds.VaultConfig; listed.Name != "" {
+		vaults, err := r.vaults(ctx, listed)
+		if err != nil {
+			return nil, fmt.Errorf("--sops-vault-configmap: %w", err)
+		}
+		keys.At(vaults)
+	}
 	name := cmp.Or(obj.Spec.Decryption.ServiceAccountName, r.Builds.DecryptionAccount)
 	if name == "" {
 		return keys, nil
@@ -61,6 +72,19 @@ func onlyAge(shared decrypt.Secret) decrypt.Secret {
 	}
 	shared.Data = identities
 	return shared
+}
+
+// vaults reads the list of those that know ServiceAccounts.
+func (r *Reconciler) vaults(ctx context.Context, name types.NamespacedName) (decrypt.Vaults, error) {
+	var found corev1.ConfigMap
+	if err := r.Live.Get(ctx, name, &found); err != nil {
+		return decrypt.Vaults{}, fmt.Errorf("cannot get ConfigMap '%s': %w", name, err)
+	}
+	vaults, err := decrypt.ReadVaults(string(found.UID)+"@"+found.ResourceVersion, found.Data[vaultList])
+	if err != nil {
+		return decrypt.Vaults{}, fmt.Errorf("ConfigMap '%s': %s: %w", name, vaultList, err)
+	}
+	return vaults, nil
 }
 
 // account reads a ServiceAccount of the hub. One that does not exist matters when

@@ -1,6 +1,7 @@
 package kustomize
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -107,6 +108,38 @@ func TestTheAgentsOwnAgeIdentities(t *testing.T) {
 	e.becomes("vault", "False BuildFailed")
 	e.Expect(e.ready("vault")).To(ContainSubstring("hold no key of this kind"))
 	e.Expect(asked.Load()).To(BeZero())
+}
+
+// The Vaults that the administrator lists are shown a token of the tenant's account,
+// in its own role.
+func TestTheVaultsOfTheAdministrator(t *testing.T) {
+	e := newEnv(t)
+	roles := make(chan string, 100)
+	vault := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var said struct{ Role, JWT string }
+		if r.URL.Path == "/v1/auth/jwt/login" && json.NewDecoder(r.Body).Decode(&said) == nil && said.JWT != "" {
+			roles <- said.Role
+		}
+		http.Error(w, `{"errors": ["permission denied"]}`, http.StatusForbidden)
+	}))
+	t.Cleanup(vault.Close)
+	e.builds.VaultConfig = types.NamespacedName{Namespace: e.namespace, Name: "vaults"}
+	e.Expect(e.hub.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "keys"}})).To(Succeed())
+	e.push("1", "secret.yaml", strings.ReplaceAll(byVault, "ADDRESS", vault.URL))
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) {
+		obj.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops", ServiceAccountName: "keys"}
+	})
+	e.start()
+	e.becomes("web", "False BuildFailed: --sops-vault-configmap: cannot get ConfigMap 'NS/vaults'")
+
+	e.Expect(e.hub.Create(t.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "vaults"},
+		Data:       map[string]string{"config.yaml": "instances: [{address: '" + vault.URL + "', loginPath: auth/jwt/login}]"},
+	})).To(Succeed())
+	e.request("web", "1")
+	e.Eventually(func() string { return e.ready("web") }, "20s", "20ms").
+		Should(And(HavePrefix("False BuildFailed"), ContainSubstring("log in at the Vault "+vault.URL), ContainSubstring("permission denied")))
+	e.Expect(<-roles).To(Equal(e.namespace + "_keys"))
 }
 
 func TestBuildFieldsAtACluster(t *testing.T) {

@@ -25,8 +25,8 @@ var keyRegion = regexp.MustCompile(`^arn:aws[a-z-]*:kms:([a-z0-9-]+):`)
 // is the tenant's own.
 func init() { auth.EnableObjectLevelWorkloadIdentity() }
 
-// Identity is a ServiceAccount of the hub that clouds trust. Their key services
-// are asked in its name.
+// Identity is a ServiceAccount of the hub that clouds and Vaults trust. Their key
+// services are asked in its name.
 type Identity struct {
 	// Account as it was read: ID stands for this state of it. Without a uid it
 	// does not exist.
@@ -51,10 +51,17 @@ func (h holder) Get(_ context.Context, _ client.ObjectKey, obj client.Object, _ 
 	return nil
 }
 
+func (i *Identity) exists() error {
+	if i.Account.UID == "" {
+		return fmt.Errorf("service account %s/%s does not exist", i.Account.Namespace, i.Account.Name)
+	}
+	return nil
+}
+
 // options are how the clouds' libraries come to tokens of the account.
 func (i *Identity) options(more ...auth.Option) ([]auth.Option, error) {
-	if i.Account.UID == "" {
-		return nil, fmt.Errorf("service account %s/%s does not exist", i.Account.Namespace, i.Account.Name)
+	if err := i.exists(); err != nil {
+		return nil, err
 	}
 	return append(more,
 		auth.WithClient(holder{i.Tokens, i.Account}),

@@ -35,6 +35,7 @@ type Keys struct {
 	id       string
 	secrets  []Secret
 	identity *Identity
+	vaults   Vaults
 	load     func() ([]*ring, error)
 }
 
@@ -59,21 +60,31 @@ func (k *Keys) As(identity *Identity) *Keys {
 	return k
 }
 
-// ID names the namespace and the state of the Secrets and of the ServiceAccount.
+// At has the Vaults log in the ServiceAccount, where no Secret has a token for them.
+// It is to be called before any other method but As.
+func (k *Keys) At(vaults Vaults) *Keys {
+	k.id += " at " + vaults.State
+	k.vaults = vaults
+	return k
+}
+
+// ID names the namespace and the state of the Secrets, of the ServiceAccount and of
+// the list of Vaults.
 func (k *Keys) ID() string { return k.id }
 
 func (k *Keys) rings() ([]*ring, error) {
 	var rings []*ring
+	vaults := &logins{vaults: k.vaults, identity: k.identity}
 	for _, secret := range k.secrets {
 		r, err := readRing(secret.Data)
 		if err != nil {
 			return nil, fmt.Errorf("decryption Secret %s: %w", secret.Name, err)
 		}
-		r.identity = k.identity
+		r.identity, r.logins = k.identity, vaults
 		rings = append(rings, r)
 	}
 	if len(rings) == 0 {
-		rings = append(rings, &ring{identity: k.identity})
+		rings = append(rings, &ring{identity: k.identity, logins: vaults})
 	}
 	return rings, nil
 }
@@ -89,6 +100,7 @@ type ring struct {
 	// identity is what the clouds know that have no credentials here; the
 	// process's own when nil.
 	identity *Identity
+	logins   *logins
 }
 
 // readRing reads keys. Its errors quote none of them.

@@ -76,13 +76,7 @@ func (r *ring) decrypt(ctx context.Context, key *keyservice.Key, sealed []byte) 
 	case *keyservice.Key_PgpKey:
 		return r.byPGP(sealed)
 	case *keyservice.Key_VaultKey:
-		if r.vault == "" {
-			return nil, errNotHere
-		}
-		master := hcvault.NewMasterKey(kind.VaultKey.GetVaultAddress(), kind.VaultKey.GetEnginePath(), kind.VaultKey.GetKeyName())
-		master.EncryptedKey = string(sealed)
-		hcvault.Token(r.vault).ApplyToMasterKey(master)
-		return master.DecryptContext(ctx)
+		return r.byVault(ctx, kind.VaultKey, sealed)
 	case *keyservice.Key_KmsKey:
 		return r.byAWS(ctx, kind.KmsKey, sealed)
 	case *keyservice.Key_AzureKeyvaultKey:
@@ -91,6 +85,20 @@ func (r *ring) decrypt(ctx context.Context, key *keyservice.Key, sealed []byte) 
 		return r.byGCP(ctx, kind.GcpKmsKey, sealed)
 	}
 	return nil, fmt.Errorf("keys of the kind %T are not supported", key.GetKeyType())
+}
+
+func (r *ring) byVault(ctx context.Context, key *keyservice.VaultKey, sealed []byte) ([]byte, error) {
+	token := r.vault
+	if token == "" {
+		var err error
+		if token, err = r.logins.token(ctx, key.GetVaultAddress()); err != nil {
+			return nil, err
+		}
+	}
+	master := hcvault.NewMasterKey(key.GetVaultAddress(), key.GetEnginePath(), key.GetKeyName())
+	master.EncryptedKey = string(sealed)
+	hcvault.Token(token).ApplyToMasterKey(master)
+	return master.DecryptContext(ctx)
 }
 
 func (r *ring) byAWS(ctx context.Context, key *keyservice.KmsKey, sealed []byte) ([]byte, error) {
