@@ -76,7 +76,7 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.memberLease, "member-lease-duration", 15*time.Second, "time after which a silent agent counts as gone; renewed three times within it")
 	flags.StringVar(&o.artifacts.Dir, "artifact-cache-dir", filepath.Join(os.TempDir(), "headwater-artifacts"), "directory of the artifact cache; the agents of a node may share one")
 	flags.Int64Var(&o.artifacts.MaxBytes, "artifact-cache-size", 1<<30, "bound of the artifact cache in bytes")
-	flags.StringVar(&o.fence.Namespace, "fence-namespace", "kube-system", "namespace on the targets in which the fence Lease is kept")
+	flags.StringVar(&o.fence.Namespace, "fence-namespace", "kube-system", "namespace on the targets in which the fence Lease is kept; the same for all agents")
 	flags.DurationVar(&o.fence.Duration, "fence-duration", 30*time.Second, "time after which a fence that is not renewed may be taken by another agent; the same for all agents")
 	flags.DurationVar(&o.fence.Request, "request-timeout", 10*time.Second, "longest time that one write to a target may take; --fence-duration must be more than 2.4 times as long; the same for all agents")
 	flags.DurationVar(&o.fence.Idle, "fence-idle", 30*time.Second, "time after the last write at which a fence is released; longer than --request-timeout")
