@@ -55,6 +55,7 @@ type options struct {
 	buildCache       int64
 	ageSecret        string
 	vaultConfig      string
+	hubAccount       string
 	decryptAccount   string
 	lenient          bool
 	noRemoteBases    bool
@@ -84,6 +85,7 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.IntVar(&o.workers, "concurrent", 512, "objects of one kind that are worked on at once; most of them wait for their targets")
 	flags.IntVar(&o.perCluster, "concurrent-per-cluster", 4, "objects of one target that are worked on at once, of all kinds")
 	flags.BoolVar(&o.debug, "debug-targets", false, "serve /debug/targets at --metrics-addr: connection, fence and queue of each target, as JSON without secrets")
+	flags.StringVar(&o.hubAccount, "hub-service-account", "", "ServiceAccount in the agents' namespace that objects which deploy to the hub's own cluster act as where they name none; empty: the agent itself, so that whoever may make a Kustomization can do there what agents can, on the objects of all tenants")
 	flags.StringVar(&o.defaultAccount, "default-kubeconfig-service-account", "", "ServiceAccount whose token is used for a kubeConfig.configMapRef that names none")
 	o.drift.Bind(flags)
 	flags.StringVar(&o.pull.Secret, "pull-secret", "", "namespace/name of the Secret, in the cluster that this agent runs in, with its credentials for the hub, as hub agent install has written it: the agent acts for this cluster and no other")
@@ -205,6 +207,7 @@ func (o *options) clusters(a *app.App) *remote.Clusters {
 		PerCluster:       o.perCluster,
 		Debug:            o.debug,
 		DefaultAccount:   o.defaultAccount,
+		HubAccount:       o.hubAccount,
 		AllowOwnIdentity: o.ownIdentity,
 		AllowExec:        o.allowExec,
 		AllowInsecureTLS: o.allowInsecureTLS,

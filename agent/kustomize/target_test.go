@@ -127,6 +127,28 @@ func TestAnotherWayToTheSameClusterChangesNothingThere(t *testing.T) {
 	e.Expect(e.object("v1", "ConfigMap", "two")).To(BeNil(), "what was applied by the old way is pruned by the new one")
 }
 
+// What deploys to the hub has not the agent's own rights there, which are those on
+// everybody's objects.
+func TestWhatDeploysToTheHubIsNotTheAgent(t *testing.T) {
+	e := newEnv(t)
+	_, err := shared.ControlPlane(t).ServiceAccount(t.Context(), e.namespace, "reconciler", []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"*"}},
+	})
+	e.Expect(err).NotTo(HaveOccurred())
+	e.hubAccount = "reconciler"
+	e.kustomization("victim", func(obj *kustomizev1.Kustomization) { obj.Spec.Suspend = true })
+	e.push("1", "fair/one.yaml", configMap("one", "NS", "a"), "foul/victim.yaml",
+		"apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: victim, namespace: NS}\nspec: {path: evil}\n")
+	for _, name := range []string{"fair", "foul"} {
+		e.kustomization(name, func(obj *kustomizev1.Kustomization) { obj.Spec.Path = name })
+	}
+	e.start()
+	e.becomes("fair", "True ReconciliationSucceeded")
+	e.becomes("foul", "False ReconciliationFailed")
+	e.Expect(e.ready("foul")).To(ContainSubstring(`User "system:serviceaccount:NS:reconciler" cannot `))
+	e.Expect(e.get("victim").Spec.Path).NotTo(Equal("evil"))
+}
+
 func TestObjectsAreTakenAwayByTheOwnerOfTheirTarget(t *testing.T) {
 	e := newEnv(t)
 	e.prod("agent-1")
