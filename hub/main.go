@@ -31,7 +31,7 @@ func main() {
 		About:          "The hub fetches the sources, keeps and serves their artifacts, knows the fleet of\ntarget clusters, and decides which agent acts for which of them.",
 		Scheme:         scheme(),
 		LeaderElection: true,
-		Commands:       slices.Concat(why.Commands(), install.Commands()),
+		Commands:       slices.Concat(why.Commands(), install.Commands(), automation.Commands()),
 		Flags:          o.bind,
 		Cache:          o.cache,
 		Setup: func(_ context.Context, a *app.App) error {
