@@ -3,6 +3,7 @@ package install
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -17,7 +18,7 @@ import (
 const fieldManager = "headwater-install"
 
 func install(ctx context.Context, args []string) error {
-	o := &options{out: os.Stdout}
+	o := &options{out: os.Stdout, manifests: os.Stdout}
 	err := o.parse("hub agent install", "Puts an agent into a cluster that the hub cannot reach: the agent connects to the hub.\nRun it again to give the agent a new token, or another version.", args, o.bindInstall)
 	if err != nil {
 		return err
@@ -69,7 +70,7 @@ func (o *options) install(ctx context.Context) error {
 		return err
 	}
 	if o.export {
-		return export(objects)
+		return export(o.manifests, objects)
 	}
 	if err := o.applyAll(ctx, o.cluster, target, objects); err != nil {
 		return err
@@ -126,7 +127,7 @@ func manifest(object client.Object) (*unstructured.Unstructured, error) {
 }
 
 // export prints the objects.
-func export(objects []client.Object) error {
+func export(to io.Writer, objects []client.Object) error {
 	for _, object := range objects {
 		content, err := manifest(object)
 		if err != nil {
@@ -136,7 +137,9 @@ func export(objects []client.Object) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("---\n%s", text)
+		if _, err := fmt.Fprintf(to, "---\n%s", text); err != nil {
+			return fmt.Errorf("print the manifests: %w", err)
+		}
 	}
 	return nil
 }

@@ -49,7 +49,8 @@ type options struct {
 	// Of uninstall alone.
 	force, hubOnly bool
 
-	out io.Writer
+	// out is told what was done; manifests is where --export prints.
+	out, manifests io.Writer
 }
 
 // Commands are hub agent install and hub agent uninstall.
@@ -79,6 +80,12 @@ func (o *options) bindInstall(flags *pflag.FlagSet) {
 	flags.StringVar(&o.image, "image", "", "image of the agent; by default that of the agents in the hub")
 	flags.StringVar(&o.clusterRole, "cluster-role", "cluster-admin", "ClusterRole in the cluster that the agent applies with")
 	flags.DurationVar(&o.lifetime, "token-lifetime", defaultLifetime, "how long a token for the hub lasts. The agent renews it after a third; when the hub is out of reach for the rest, install again")
+}
+
+func (o *options) bindUninstall(flags *pflag.FlagSet) {
+	o.bind(flags)
+	flags.BoolVar(&o.force, "force", false, "also when Kustomizations still deploy to the cluster: what they have applied stays there")
+	flags.BoolVar(&o.hubOnly, "hub-only", false, "leave the cluster alone, which is gone or out of reach")
 }
 
 // parse reads the flags of a command. It returns pflag.ErrHelp when help was

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/pflag"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,11 +20,7 @@ import (
 
 func uninstall(ctx context.Context, args []string) error {
 	o := &options{out: os.Stdout}
-	err := o.parse("hub agent uninstall", "Takes the agent out of a cluster, and what it was given on the hub.", args, func(flags *pflag.FlagSet) {
-		o.bind(flags)
-		flags.BoolVar(&o.force, "force", false, "also when Kustomizations still deploy to the cluster: what they have applied stays there")
-		flags.BoolVar(&o.hubOnly, "hub-only", false, "leave the cluster alone, which is gone or out of reach")
-	})
+	err := o.parse("hub agent uninstall", "Takes the agent out of a cluster, and what it was given on the hub.", args, o.bindUninstall)
 	if err != nil {
 		return err
 	}
