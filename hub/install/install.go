@@ -96,6 +96,11 @@ func (o *options) applyAll(ctx context.Context, where string, to client.Client, 
 		if err == nil {
 			what = "changed"
 		}
+		if err == nil && content.GetKind() == "Namespace" && !isOwn(before) {
+			// With our label, uninstall would delete it.
+			o.say("%s: Namespace %s left as it is", where, name)
+			continue
+		}
 		err = to.Apply(ctx, client.ApplyConfigurationFromUnstructured(content), client.FieldOwner(fieldManager), client.ForceOwnership)
 		if err != nil {
 			return fmt.Errorf("%s: apply %s %s (run uninstall first if it cannot be changed): %w", where, content.GetKind(), name, err)

@@ -21,10 +21,15 @@ const (
 	credentialSecret = "headwater-hub"
 )
 
+const managedBy = "app.kubernetes.io/managed-by"
+
 // ownLabels are on all that install makes.
 func ownLabels() map[string]string {
-	return map[string]string{"app.kubernetes.io/managed-by": "headwater", "app.kubernetes.io/component": agentName}
+	return map[string]string{managedBy: "headwater", "app.kubernetes.io/component": agentName}
 }
+
+// isOwn says whether install has made the object.
+func isOwn(object client.Object) bool { return object.GetLabels()[managedBy] == "headwater" }
 
 // targetObjects are what runs an agent in the cluster, in the order in which they
 // are to be made.
@@ -35,8 +40,13 @@ func (o *options) targetObjects(credentials map[string][]byte, image string) ([]
 	}
 	own := o.metaIn(o.agentNamespace, agentName)
 	account := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: o.agentNamespace, Name: agentName}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: o.agentNamespace}}
+	if !o.export {
+		// What is exported may be applied over a namespace that is somebody's.
+		namespace.Labels = ownLabels()
+	}
 	objects := []client.Object{
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: o.agentNamespace, Labels: ownLabels()}},
+		namespace,
 		&corev1.ServiceAccount{ObjectMeta: own},
 		&rbacv1.ClusterRoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Name: o.clusterBinding(), Labels: ownLabels()},

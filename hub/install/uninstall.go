@@ -53,7 +53,7 @@ func (o *options) uninstall(ctx context.Context) error {
 		return err
 	}
 	if !o.hubOnly {
-		objects, err := o.removable(ctx, hub)
+		objects, err := o.removable(ctx, hub, target)
 		if err != nil {
 			return err
 		}
@@ -94,21 +94,28 @@ func (o *options) unused(ctx context.Context, hub client.Client) error {
 
 // removable are the objects in the cluster, last made first. A namespace that
 // install did not make is left.
-func (o *options) removable(ctx context.Context, hub client.Client) ([]client.Object, error) {
+func (o *options) removable(ctx context.Context, hub, target client.Client) ([]client.Object, error) {
 	objects, err := o.targetObjects(nil, "")
 	if err != nil {
 		return nil, err
 	}
-	var system corev1.Namespace
+	var system, namespace corev1.Namespace
 	if err := hub.Get(ctx, client.ObjectKey{Name: "kube-system"}, &system); err != nil {
 		return nil, fmt.Errorf("identify the hub by the uid of its namespace kube-system: %w", err)
 	}
+	err = target.Get(ctx, client.ObjectKey{Name: o.agentNamespace}, &namespace)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("%s: read Namespace %s: %w", o.cluster, o.agentNamespace, err)
+	}
 	key := shard.Key{Namespace: o.namespace, Name: o.cluster, DataKey: "value"}
+	fence := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: o.fenceNamespace, Name: shard.FenceName(string(system.UID), key)}}
 	slices.Reverse(objects)
 	last := len(objects) - 1
-	return slices.Insert(objects, last, client.Object(&coordinationv1.Lease{
-		ObjectMeta: metav1.ObjectMeta{Namespace: o.fenceNamespace, Name: shard.FenceName(string(system.UID), key)},
-	})), nil
+	if err == nil && !isOwn(&namespace) {
+		o.say("%s: Namespace %s left: install did not make it", o.cluster, o.agentNamespace)
+		return append(objects[:last], fence), nil
+	}
+	return slices.Insert(objects, last, client.Object(fence)), nil
 }
 
 // removeAll deletes objects and says so.
@@ -119,9 +126,6 @@ func (o *options) removeAll(ctx context.Context, where string, from client.Clien
 			return err
 		}
 		name := strings.TrimPrefix(content.GetNamespace()+"/"+content.GetName(), "/")
-		if content.GetKind() == "Namespace" && !o.made(ctx, from, content.GetName()) {
-			continue
-		}
 		err = from.Delete(ctx, content, client.PropagationPolicy(metav1.DeletePropagationBackground))
 		switch {
 		case apierrors.IsNotFound(err):
@@ -132,13 +136,4 @@ func (o *options) removeAll(ctx context.Context, where string, from client.Clien
 		}
 	}
 	return nil
-}
-
-// made says whether install has made the namespace.
-func (o *options) made(ctx context.Context, in client.Client, name string) bool {
-	var namespace corev1.Namespace
-	if err := in.Get(ctx, client.ObjectKey{Name: name}, &namespace); err != nil {
-		return false
-	}
-	return namespace.Labels["app.kubernetes.io/managed-by"] == "headwater"
 }

@@ -1,0 +1,150 @@
+package install
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"github.com/spf13/pflag"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/headwater-dev/headwater/internal/testenv"
+)
+
+var shared = testenv.Shared{CRDs: true}
+
+func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
+
+// world is one API server that is the hub as well as the cluster edge.
+type world struct {
+	*WithT
+	t     *testing.T
+	admin client.Client
+	// namespace of the RemoteClusters, and that of the agent in the cluster, which
+	// is not there yet.
+	namespace, agentNamespace string
+	kubeconfig                string
+	// said is the progress of the last command, manifests what it exported.
+	said, manifests bytes.Buffer
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	g := NewWithT(t)
+	plane := shared.ControlPlane(t)
+	admin, err := plane.Client(kinds())
+	g.Expect(err).NotTo(HaveOccurred())
+	made := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "team-"}}
+	g.Expect(admin.Create(t.Context(), made)).To(Succeed())
+	kubeconfig, err := plane.Kubeconfig()
+	g.Expect(err).NotTo(HaveOccurred())
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	g.Expect(os.WriteFile(path, kubeconfig, 0o600)).To(Succeed())
+	return &world{WithT: g, t: t, admin: admin, namespace: made.Name, agentNamespace: made.Name + "-agent", kubeconfig: path}
+}
+
+func (w *world) create(objects ...client.Object) {
+	w.t.Helper()
+	for _, object := range objects {
+		w.Expect(w.admin.Create(w.t.Context(), object)).To(Succeed())
+	}
+}
+
+// install is hub agent install for the cluster edge, with more flags.
+func (w *world) install(flags ...string) error {
+	w.t.Helper()
+	return w.run((*options).bindInstall, (*options).install, append([]string{
+		"--kubeconfig=" + w.kubeconfig, "--artifact-addr=https://hub.example.com:9443", "--image=registry.example.com/agent:1",
+	}, flags...))
+}
+
+// uninstall is hub agent uninstall for the cluster edge, with more flags.
+func (w *world) uninstall(flags ...string) error {
+	w.t.Helper()
+	return w.run((*options).bindUninstall, (*options).uninstall, append([]string{"--kubeconfig=" + w.kubeconfig}, flags...))
+}
+
+func (w *world) run(bind func(*options, *pflag.FlagSet), do func(*options, context.Context) error, flags []string) error {
+	w.t.Helper()
+	w.said.Reset()
+	w.manifests.Reset()
+	o := &options{out: &w.said, manifests: &w.manifests}
+	err := o.parse("hub agent", "", append([]string{
+		"--hub-kubeconfig=" + w.kubeconfig, "--cluster=edge", "--namespace=" + w.namespace, "--agent-namespace=" + w.agentNamespace,
+	}, flags...), func(flags *pflag.FlagSet) { bind(o, flags) })
+	if err != nil {
+		return err
+	}
+	return do(o, w.t.Context())
+}
+
+// kubectlApply is what one does with exported manifests.
+func (w *world) kubectlApply(manifests string) {
+	w.t.Helper()
+	for text := range strings.SplitSeq(strings.TrimPrefix(manifests, "---\n"), "---\n") {
+		object := &unstructured.Unstructured{}
+		w.Expect(yaml.Unmarshal([]byte(text), object)).To(Succeed())
+		w.Expect(w.admin.Apply(w.t.Context(), client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("kubectl"))).To(Succeed())
+	}
+}
+
+// inAgentNamespace names something in the agent's namespace.
+func (w *world) inAgentNamespace(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: w.agentNamespace, Name: name}
+}
+
+// exists says whether an object is there, and not on its way out.
+func (w *world) exists(object client.Object) bool {
+	w.t.Helper()
+	err := w.admin.Get(w.t.Context(), client.ObjectKeyFromObject(object), object)
+	w.Expect(client.IgnoreNotFound(err)).NotTo(HaveOccurred())
+	return err == nil && object.GetDeletionTimestamp() == nil
+}
+
+func TestUninstallLeavesANamespaceThatWasThere(t *testing.T) {
+	for name, install := range map[string]func(w *world){
+		"install": func(w *world) { w.Expect(w.install()).To(Succeed()) },
+		"install twice": func(w *world) {
+			w.Expect(w.install()).To(Succeed())
+			w.Expect(w.install()).To(Succeed())
+		},
+		"export": func(w *world) {
+			w.Expect(w.install("--export", "--kubeconfig=")).To(Succeed())
+			w.kubectlApply(w.manifests.String())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			platform := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.agentNamespace, Labels: map[string]string{"team": "platform"}}}
+			w.create(platform, &corev1.ConfigMap{ObjectMeta: w.inAgentNamespace("others")})
+			install(w)
+			w.Expect(w.exists(&appsv1.Deployment{ObjectMeta: w.inAgentNamespace("headwater-agent")})).To(BeTrue())
+
+			w.Expect(w.uninstall()).To(Succeed())
+			w.Expect(w.exists(platform)).To(BeTrue())
+			w.Expect(platform.Labels).To(HaveKeyWithValue("team", "platform"))
+			w.Expect(platform.Labels).NotTo(HaveKey("app.kubernetes.io/managed-by"))
+			w.Expect(w.exists(&appsv1.Deployment{ObjectMeta: w.inAgentNamespace("headwater-agent")})).To(BeFalse())
+			w.Expect(w.said.String()).To(ContainSubstring("edge: Namespace " + w.agentNamespace + " left: install did not make it"))
+		})
+	}
+}
+
+func TestUninstallDeletesTheNamespaceThatInstallMade(t *testing.T) {
+	w := newWorld(t)
+	w.Expect(w.install()).To(Succeed())
+	w.Expect(w.install()).To(Succeed(), "a second run does not forget it")
+	made := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.agentNamespace}}
+	w.Expect(w.exists(made)).To(BeTrue())
+	w.Expect(w.uninstall()).To(Succeed())
+	w.Expect(w.exists(made)).To(BeFalse())
+}
