@@ -126,9 +126,9 @@ func (o *options) credentials(ctx context.Context, hub client.Client, access *re
 	if server == "" {
 		server = access.Host
 	}
-	var system corev1.Namespace
-	if err := hub.Get(ctx, client.ObjectKey{Name: "kube-system"}, &system); err != nil {
-		return nil, fmt.Errorf("identify the hub by the uid of its namespace kube-system: %w", err)
+	uid, err := hubUID(ctx, hub)
+	if err != nil {
+		return nil, err
 	}
 	artifacts, authority, err := o.artifactAccess(ctx, hub)
 	if err != nil {
@@ -142,8 +142,17 @@ func (o *options) credentials(ctx context.Context, hub client.Client, access *re
 	return map[string][]byte{
 		"server": []byte(server), "ca.crt": access.CAData, "token": []byte(request.Status.Token),
 		"account": []byte(o.account()), "namespace": []byte(o.namespace), "cluster": []byte(o.cluster),
-		"hub-uid": []byte(system.UID), "artifacts": []byte(artifacts), "artifacts-ca.crt": []byte(authority),
+		"hub-uid": []byte(uid), "artifacts": []byte(artifacts), "artifacts-ca.crt": []byte(authority),
 	}, nil
+}
+
+// hubUID tells one hub from another.
+func hubUID(ctx context.Context, hub client.Client) (string, error) {
+	var system corev1.Namespace
+	if err := hub.Get(ctx, client.ObjectKey{Name: "kube-system"}, &system); err != nil {
+		return "", fmt.Errorf("identify the hub by the uid of its namespace kube-system: %w", err)
+	}
+	return string(system.UID), nil
 }
 
 // artifactAccess is where the hub serves artifacts to agents outside of it, and

@@ -47,6 +47,11 @@ func (o *options) install(ctx context.Context) error {
 	if err := o.requireNamespace(ctx, hub); err != nil {
 		return err
 	}
+	if !o.export {
+		if err := o.checkAgent(ctx, hub, target); err != nil {
+			return err
+		}
+	}
 	if _, _, err := o.artifactAccess(ctx, hub); err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
@@ -147,4 +148,49 @@ func TestUninstallDeletesTheNamespaceThatInstallMade(t *testing.T) {
 	w.Expect(w.exists(made)).To(BeTrue())
 	w.Expect(w.uninstall()).To(Succeed())
 	w.Expect(w.exists(made)).To(BeFalse())
+}
+
+// credentials are those of the agent in its namespace.
+func (w *world) credentials() *corev1.Secret {
+	w.t.Helper()
+	secret := &corev1.Secret{ObjectMeta: w.inAgentNamespace("headwater-hub")}
+	w.Expect(w.exists(secret)).To(BeTrue())
+	return secret
+}
+
+func TestTheAgentOfAnotherRemoteClusterIsLeftAlone(t *testing.T) {
+	w := newWorld(t)
+	w.Expect(w.install()).To(Succeed())
+	before := w.credentials()
+
+	refused := MatchError(And(
+		ContainSubstring("the agent in namespace "+w.agentNamespace+" is that of remote cluster "+w.namespace+"/edge:"),
+		ContainSubstring("--agent-namespace")))
+	w.Expect(w.install("--cluster=edge-18")).To(refused)
+	w.Expect(w.uninstall("--cluster=edge-18")).To(refused)
+	w.Expect(w.uninstall("--cluster=edge-18", "--force")).To(refused)
+	w.Expect(w.credentials().ResourceVersion).To(Equal(before.ResourceVersion))
+	w.Expect(w.exists(&appsv1.Deployment{ObjectMeta: w.inAgentNamespace("headwater-agent")})).To(BeTrue())
+	w.Expect(w.exists(&fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "edge-18"}})).To(BeFalse())
+
+	w.Expect(w.install("--cluster=edge-18", "--agent-namespace="+w.agentNamespace+"-18")).To(Succeed())
+	w.Expect(w.uninstall("--cluster=edge-18", "--agent-namespace="+w.agentNamespace+"-18")).To(Succeed())
+	w.Expect(w.uninstall()).To(Succeed())
+}
+
+func TestTheAgentOfAnotherHubIsLeftAlone(t *testing.T) {
+	w := newWorld(t)
+	w.Expect(w.install()).To(Succeed())
+	others := w.credentials()
+	others.Data["hub-uid"] = []byte("another hub's")
+	w.Expect(w.admin.Update(t.Context(), others)).To(Succeed())
+
+	refused := MatchError(ContainSubstring("is that of remote cluster " + w.namespace + "/edge of another hub:"))
+	w.Expect(w.install()).To(refused)
+	w.Expect(w.uninstall()).To(refused)
+	w.Expect(w.credentials().ResourceVersion).To(Equal(others.ResourceVersion))
+
+	// That hub is gone for good.
+	w.Expect(w.admin.Delete(t.Context(), others)).To(Succeed())
+	w.Expect(w.install()).To(Succeed())
 }

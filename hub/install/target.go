@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -63,6 +64,34 @@ func (o *options) targetObjects(credentials map[string][]byte, image string) ([]
 	return append(objects,
 		&corev1.Secret{ObjectMeta: o.metaIn(o.agentNamespace, credentialSecret), Data: credentials},
 		deployment), nil
+}
+
+// checkAgent refuses to touch an agent that was installed for another
+// RemoteCluster, or by another hub: its Secret, which install makes before what runs
+// it and uninstall deletes after, says whose it is.
+func (o *options) checkAgent(ctx context.Context, hub, target client.Client) error {
+	var secret corev1.Secret
+	name := client.ObjectKey{Namespace: o.agentNamespace, Name: credentialSecret}
+	err := target.Get(ctx, name, &secret)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: read Secret %s: %w", o.cluster, name, err)
+	}
+	uid, err := hubUID(ctx, hub)
+	if err != nil {
+		return err
+	}
+	whose := string(secret.Data["namespace"]) + "/" + string(secret.Data["cluster"])
+	switch {
+	case string(secret.Data["hub-uid"]) != uid:
+		whose += " of another hub"
+	case whose == o.namespace+"/"+o.cluster:
+		return nil
+	}
+	return fmt.Errorf("%s: the agent in namespace %s is that of remote cluster %s: check --kubeconfig, or name another namespace with --agent-namespace; if nobody needs that agent, delete the Secret %s in its cluster first",
+		o.cluster, o.agentNamespace, whose, name)
 }
 
 // clusterBinding is the name of what is not in the agent's own namespace: several

@@ -49,6 +49,11 @@ func (o *options) uninstall(ctx context.Context) error {
 	if err == nil && found.GetMode() != fleetv1.PullMode {
 		return fmt.Errorf("remote cluster %s/%s is of mode %s: no agent was installed for it", o.namespace, o.cluster, found.GetMode())
 	}
+	if !o.hubOnly {
+		if err := o.checkAgent(ctx, hub, target); err != nil {
+			return err
+		}
+	}
 	if err := o.unused(ctx, hub); err != nil {
 		return err
 	}
@@ -99,16 +104,17 @@ func (o *options) removable(ctx context.Context, hub, target client.Client) ([]c
 	if err != nil {
 		return nil, err
 	}
-	var system, namespace corev1.Namespace
-	if err := hub.Get(ctx, client.ObjectKey{Name: "kube-system"}, &system); err != nil {
-		return nil, fmt.Errorf("identify the hub by the uid of its namespace kube-system: %w", err)
+	uid, err := hubUID(ctx, hub)
+	if err != nil {
+		return nil, err
 	}
+	var namespace corev1.Namespace
 	err = target.Get(ctx, client.ObjectKey{Name: o.agentNamespace}, &namespace)
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("%s: read Namespace %s: %w", o.cluster, o.agentNamespace, err)
 	}
 	key := shard.Key{Namespace: o.namespace, Name: o.cluster, DataKey: "value"}
-	fence := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: o.fenceNamespace, Name: shard.FenceName(string(system.UID), key)}}
+	fence := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: o.fenceNamespace, Name: shard.FenceName(uid, key)}}
 	slices.Reverse(objects)
 	last := len(objects) - 1
 	if err == nil && !isOwn(&namespace) {
