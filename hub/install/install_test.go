@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
@@ -193,4 +194,47 @@ func TestTheAgentOfAnotherHubIsLeftAlone(t *testing.T) {
 	// That hub is gone for good.
 	w.Expect(w.admin.Delete(t.Context(), others)).To(Succeed())
 	w.Expect(w.install()).To(Succeed())
+}
+
+func TestInstallTakesOverWhatTheHubMadeForTheCluster(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.remoteCluster("edge", fleetv1.RemoteClusterSpec{KubeConfig: secretReference("edge", "")}))
+	w.Expect(w.install()).To(Succeed())
+	taken := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "edge"}}
+	w.Expect(w.exists(taken)).To(BeTrue())
+	w.Expect(taken.Spec.Mode).To(Equal(fleetv1.PullMode))
+	w.Expect(taken.Spec.KubeConfig).To(BeNil())
+	w.Expect(taken.Labels).To(BeEmpty())
+}
+
+func TestInstallTakesNoOtherClustersRecord(t *testing.T) {
+	for name, spec := range map[string]fleetv1.RemoteClusterSpec{
+		"the hub's own":                {Mode: fleetv1.HubMode},
+		"one of Cluster API":           {ClusterRef: &fleetv1.ClusterReference{Kind: "Cluster", Name: "edge"}},
+		"that of another Secret":       {KubeConfig: secretReference("ed", "ge")},
+		"that of another key in there": {KubeConfig: secretReference("edge", "admin")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			made := w.remoteCluster("edge", spec)
+			w.create(made)
+			w.Expect(w.install()).To(MatchError(ContainSubstring("remote cluster " + w.namespace + "/edge is the record of ")))
+			found := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "edge"}}
+			w.Expect(w.exists(found)).To(BeTrue())
+			w.Expect(found.Spec).To(Equal(made.Spec))
+			w.Expect(found.Labels).To(Equal(made.Labels))
+		})
+	}
+}
+
+// remoteCluster is one as the hub makes it.
+func (w *world) remoteCluster(name string, spec fleetv1.RemoteClusterSpec) *fleetv1.RemoteCluster {
+	return &fleetv1.RemoteCluster{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name, Labels: map[string]string{"fleet.headwater.dev/managed": "true"}},
+		Spec:       spec,
+	}
+}
+
+func secretReference(name, key string) *meta.KubeConfigReference {
+	return &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: name, Key: key}}
 }

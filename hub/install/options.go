@@ -180,6 +180,11 @@ func (o *options) requireNamespace(ctx context.Context, hub client.Client) error
 	return nil
 }
 
+// key is what the cluster's agent owns.
+func (o *options) key() shard.Key {
+	return shard.Key{Namespace: o.namespace, Name: o.cluster, DataKey: "value"}
+}
+
 // account is the name of what belongs to the cluster's agent on the hub.
 func (o *options) account() string { return "headwater-agent-" + o.cluster }
 

@@ -83,7 +83,7 @@ func (o *options) unused(ctx context.Context, hub client.Client) error {
 	if err := hub.List(ctx, &list, client.InNamespace(o.namespace)); err != nil {
 		return fmt.Errorf("list the Kustomizations in %s: %w", o.namespace, err)
 	}
-	key := shard.Key{Namespace: o.namespace, Name: o.cluster, DataKey: "value"}
+	key := o.key()
 	var users []string
 	for _, k := range list.Items {
 		if shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target) == key {
@@ -113,8 +113,7 @@ func (o *options) removable(ctx context.Context, hub, target client.Client) ([]c
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("%s: read Namespace %s: %w", o.cluster, o.agentNamespace, err)
 	}
-	key := shard.Key{Namespace: o.namespace, Name: o.cluster, DataKey: "value"}
-	fence := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: o.fenceNamespace, Name: shard.FenceName(uid, key)}}
+	fence := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: o.fenceNamespace, Name: shard.FenceName(uid, o.key())}}
 	slices.Reverse(objects)
 	last := len(objects) - 1
 	if err == nil && !isOwn(&namespace) {
