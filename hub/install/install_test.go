@@ -238,3 +238,17 @@ func (w *world) remoteCluster(name string, spec fleetv1.RemoteClusterSpec) *flee
 func secretReference(name, key string) *meta.KubeConfigReference {
 	return &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: name, Key: key}}
 }
+
+func TestInstallGivesNobodyTheHubsOwnNamespace(t *testing.T) {
+	w := newWorld(t)
+	w.Expect(w.install("--runtime-namespace=" + w.namespace)).To(MatchError(And(
+		ContainSubstring("--namespace "+w.namespace+" is where Headwater itself runs"),
+		ContainSubstring("name another"))))
+	account := metav1.ObjectMeta{Namespace: w.namespace, Name: "headwater-agent-edge"}
+	w.Expect(w.exists(&corev1.ServiceAccount{ObjectMeta: account})).To(BeFalse())
+
+	// One that is there already can be taken out.
+	w.Expect(w.install()).To(Succeed())
+	w.Expect(w.uninstall("--runtime-namespace=" + w.namespace)).To(Succeed())
+	w.Expect(w.exists(&corev1.ServiceAccount{ObjectMeta: account})).To(BeFalse())
+}

@@ -167,9 +167,13 @@ func (o *options) connectTarget() (client.Client, error) {
 	return target, nil
 }
 
-// requireNamespace says that a namespace of the hub is missing before anything is
-// made.
+// requireNamespace says that a namespace of the hub is missing, or is not to be
+// had, before anything is made. The agent may read all Secrets of its namespace, and
+// a Lease in Headwater's own would make it an agent of the hub.
 func (o *options) requireNamespace(ctx context.Context, hub client.Client) error {
+	if o.namespace == o.system {
+		return fmt.Errorf("--namespace %s is where Headwater itself runs (--runtime-namespace), and the agent could read its Secrets: name another", o.namespace)
+	}
 	err := hub.Get(ctx, client.ObjectKey{Name: o.namespace}, &corev1.Namespace{})
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("read namespace %s of the hub: %w", o.namespace, err)
