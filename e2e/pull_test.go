@@ -304,7 +304,7 @@ func TestUninstallLeavesNothing(t *testing.T) {
 
 	_, why, err := p.hub("agent", "uninstall", "--kubeconfig="+p.targetFile)
 	p.Expect(err).To(HaveOccurred())
-	p.Expect(why).To(ContainSubstring("still deploy to the cluster: one: delete them first"))
+	p.Expect(why).To(ContainSubstring("still deploy to the cluster: Kustomization one: delete them first"))
 	p.Expect(shared.onHub.Delete(t.Context(), ks)).To(Succeed())
 	p.Eventually(func() bool {
 		return apierrors.IsNotFound(shared.onHub.Get(t.Context(), client.ObjectKeyFromObject(ks), ks))

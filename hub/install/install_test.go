@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	"github.com/spf13/pflag"
@@ -18,6 +19,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
@@ -251,4 +254,29 @@ func TestInstallGivesNobodyTheHubsOwnNamespace(t *testing.T) {
 	w.Expect(w.install()).To(Succeed())
 	w.Expect(w.uninstall("--runtime-namespace=" + w.namespace)).To(Succeed())
 	w.Expect(w.exists(&corev1.ServiceAccount{ObjectMeta: account})).To(BeFalse())
+}
+
+func TestUninstallWaitsForWhatDeploysToTheCluster(t *testing.T) {
+	w := newWorld(t)
+	w.Expect(w.install()).To(Succeed())
+	meant := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: w.namespace, Name: name} }
+	apps := &kustomizev1.Kustomization{ObjectMeta: meant("apps")}
+	apps.Spec.Interval.Duration = time.Minute
+	apps.Spec.SourceRef.Kind, apps.Spec.SourceRef.Name = "GitRepository", "fleet"
+	apps.Spec.KubeConfig = secretReference("edge", "")
+	release := func(name, cluster string) *helmv2.HelmRelease {
+		r := &helmv2.HelmRelease{ObjectMeta: meant(name)}
+		r.Spec.Interval.Duration = time.Minute
+		r.Spec.ChartRef = &helmv2.CrossNamespaceSourceReference{Kind: "OCIRepository", Name: "web"}
+		r.Spec.KubeConfig = secretReference(cluster, "")
+		return r
+	}
+	web := release("web", "edge")
+	w.create(apps, web, release("elsewhere", "other"))
+
+	w.Expect(w.uninstall()).To(MatchError(ContainSubstring("still deploy to the cluster: Kustomization apps, HelmRelease web: delete them first")))
+	w.Expect(w.admin.Delete(t.Context(), apps)).To(Succeed())
+	w.Expect(w.uninstall()).To(MatchError(ContainSubstring("still deploy to the cluster: HelmRelease web: delete them first")))
+	w.Expect(w.exists(&appsv1.Deployment{ObjectMeta: w.inAgentNamespace("headwater-agent")})).To(BeTrue())
+	w.Expect(w.uninstall("--force")).To(Succeed())
 }

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/internal/app"
 	"github.com/headwater-dev/headwater/shard"
@@ -84,7 +85,7 @@ func (o *options) bindInstall(flags *pflag.FlagSet) {
 
 func (o *options) bindUninstall(flags *pflag.FlagSet) {
 	o.bind(flags)
-	flags.BoolVar(&o.force, "force", false, "also when Kustomizations still deploy to the cluster: what they have applied stays there")
+	flags.BoolVar(&o.force, "force", false, "also when Kustomizations or HelmReleases still deploy to the cluster: what they have applied stays there")
 	flags.BoolVar(&o.hubOnly, "hub-only", false, "leave the cluster alone, which is gone or out of reach")
 }
 
@@ -132,7 +133,7 @@ func (o *options) check() error {
 
 func kinds() *runtime.Scheme {
 	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, fleetv1.AddToScheme, kustomizev1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, fleetv1.AddToScheme, kustomizev1.AddToScheme, helmv2.AddToScheme} {
 		utilruntime.Must(add(s))
 	}
 	return s

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/shard"
 )
@@ -76,25 +77,42 @@ func (o *options) uninstall(ctx context.Context) error {
 	return o.removeAll(ctx, "hub", hub, objects)
 }
 
-// unused refuses while Kustomizations deploy to the cluster: nobody could take
-// away what they have applied.
+// unused refuses while Kustomizations or HelmReleases deploy to the cluster: nobody
+// could take away what they have applied.
 func (o *options) unused(ctx context.Context, hub client.Client) error {
-	var list kustomizev1.KustomizationList
-	if err := hub.List(ctx, &list, client.InNamespace(o.namespace)); err != nil {
-		return fmt.Errorf("list the Kustomizations in %s: %w", o.namespace, err)
-	}
-	key := o.key()
-	var users []string
-	for _, k := range list.Items {
-		if shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target) == key {
-			users = append(users, k.Name)
-		}
-	}
-	if len(users) == 0 || o.force {
+	if o.force {
 		return nil
 	}
-	return fmt.Errorf("these Kustomizations in namespace %s still deploy to the cluster: %s: delete them first, so that the agent takes away what they have applied; or leave that there with --force",
+	users, err := o.users(ctx, hub)
+	if err != nil || len(users) == 0 {
+		return err
+	}
+	return fmt.Errorf("these objects in namespace %s still deploy to the cluster: %s: delete them first, so that the agent takes away what they have applied; or leave that there with --force",
 		o.namespace, strings.Join(users, ", "))
+}
+
+// users are the objects that deploy to the cluster.
+func (o *options) users(ctx context.Context, hub client.Client) ([]string, error) {
+	var kustomizations kustomizev1.KustomizationList
+	if err := hub.List(ctx, &kustomizations, client.InNamespace(o.namespace)); err != nil {
+		return nil, fmt.Errorf("list the Kustomizations in %s: %w", o.namespace, err)
+	}
+	var releases helmv2.HelmReleaseList
+	if err := hub.List(ctx, &releases, client.InNamespace(o.namespace)); err != nil {
+		return nil, fmt.Errorf("list the HelmReleases in %s: %w", o.namespace, err)
+	}
+	var users []string
+	for _, k := range kustomizations.Items {
+		if shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target) == o.key() {
+			users = append(users, "Kustomization "+k.Name)
+		}
+	}
+	for _, r := range releases.Items {
+		if shard.KeyFor(r.Namespace, r.Name, r.Spec.KubeConfig) == o.key() {
+			users = append(users, "HelmRelease "+r.Name)
+		}
+	}
+	return users, nil
 }
 
 // removable are the objects in the cluster, last made first. A namespace that
