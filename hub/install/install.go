@@ -44,15 +44,8 @@ func (o *options) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := o.requireNamespace(ctx, hub); err != nil {
-		return err
-	}
-	if !o.export {
-		if err := o.checkAgent(ctx, hub, target); err != nil {
-			return err
-		}
-	}
-	if _, _, err := o.artifactAccess(ctx, hub); err != nil {
+	image, err := o.require(ctx, hub, target)
+	if err != nil {
 		return err
 	}
 	if err := o.remoteCluster(ctx, hub); err != nil {
@@ -70,7 +63,7 @@ func (o *options) install(ctx context.Context) error {
 		return err
 	}
 	o.say("hub: token for ServiceAccount %s/%s made, for %s", o.namespace, o.account(), o.lifetime)
-	objects, err = o.targetObjects(credentials, o.agentImage(ctx, hub))
+	objects, err = o.targetObjects(credentials, image)
 	if err != nil {
 		return err
 	}
@@ -82,6 +75,23 @@ func (o *options) install(ctx context.Context) error {
 	}
 	o.say("done. The agent connects by itself: kubectl -n %s get remotecluster %s", o.namespace, o.cluster)
 	return nil
+}
+
+// require says what is in the way before anything is made, and which image the
+// agent is to run. What is exported has no target yet.
+func (o *options) require(ctx context.Context, hub, target client.Client) (image string, err error) {
+	if err := o.requireNamespace(ctx, hub); err != nil {
+		return "", err
+	}
+	if !o.export {
+		if err := o.checkAgent(ctx, hub, target); err != nil {
+			return "", err
+		}
+	}
+	if _, _, err := o.artifactAccess(ctx, hub); err != nil {
+		return "", err
+	}
+	return o.agentImage(ctx, hub)
 }
 
 // applyAll applies objects and says what became of each.

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,6 +23,7 @@ import (
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/config"
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
@@ -279,4 +281,42 @@ func TestUninstallWaitsForWhatDeploysToTheCluster(t *testing.T) {
 	w.Expect(w.uninstall()).To(MatchError(ContainSubstring("still deploy to the cluster: HelmRelease web: delete them first")))
 	w.Expect(w.exists(&appsv1.Deployment{ObjectMeta: w.inAgentNamespace("headwater-agent")})).To(BeTrue())
 	w.Expect(w.uninstall("--force")).To(Succeed())
+}
+
+func TestTheImageIsThatOfTheHubsAgents(t *testing.T) {
+	w := newWorld(t)
+	system := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "system-"}}
+	w.create(system)
+	flags := []string{"--runtime-namespace=" + system.Name, "--image="}
+
+	w.Expect(w.install(flags...)).To(MatchError(And(
+		ContainSubstring("stateful set "+system.Name+"/agent"), ContainSubstring("name it with --image"))))
+	for _, made := range []client.Object{
+		&fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "edge"}},
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.agentNamespace}},
+	} {
+		w.Expect(w.exists(made)).To(BeFalse(), "nothing is made before the image is known")
+	}
+
+	var agents appsv1.StatefulSet
+	w.Expect(yaml.Unmarshal(config.AgentWorkload(), &agents)).To(Succeed())
+	agents.Namespace = system.Name
+	agents.Spec.Template.Spec.Containers[0].Image = "registry.example.com/headwater/agent:2"
+	w.create(&agents)
+	w.Expect(w.install(flags...)).To(Succeed())
+	deployment := &appsv1.Deployment{ObjectMeta: w.inAgentNamespace("headwater-agent")}
+	w.Expect(w.exists(deployment)).To(BeTrue())
+	w.Expect(deployment.Spec.Template.Spec.Containers[0].Image).To(Equal("registry.example.com/headwater/agent:2"))
+}
+
+func TestWhoMayNotReadTheImageIsTold(t *testing.T) {
+	w := newWorld(t)
+	limited, err := shared.ControlPlane(t).ServiceAccount(t.Context(), w.namespace, "installer", []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"namespaces", "configmaps"}, Verbs: []string{"get"}},
+	})
+	w.Expect(err).NotTo(HaveOccurred())
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	w.Expect(os.WriteFile(path, limited, 0o600)).To(Succeed())
+	w.Expect(w.install("--hub-kubeconfig="+path, "--image=")).To(MatchError(And(
+		ContainSubstring("stateful set flux-system/agent"), ContainSubstring("forbidden"), ContainSubstring("name it with --image"))))
 }

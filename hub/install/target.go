@@ -126,9 +126,7 @@ func (o *options) deployment(image string) (*appsv1.Deployment, error) {
 	container.Args = append(container.Args,
 		"--pull-secret=$(RUNTIME_NAMESPACE)/"+credentialSecret,
 		"--fence-namespace="+o.fenceNamespace)
-	if image != "" {
-		container.Image = image
-	}
+	container.Image = image
 	template.Spec.ServiceAccountName = agentName
 	deployment := &appsv1.Deployment{ObjectMeta: o.metaIn(o.agentNamespace, agentName)}
 	deployment.Annotations = map[string]string{"fleet.headwater.dev/pull-cluster": o.namespace + "/" + o.cluster}
@@ -142,18 +140,20 @@ func (o *options) deployment(image string) (*appsv1.Deployment, error) {
 }
 
 // agentImage is the image to run: the one asked for, or that of the hub's agents.
-func (o *options) agentImage(ctx context.Context, hub client.Client) string {
+// There is no other: what it runs may do in the cluster what --cluster-role says.
+func (o *options) agentImage(ctx context.Context, hub client.Client) (string, error) {
 	if o.image != "" {
-		return o.image
+		return o.image, nil
 	}
 	var agents appsv1.StatefulSet
-	if err := hub.Get(ctx, client.ObjectKey{Namespace: o.system, Name: "agent"}, &agents); err != nil {
-		return ""
+	name := client.ObjectKey{Namespace: o.system, Name: "agent"}
+	if err := hub.Get(ctx, name, &agents); err != nil {
+		return "", fmt.Errorf("image of the hub's agents, stateful set %s (or name it with --image): %w", name, err)
 	}
 	for _, container := range agents.Spec.Template.Spec.Containers {
 		if container.Name == "manager" {
-			return container.Image
+			return container.Image, nil
 		}
 	}
-	return ""
+	return "", fmt.Errorf("image of the hub's agents: stateful set %s has no container manager: name it with --image", name)
 }
