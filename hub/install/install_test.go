@@ -203,7 +203,7 @@ func TestTheAgentOfAnotherHubIsLeftAlone(t *testing.T) {
 
 func TestInstallTakesOverWhatTheHubMadeForTheCluster(t *testing.T) {
 	w := newWorld(t)
-	w.create(w.remoteCluster("edge", fleetv1.RemoteClusterSpec{KubeConfig: secretReference("edge", "")}))
+	w.create(w.remoteCluster(fleetv1.RemoteClusterSpec{KubeConfig: secretReference("edge", "")}))
 	w.Expect(w.install()).To(Succeed())
 	taken := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "edge"}}
 	w.Expect(w.exists(taken)).To(BeTrue())
@@ -221,7 +221,7 @@ func TestInstallTakesNoOtherClustersRecord(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			made := w.remoteCluster("edge", spec)
+			made := w.remoteCluster(spec)
 			w.create(made)
 			w.Expect(w.install()).To(MatchError(ContainSubstring("remote cluster " + w.namespace + "/edge is the record of ")))
 			found := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "edge"}}
@@ -232,10 +232,10 @@ func TestInstallTakesNoOtherClustersRecord(t *testing.T) {
 	}
 }
 
-// remoteCluster is one as the hub makes it.
-func (w *world) remoteCluster(name string, spec fleetv1.RemoteClusterSpec) *fleetv1.RemoteCluster {
+// remoteCluster is one of the name edge as the hub makes it.
+func (w *world) remoteCluster(spec fleetv1.RemoteClusterSpec) *fleetv1.RemoteCluster {
 	return &fleetv1.RemoteCluster{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name, Labels: map[string]string{"fleet.headwater.dev/managed": "true"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "edge", Labels: map[string]string{"fleet.headwater.dev/managed": "true"}},
 		Spec:       spec,
 	}
 }
