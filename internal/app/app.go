@@ -171,14 +171,14 @@ func (p Program) connect(ctx context.Context, options Options) (*rest.Config, er
 	return options.tune(config, p.Name), nil
 }
 
-// hubConfig is the access to the hub's API server: --kubeconfig, $KUBECONFIG, or
-// the Pod's own ServiceAccount.
+// hubConfig is the access to the hub's API server: --kubeconfig, $KUBECONFIG,
+// ~/.kube/config, or the Pod's own ServiceAccount.
 func (o Options) hubConfig(name string) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("access to the hub (--kubeconfig, $KUBECONFIG, or a Pod's ServiceAccount): %w", err)
+		return nil, fmt.Errorf("access to the hub (--kubeconfig, $KUBECONFIG, ~/.kube/config, or a Pod's ServiceAccount): %w", err)
 	}
 	return o.tune(config, name), nil
 }
