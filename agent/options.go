@@ -32,6 +32,7 @@ import (
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/internal/app"
 	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 	"github.com/headwater-dev/headwater/shard/member"
 )
 
@@ -56,6 +57,8 @@ type options struct {
 	ageSecret        string
 	vaultConfig      string
 	hubAccount       string
+	minRetry         time.Duration
+	maxRetry         time.Duration
 	decryptAccount   string
 	lenient          bool
 	noRemoteBases    bool
@@ -84,6 +87,8 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.probeEvery, "probe-interval", 10*time.Second, "time between two probes of a target")
 	flags.IntVar(&o.workers, "concurrent", 512, "objects of one kind that are worked on at once; most of them wait for their targets")
 	flags.IntVar(&o.perCluster, "concurrent-per-cluster", 4, "objects of one target that are worked on at once, of all kinds")
+	flags.DurationVar(&o.minRetry, "min-retry-delay", reconcile.DefaultMinRetryDelay, "time until an object that failed once, and has no retry interval, is tried again")
+	flags.DurationVar(&o.maxRetry, "max-retry-delay", reconcile.DefaultMaxRetryDelay, "time until an object that goes on failing is tried again")
 	flags.BoolVar(&o.debug, "debug-targets", false, "serve /debug/targets at --metrics-addr: connection, fence and queue of each target, as JSON without secrets")
 	flags.StringVar(&o.hubAccount, "hub-service-account", "", "ServiceAccount in the agents' namespace that objects which deploy to the hub's own cluster act as where they name none; empty: the agent itself, so that whoever may make a Kustomization can do there what agents can, on the objects of all tenants")
 	flags.StringVar(&o.defaultAccount, "default-kubeconfig-service-account", "", "ServiceAccount whose token is used for a kubeConfig.configMapRef that names none")
@@ -208,6 +213,7 @@ func (o *options) clusters(a *app.App) *remote.Clusters {
 		Debug:            o.debug,
 		DefaultAccount:   o.defaultAccount,
 		HubAccount:       o.hubAccount,
+		Retries:          reconcile.Pace{MinRetryDelay: o.minRetry, MaxRetryDelay: o.maxRetry},
 		AllowOwnIdentity: o.ownIdentity,
 		AllowExec:        o.allowExec,
 		AllowInsecureTLS: o.allowInsecureTLS,

@@ -73,6 +73,9 @@ type Clusters struct {
 	// Workers is how many objects a controller works on at once, and PerCluster
 	// how many of them for one key, over all controllers.
 	Workers, PerCluster int
+	// Retries has the pauses between attempts of an object that fails and does not
+	// say itself when to try again.
+	Retries reconcile.Pace
 	// Drain is how long a hand-over waits for work in flight that has not said how
 	// long it takes, and for all work when the process ends; 30 s when zero.
 	Drain time.Duration

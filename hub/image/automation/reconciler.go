@@ -41,6 +41,8 @@ const (
 type Reconciler struct {
 	// Events announces pushes and changes of Ready.
 	Events *reconcile.Recorder
+	// Pace of the runs.
+	Pace reconcile.Pace
 	// NoCrossNamespaceRefs refuses sources of other namespaces.
 	NoCrossNamespaceRefs bool
 	// SSH limits what ssh may use.
