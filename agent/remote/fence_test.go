@@ -28,7 +28,20 @@ import (
 
 var shared = testenv.Shared{CRDs: true}
 
-func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
+// internet is all that is beyond loopback.
+var internet *testenv.Internet
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "headwater-remote-*")
+	utilruntime.Must(err)
+	internet, err = testenv.StartInternet(context.Background())
+	utilruntime.Must(err)
+	utilruntime.Must(internet.Join(dir))
+	code := shared.Run(m)
+	internet.Stop()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
 
 // The times of the tests: D = 30 s, R = 10 s, so a write may begin within 10 s
 // of a renewal, and a successor waits 40 s.

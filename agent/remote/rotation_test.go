@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // front stands before the API server and takes one token at a time.
@@ -81,16 +82,32 @@ func (f *front) takes(token string) {
 
 func (f *front) kubeconfig(t *testing.T, token string) []byte {
 	t.Helper()
+	return kubeconfigFor(t, f.URL, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.Certificate().Raw}), token)
+}
+
+func kubeconfigFor(t *testing.T, server string, ca []byte, token string) []byte {
+	t.Helper()
 	config := clientcmdapi.NewConfig()
-	config.Clusters["x"] = &clientcmdapi.Cluster{
-		Server: f.URL, CertificateAuthorityData: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: f.Certificate().Raw}),
-	}
+	config.Clusters["x"] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: ca}
 	config.AuthInfos["x"] = &clientcmdapi.AuthInfo{Token: token}
 	config.Contexts["x"] = &clientcmdapi.Context{Cluster: "x", AuthInfo: "x"}
 	config.CurrentContext = "x"
 	data, err := clientcmd.Write(*config)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return data
+}
+
+// A fleet is often reached through a proxy that the environment names.
+func TestATargetBehindAProxy(t *testing.T) {
+	f := newFleet(t)
+	internet.Host("prod.example.com", newFront(t, "token").Config.Handler)
+	f.Expect(f.hub.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "prod"},
+		Data:       map[string][]byte{"value": kubeconfigFor(t, "https://prod.example.com", internet.CA, "token")},
+	})).To(Succeed())
+	target := f.open(f.assign("prod", "agent-a", 1))
+	defer target.Close()
+	f.Expect(target.Client.Get(t.Context(), client.ObjectKey{Name: f.namespace}, &corev1.Namespace{})).To(Succeed())
 }
 
 // The Secret gets a new token and the old one is revoked, again and again; then

@@ -111,14 +111,19 @@ func (s *session) leadsTo(other *session) bool {
 	return err == nil && s.uid == other.uid && before.Path == after.Path
 }
 
-// newTransport makes connections with the settings of the kubeconfig.
+// newTransport makes connections with the settings of the kubeconfig, through the
+// proxy of the environment where that names none, as client-go does.
 func newTransport(config *rest.Config, g *gate, timeout time.Duration) (*http.Transport, error) {
 	tlsConfig, err := rest.TLSConfigFor(config)
 	if err != nil {
 		return nil, refusedSettings("TLS settings of the kubeconfig", err)
 	}
+	proxy := config.Proxy
+	if proxy == nil {
+		proxy = http.ProxyFromEnvironment
+	}
 	return &http.Transport{
-		Proxy:               config.Proxy,
+		Proxy:               proxy,
 		DialContext:         g.dial(dialer(timeout)),
 		TLSClientConfig:     tlsConfig,
 		TLSHandshakeTimeout: handshakeTimeout,
