@@ -2,6 +2,7 @@ package view
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -93,14 +94,26 @@ func (k *kind) refresh(ctx context.Context, maxAge time.Duration) {
 	}
 }
 
+// shortWatch is how long a watch lasts at least that ends as watches do.
+const shortWatch = time.Second
+
+// errShort says that a watch ended at once, as behind a gateway that takes none.
+var errShort = errors.New("the watch ended at once")
+
 // run keeps the kind up to date until the context ends.
 func (k *kind) run(ctx context.Context) {
 	backoff := restart()
 	for ctx.Err() == nil {
 		err := k.start(ctx)
 		for err == nil && ctx.Err() == nil {
-			backoff = restart()
+			began := k.view.options.Clock.Now()
 			err = k.watch(ctx)
+			switch {
+			case k.view.options.Clock.Since(began) >= shortWatch:
+				backoff = restart()
+			case err == nil:
+				err = errShort
+			}
 		}
 		if ctx.Err() != nil {
 			return

@@ -212,3 +212,18 @@ func TestAStreamThatBreaks(t *testing.T) {
 	s.Eventually(looks, "20s").Should(BeTrue())
 	s.Expect(s.asked.requests()).To(Equal("stream stream"))
 }
+
+// A gateway that answers each watch with its end is not asked without end.
+func TestWatchesThatEndAtOnce(t *testing.T) {
+	s := newSite(t, func(r *http.Request) {
+		query := r.URL.Query()
+		query.Set("timeoutSeconds", "1")
+		r.URL.RawQuery = query.Encode()
+	})
+	s.make("known")
+	s.view.Follow(t.Context(), []schema.GroupVersionKind{configMap}, 0, time.Minute)
+	s.Eventually(s.clock.HasWaiters, "20s").Should(BeTrue(), "it pauses")
+	s.Expect(s.asked.requests()).To(Equal("stream watch"))
+	s.clock.Step(time.Minute)
+	s.Eventually(s.asked.requests, "20s").Should(Equal("stream watch stream watch"))
+}
