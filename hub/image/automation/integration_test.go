@@ -320,6 +320,39 @@ func TestARefspecIsPushedBesides(t *testing.T) {
 	}
 }
 
+// What a refspec leads to is never reset, nor is the branch of the checkout where a
+// tag decides what is checked out: people's commits would be lost.
+func TestNoCommitsAreLost(t *testing.T) {
+	for name, change := range map[string]func(*imagev1.GitSpec){
+		"a branch behind a refspec": func(spec *imagev1.GitSpec) { spec.Push = &imagev1.PushSpec{Refspec: "HEAD:refs/heads/release"} },
+		"beside the checkout's":     func(spec *imagev1.GitSpec) { spec.Push = &imagev1.PushSpec{Branch: "main", Refspec: "HEAD:release"} },
+		"a tag":                     func(spec *imagev1.GitSpec) { spec.Push = &imagev1.PushSpec{Refspec: "HEAD:refs/tags/release"} },
+		"the checkout's own branch": func(spec *imagev1.GitSpec) {
+			spec.Checkout = &imagev1.GitCheckoutSpec{Reference: sourcev1.GitRepositoryRef{Branch: "release", SemVer: "1.x"}}
+			spec.Push = &imagev1.PushSpec{Branch: "release"}
+		},
+		"the checkout's own branch, where none is named": func(spec *imagev1.GitSpec) {
+			spec.Checkout = &imagev1.GitCheckoutSpec{Reference: sourcev1.GitRepositoryRef{Branch: "release", SemVer: "1.x"}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.git("tag", "v1.2.0", "main")
+			w.commit(map[string]string{"theirs.txt": "x"})
+			theirs := w.head("main")
+			w.git("update-ref", "refs/heads/release", theirs)
+			w.git("update-ref", "refs/tags/release", theirs)
+			w.commit(map[string]string{"other.txt": "x"})
+			main := w.head("main")
+			obj := w.automate(func(spec *imagev1.ImageUpdateAutomationSpec) { change(spec.GitSpec) })
+			w.ready(obj, "False", "GitOperationFailed", "has commits that are not in ")
+			for reference, want := range map[string]string{"refs/heads/release": theirs, "refs/tags/release": theirs, "refs/heads/main": main} {
+				w.Expect(w.git("rev-parse", reference)).To(Equal(want + "\n"))
+			}
+		})
+	}
+}
+
 func TestPushOptionsReachTheServer(t *testing.T) {
 	w := newWorld(t)
 	w.git("config", "receive.advertisePushOptions", "true")

@@ -18,10 +18,12 @@ const branches = "refs/heads/"
 // route is where commits come from and go to.
 type route struct {
 	from git.Target
-	// branch is what is checked out; empty for a tag or a commit.
+	// branch is the one that the checkout names, also where a tag or a commit of it
+	// decides what is checked out; empty where it names none.
 	branch plumbing.ReferenceName
-	// to are the references that are moved.
-	to []plumbing.ReferenceName
+	// to are the references that are moved. Of these, reset may lose commits.
+	to    []plumbing.ReferenceName
+	reset plumbing.ReferenceName
 }
 
 // routeOf reads spec.git.checkout and spec.git.push with Flux's rules. It fails
@@ -35,7 +37,10 @@ func routeOf(spec *imagev1.GitSpec, source *sourcev1.GitRepository) (route, erro
 	if spec.Checkout != nil {
 		r.from.Field = "spec.git.checkout." + strings.TrimPrefix(r.from.Field, "spec.")
 	}
-	if strings.HasPrefix(r.from.Ref, branches) {
+	switch {
+	case ref != nil && ref.Branch != "":
+		r.branch = plumbing.NewBranchReferenceName(ref.Branch)
+	case strings.HasPrefix(r.from.Ref, branches):
 		r.branch = plumbing.ReferenceName(r.from.Ref)
 	}
 	push := spec.Push
@@ -43,7 +48,11 @@ func routeOf(spec *imagev1.GitSpec, source *sourcev1.GitRepository) (route, erro
 		push = &imagev1.PushSpec{}
 	}
 	if push.Branch != "" {
-		r.to = append(r.to, plumbing.NewBranchReferenceName(push.Branch))
+		to := plumbing.NewBranchReferenceName(push.Branch)
+		r.to = append(r.to, to)
+		if to != r.branch {
+			r.reset = to
+		}
 	}
 	if push.Refspec != "" {
 		to, err := r.destination(push)
@@ -86,15 +95,17 @@ func (r route) destination(push *imagev1.PushSpec) (plumbing.ReferenceName, erro
 	return plumbing.ReferenceName(to), nil
 }
 
-// updates move the references to the commit. The branch that was checked out has
-// to be where it was; others are reset, wherever they are.
-func (r route) updates(references map[string]plumbing.Hash, base, commit plumbing.Hash) []git.Update {
+// updates move the references to the commit. What is there has to be what was checked
+// out, or commits would be lost; spec.git.push.branch alone is reset, wherever it is,
+// where it is another branch than the checkout's.
+func (r route) updates(references map[string]plumbing.Hash, base, commit plumbing.Hash) ([]git.Update, error) {
 	updates := make([]git.Update, len(r.to))
 	for i, name := range r.to {
-		updates[i] = git.Update{Name: name, Old: references[name.String()], New: commit}
-		if name == r.branch {
-			updates[i].Old = base
+		old := references[name.String()]
+		if name != r.reset && !old.IsZero() && old != base {
+			return nil, fmt.Errorf("%s has commits that are not in %s %s, which was checked out: they would be lost", name, r.from.Field, r.from.Value)
 		}
+		updates[i] = git.Update{Name: name, Old: old, New: commit}
 	}
-	return updates
+	return updates, nil
 }

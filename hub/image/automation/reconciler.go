@@ -177,10 +177,14 @@ func (r *Reconciler) run(ctx context.Context, obj *imagev1.ImageUpdateAutomation
 			return reconcile.Fail(updateFailedReason, err)
 		}
 		pack := git.Pack{Objects: objects, New: work.made, Options: optionsOf(obj)}
-		if err := session.Push(ctx, pack, j.route.updates(refs.References, head, commit)); err != nil {
+		updates, err := j.route.updates(refs.References, head, commit)
+		if err != nil {
+			return reconcile.Fail(git.OperationFailedReason, err)
+		}
+		if err := session.Push(ctx, pack, updates); err != nil {
 			return err
 		}
-		if slices.Contains(j.route.to, j.route.branch) {
+		if slices.Contains(j.route.to, j.route.branch) && j.route.from.Ref == j.route.branch.String() {
 			now = commit
 		}
 		r.pushed(ctx, obj, j, commit, text)
