@@ -29,8 +29,8 @@ type decision struct {
 	// owners is the agent of each key that has a record, empty where nobody
 	// may act.
 	owners map[shard.Key]string
-	// unowned is the number of keys that no live agent acts for, doubled of
-	// those that two records give to different agents.
+	// unowned is the number of keys that no live agent acts for though one
+	// should, doubled of those that two records give to different agents.
 	unowned, doubled int
 	// moved is how many keys of each crew moved for balance.
 	moved map[string]int
@@ -88,7 +88,7 @@ func decide(w world) decision {
 			}
 			rec.add(t)
 			d.owners[key] = t.record.Agent
-			if _, owned := result.Owners[key]; !owned {
+			if _, owned := result.Owners[key]; !owned && !cluster.Spec.Suspend {
 				d.unowned++
 			}
 		}
