@@ -77,7 +77,7 @@ func TestWorkloadsFitTheFluxCLI(t *testing.T) {
 		g.Expect(container).To(Equal("manager"))
 		image, err := object.GetFieldValue("spec.template.spec.containers.0.image")
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(image).To(MatchRegexp(`^headwater/(hub|agent):dev$`), "make deploy replaces it")
+		g.Expect(image).To(MatchRegexp(`^headwater\.invalid/(hub|agent):dev$`), "make deploy replaces it, and no registry has it")
 	}
 	g.Expect(workloads).To(ConsistOf("headwater-hub", "agent"))
 }
