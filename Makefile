@@ -137,7 +137,9 @@ images: ## Build container images with docker (IMAGE_PREFIX, TAG)
 		docker build --build-arg NAME=$$name -t $(image_prefix)/$$name:$(TAG) .; done
 
 .PHONY: deploy
+# The CRDs first and by force: where Flux was, they are its installer's.
 deploy: ## Install on the cluster of the current kubeconfig (IMAGE_PREFIX, TAG)
+	@kubectl kustomize config/crd | kubectl apply --server-side --force-conflicts -f -
 	@kubectl kustomize config/default \
 		| sed -E 's#image: headwater\.invalid/(hub|agent):dev#image: $(image_prefix)/\1:$(TAG)#' \
 		| kubectl apply --server-side -f -

@@ -3,10 +3,13 @@ package config_test
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
 // user is somebody at a shell in the repository, with a kubeconfig.
@@ -51,4 +54,33 @@ func TestImagesHaveAPlaceOfOnesOwn(t *testing.T) {
 		u.Expect(output).To(ContainSubstring("IMAGE_PREFIX is missing"))
 		u.Expect(u.must("make", "--dry-run", target, "IMAGE_PREFIX=registry.example.com/headwater")).NotTo(BeEmpty())
 	}
+}
+
+// TestDeployWhereFluxWas is how a cluster comes from Flux: its CRDs belong to
+// Flux's installer, and its objects stay.
+func TestDeployWhereFluxWas(t *testing.T) {
+	if _, err := exec.LookPath("kubectl"); err != nil {
+		t.Skip("make deploy needs kubectl, which is not on the PATH")
+	}
+	plane := testenv.ForTest(t, testenv.Options{})
+	content, err := plane.Kubeconfig()
+	u := user{NewWithT(t), t, filepath.Join(t.TempDir(), "kubeconfig")}
+	u.Expect(err).NotTo(HaveOccurred())
+	u.Expect(os.WriteFile(u.kubeconfig, content, 0o600)).To(Succeed())
+	u.must("kubectl", "apply", "--server-side", "--field-manager=flux", "-f", "api/conformance/testdata/flux")
+	u.must("kubectl", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+	u.must("kubectl", "apply", "-f", "config/default/namespace.yaml", "-f", "config/samples/gitrepository.yaml")
+	before := u.must("kubectl", "get", "-f", "config/samples/gitrepository.yaml", "-o", "yaml")
+
+	for range 2 { // the second time over its own objects
+		u.must("make", "deploy", "IMAGE_PREFIX=registry.example.com/headwater", "TAG=v0.0.1")
+	}
+	image := func(workload string) string {
+		return u.must("kubectl", "get", "-n", "flux-system", workload, "-o", "jsonpath={.spec.template.spec.containers[0].image}")
+	}
+	u.Expect(image("deployment/headwater-hub")).To(Equal("registry.example.com/headwater/hub:v0.0.1"))
+	u.Expect(image("statefulset/agent")).To(Equal("registry.example.com/headwater/agent:v0.0.1"))
+	u.Expect(u.must("kubectl", "get", "crd", "gitrepositories.source.toolkit.fluxcd.io", "-o", "jsonpath={.spec.versions[*].name}")).
+		To(ContainSubstring("v1beta2"), "ours are there")
+	u.Expect(u.must("kubectl", "get", "-f", "config/samples/gitrepository.yaml", "-o", "yaml")).To(Equal(before), "no object was touched")
 }
