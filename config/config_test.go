@@ -1,6 +1,7 @@
 // Package config_test builds the manifests and checks what everything else
-// relies on: that they build, ask for no more rights than they name, and carry
-// the labels that the flux CLI looks for.
+// relies on: that they build, ask for no more rights than they name, carry the
+// labels that the flux CLI looks for, let nobody read what is not theirs, and can
+// be deployed where Flux was.
 package config_test
 
 import (
@@ -71,7 +72,7 @@ func TestWorkloadsFitTheFluxCLI(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred())
 		template, err := object.GetFieldValue("spec.template.metadata.labels")
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(template).To(Equal(selector), "flux logs finds the Pods by the labels of the template")
+		g.Expect(template).To(Equal(selector), "flux logs looks for the hub's Pods by the labels of the template; of StatefulSets it knows nothing")
 		container, err := object.GetFieldValue("spec.template.spec.containers.0.name")
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(container).To(Equal("manager"))
