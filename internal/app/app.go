@@ -178,7 +178,7 @@ func (o Options) hubConfig(name string) (*rest.Config, error) {
 	rules.ExplicitPath = o.Kubeconfig
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("access to the hub (--kubeconfig, $KUBECONFIG, or a Pod's ServiceAccount): %w", err)
+		return nil, fmt.Errorf("access to the hub (--kubeconfig, $KUBECONFIG, ~/.kube/config, or a Pod's ServiceAccount): %w", err)
 	}
 	return o.tune(config, name), nil
 }

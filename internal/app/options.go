@@ -41,7 +41,7 @@ func (p Program) parse(args []string) (Options, error) {
 	var version bool
 	flags := pflag.NewFlagSet(p.Name, pflag.ContinueOnError)
 	flags.SortFlags = false
-	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "kubeconfig of the hub; by default $KUBECONFIG, then the Pod's ServiceAccount")
+	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "kubeconfig of the hub; by default $KUBECONFIG, then ~/.kube/config, then the Pod's ServiceAccount")
 	flags.StringVar(&o.Namespace, "runtime-namespace", env("RUNTIME_NAMESPACE", "flux-system"), "namespace on the hub that Headwater itself runs in ($RUNTIME_NAMESPACE)")
 	flags.StringVar(&o.MetricsAddr, "metrics-addr", ":8080", "address that serves Prometheus metrics; 0 turns it off")
 	flags.StringVar(&o.HealthAddr, "health-addr", ":9440", "address that serves /healthz and /readyz")
