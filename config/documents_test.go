@@ -1,9 +1,11 @@
 package config_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -28,4 +30,28 @@ func TestEveryKindHasAPage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestEveryMetricIsExplained looks for the names of metrics in the code, since
+// some are not served until something has happened.
+func TestEveryMetricIsExplained(t *testing.T) {
+	g := NewWithT(t)
+	page, err := os.ReadFile("../docs/metrics.md")
+	g.Expect(err).NotTo(HaveOccurred())
+	name := regexp.MustCompile(`"((?:headwater|gotk)_[a-z_]+)"`)
+	names := 0
+	for _, part := range []string{"agent", "hub", "internal", "shard"} {
+		g.Expect(fs.WalkDir(os.DirFS(".."), part, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			source, err := os.ReadFile(filepath.Join("..", path))
+			for _, found := range name.FindAllSubmatch(source, -1) {
+				names++
+				g.Expect(string(page)).To(MatchRegexp("`"+string(found[1])+"[`{]"), path)
+			}
+			return err
+		})).To(Succeed())
+	}
+	g.Expect(names).To(BeNumerically(">=", 18))
 }
