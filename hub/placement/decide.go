@@ -88,9 +88,6 @@ func decide(w world) decision {
 			}
 			rec.add(t)
 			d.owners[key] = t.record.Agent
-			if _, owned := result.Owners[key]; !owned && !cluster.Spec.Suspend {
-				d.unowned++
-			}
 		}
 		rec.setCondition(w, held, result.Owners)
 		rec.findForeign()
@@ -104,8 +101,20 @@ func decide(w world) decision {
 			d.records, d.counted = append(d.records, rec), true
 		}
 	}
+	d.unowned = unowned(targets, result.Owners)
 	d.pools = w.poolRecords(targets, result.Owners)
 	return d
+}
+
+// unowned is the number of keys that have no owner. Those of a cluster that is
+// suspended are to have none.
+func unowned(targets map[shard.Key]*target, owners map[shard.Key]string) (count int) {
+	for key, t := range targets {
+		if _, owned := owners[key]; !owned && !t.cluster.Spec.Suspend {
+			count++
+		}
+	}
+	return count
 }
 
 // doubled is 1 if the RemoteCluster, which is not in force for the key, still
