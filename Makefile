@@ -70,7 +70,7 @@ test-unit: controlplane services ## Unit and integration tests, with the race de
 	@go test -race -vet=off -p 3 -timeout 15m $$($(with_tests) ./... | grep -v /e2e)
 
 .PHONY: services
-services: ## Put the services that tests talk to into bin/: a registry, emulators of clouds' storage
+services: ## Put what tests run into bin/: a registry, emulators of clouds' storage, kubectl
 	@e2e/services.sh
 
 .PHONY: test-e2e
