@@ -10,7 +10,8 @@ COPY internal internal
 COPY config config
 COPY hub hub
 COPY agent agent
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o /manager ./$NAME
+# Without cloud storage over gRPC, which is not used.
+RUN CGO_ENABLED=0 go build -trimpath -tags disable_grpc_modules -ldflags "-s -w" -o /manager ./$NAME
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/

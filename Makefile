@@ -23,6 +23,10 @@ generated := api config/crd
 # without its version.
 stamped := $(shell git rev-parse --verify --quiet HEAD >/dev/null 2>&1 && echo true || echo false)
 
+# Cloud storage over gRPC is not used: without it the programs are an eighth smaller,
+# in memory too.
+tags := disable_grpc_modules
+
 ##@ Start here
 
 .PHONY: help
@@ -48,7 +52,7 @@ prerequisites:
 .PHONY: build
 build: ## Build bin/hub and bin/agent
 	@echo "==> build"
-	@CGO_ENABLED=0 go build -buildvcs=$(stamped) -trimpath -ldflags "-s -w" -o bin/ ./hub ./agent
+	@CGO_ENABLED=0 go build -buildvcs=$(stamped) -trimpath -tags $(tags) -ldflags "-s -w" -o bin/ ./hub ./agent
 
 .PHONY: controlplane
 controlplane: bin/controlplane ## Build etcd, kube-apiserver and kube-controller-manager from source, once (10 minutes)
@@ -87,8 +91,8 @@ chaos: build broken controlplane ## Break everything in turn and have the record
 # can be set. What build builds has neither.
 .PHONY: broken
 broken:
-	@CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w" -tags nofence -o bin/agent-nofence ./agent
-	@CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w" -tags wallclock -o bin/agent-wallclock ./agent
+	@CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w" -tags $(tags),nofence -o bin/agent-nofence ./agent
+	@CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w" -tags $(tags),wallclock -o bin/agent-wallclock ./agent
 
 FUZZTIME ?= 30s
 .PHONY: fuzz

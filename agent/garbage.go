@@ -12,8 +12,8 @@ const (
 	// Garbage may gather to as much as a share of what lives, in percent, and in any
 	// case to some bytes: a small agent need not collect all the time, and the burst
 	// of work that a commit brings must not double a large one.
-	garbagePercent = 50
-	garbageBytes   = 48 << 20
+	garbagePercent = 33
+	garbageBytes   = 32 << 20
 	// garbageLook is how often what lives is looked at.
 	garbageLook = time.Second
 )
@@ -24,12 +24,17 @@ func boundGarbage(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	// The collector's goal is a percentage of all of these.
+	marked := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}
 	ticker := time.NewTicker(garbageLook)
 	defer ticker.Stop()
 	for last := uint64(0); ; {
-		metrics.Read(live)
-		if now := live[0].Value.Uint64(); differs(now, last) {
+		metrics.Read(marked)
+		now := uint64(0)
+		for _, sample := range marked {
+			now += sample.Value.Uint64()
+		}
+		if differs(now, last) {
 			debug.SetGCPercent(percentOf(now))
 			last = now
 		}

@@ -32,6 +32,7 @@ import (
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/internal/app"
 	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 	"github.com/headwater-dev/headwater/shard/member"
 )
 
@@ -55,6 +56,9 @@ type options struct {
 	buildCache       int64
 	ageSecret        string
 	vaultConfig      string
+	hubAccount       string
+	minRetry         time.Duration
+	maxRetry         time.Duration
 	decryptAccount   string
 	lenient          bool
 	noRemoteBases    bool
@@ -76,14 +80,17 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.memberLease, "member-lease-duration", 15*time.Second, "time after which a silent agent counts as gone; renewed three times within it")
 	flags.StringVar(&o.artifacts.Dir, "artifact-cache-dir", filepath.Join(os.TempDir(), "headwater-artifacts"), "directory of the artifact cache; the agents of a node may share one")
 	flags.Int64Var(&o.artifacts.MaxBytes, "artifact-cache-size", 1<<30, "bound of the artifact cache in bytes")
-	flags.StringVar(&o.fence.Namespace, "fence-namespace", "kube-system", "namespace on the targets in which the fence Lease is kept")
+	flags.StringVar(&o.fence.Namespace, "fence-namespace", "kube-system", "namespace on the targets in which the fence Lease is kept; the same for all agents")
 	flags.DurationVar(&o.fence.Duration, "fence-duration", 30*time.Second, "time after which a fence that is not renewed may be taken by another agent; the same for all agents")
 	flags.DurationVar(&o.fence.Request, "request-timeout", 10*time.Second, "longest time that one write to a target may take; --fence-duration must be more than 2.4 times as long; the same for all agents")
 	flags.DurationVar(&o.fence.Idle, "fence-idle", 30*time.Second, "time after the last write at which a fence is released; longer than --request-timeout")
 	flags.DurationVar(&o.probeEvery, "probe-interval", 10*time.Second, "time between two probes of a target")
 	flags.IntVar(&o.workers, "concurrent", 512, "objects of one kind that are worked on at once; most of them wait for their targets")
 	flags.IntVar(&o.perCluster, "concurrent-per-cluster", 4, "objects of one target that are worked on at once, of all kinds")
+	flags.DurationVar(&o.minRetry, "min-retry-delay", reconcile.DefaultMinRetryDelay, "time until an object that failed once, and has no retry interval, is tried again")
+	flags.DurationVar(&o.maxRetry, "max-retry-delay", reconcile.DefaultMaxRetryDelay, "time until an object that goes on failing is tried again")
 	flags.BoolVar(&o.debug, "debug-targets", false, "serve /debug/targets at --metrics-addr: connection, fence and queue of each target, as JSON without secrets")
+	flags.StringVar(&o.hubAccount, "hub-service-account", "", "ServiceAccount in the agents' namespace that objects which deploy to the hub's own cluster act as where they name none; empty: the agent itself, so that whoever may make a Kustomization can do there what agents can, on the objects of all tenants")
 	flags.StringVar(&o.defaultAccount, "default-kubeconfig-service-account", "", "ServiceAccount whose token is used for a kubeConfig.configMapRef that names none")
 	o.drift.Bind(flags)
 	flags.StringVar(&o.pull.Secret, "pull-secret", "", "namespace/name of the Secret, in the cluster that this agent runs in, with its credentials for the hub, as hub agent install has written it: the agent acts for this cluster and no other")
@@ -205,6 +212,8 @@ func (o *options) clusters(a *app.App) *remote.Clusters {
 		PerCluster:       o.perCluster,
 		Debug:            o.debug,
 		DefaultAccount:   o.defaultAccount,
+		HubAccount:       o.hubAccount,
+		Retries:          reconcile.Pace{MinRetryDelay: o.minRetry, MaxRetryDelay: o.maxRetry},
 		AllowOwnIdentity: o.ownIdentity,
 		AllowExec:        o.allowExec,
 		AllowInsecureTLS: o.allowInsecureTLS,

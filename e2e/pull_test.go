@@ -36,6 +36,10 @@ import (
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
+// agentImage is told, because the hub's agents are processes here: there is no
+// StatefulSet that has an image.
+const agentImage = "--image=registry.example.com/headwater/agent:1"
+
 // pulling is a tenant with a cluster that the hub does not reach: its agent runs
 // with exactly what hub agent install has exported for it.
 type pulling struct {
@@ -94,7 +98,7 @@ func (p *pulling) hub(args ...string) (stdout, stderr string, err error) {
 // the agent as its Deployment says.
 func (p *pulling) install() {
 	p.t.Helper()
-	manifests, progress, err := p.hub("agent", "install", "--export", "--hub-server="+p.wire.URL)
+	manifests, progress, err := p.hub("agent", "install", "--export", "--hub-server="+p.wire.URL, agentImage)
 	p.Expect(err).NotTo(HaveOccurred(), progress)
 	p.Expect(progress).To(ContainSubstring("hub: RemoteCluster " + p.namespace + "/edge "))
 	p.Expect(progress).NotTo(ContainSubstring("eyJ"), "no token in what is for the eye")
@@ -289,7 +293,7 @@ func TestUninstallLeavesNothing(t *testing.T) {
 	p := newPulling(t, map[string]string{"a.yaml": configMap("a", "1")})
 	ks := p.kustomization("one", "edge")
 	p.create(p.source(), ks)
-	out, _, err := p.hub("agent", "install", "--kubeconfig="+p.targetFile, "--hub-server="+p.wire.URL)
+	out, _, err := p.hub("agent", "install", "--kubeconfig="+p.targetFile, "--hub-server="+p.wire.URL, agentImage)
 	p.Expect(err).NotTo(HaveOccurred())
 	p.Expect(out).To(ContainSubstring("edge: Deployment " + p.agentNamespace + "/headwater-agent made"))
 	p.install()
@@ -297,14 +301,14 @@ func TestUninstallLeavesNothing(t *testing.T) {
 	p.becomes(ks, HavePrefix("True "))
 
 	// A second run changes the token alone.
-	out, _, err = p.hub("agent", "install", "--kubeconfig="+p.targetFile, "--hub-server="+p.wire.URL)
+	out, _, err = p.hub("agent", "install", "--kubeconfig="+p.targetFile, "--hub-server="+p.wire.URL, agentImage)
 	p.Expect(err).NotTo(HaveOccurred())
 	p.Expect(out).To(ContainSubstring("hub: RemoteCluster " + p.namespace + "/edge unchanged"))
 	p.Expect(strings.Count(out, " made\n")).To(BeZero(), out)
 
 	_, why, err := p.hub("agent", "uninstall", "--kubeconfig="+p.targetFile)
 	p.Expect(err).To(HaveOccurred())
-	p.Expect(why).To(ContainSubstring("still deploy to the cluster: one: delete them first"))
+	p.Expect(why).To(ContainSubstring("still deploy to the cluster: Kustomization one: delete them first"))
 	p.Expect(shared.onHub.Delete(t.Context(), ks)).To(Succeed())
 	p.Eventually(func() bool {
 		return apierrors.IsNotFound(shared.onHub.Get(t.Context(), client.ObjectKeyFromObject(ks), ks))
@@ -363,13 +367,15 @@ func TestInstallSaysWhatIsWrong(t *testing.T) {
 		"a long name":           {[]string{"--export", "--cluster=" + strings.Repeat("x", 60)}, "longer than 57 characters together"},
 		"a short token":         {[]string{"--export", "--token-lifetime=1m"}, "--token-lifetime 1m0s: no API server grants less than 10m0s"},
 		"a cluster of the hub":  {[]string{"--export", "--cluster=pushed"}, "is of mode Push: delete it first, or choose another name (--cluster)"},
+		"Headwater's own":       {[]string{"--export", "--namespace=flux-system"}, "--namespace flux-system is where Headwater itself runs"},
+		"an image of nobody":    {[]string{"--export", "--image="}, "stateful set flux-system/agent (or name it with --image)"},
 		"no artifacts outside":  {[]string{"--export", "--runtime-namespace=default"}, "start it with --artifact-tls-addr and --artifact-tls-adv-addr"},
 		"an argument too many":  {[]string{"--export", "stray"}, `unexpected argument "stray"`},
 		"a hub that is no file": {[]string{"--export", "--hub-kubeconfig=/nosuch"}, "--hub-kubeconfig"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			args := append([]string{"agent", "install", "--cluster=edge", "--hub-kubeconfig=" + p.hubFile, "--namespace=" + p.namespace}, tc.args...)
+			args := append([]string{"agent", "install", agentImage, "--cluster=edge", "--hub-kubeconfig=" + p.hubFile, "--namespace=" + p.namespace}, tc.args...)
 			output, err := exec.CommandContext(t.Context(), filepath.Join("..", "bin", "hub"), args...).CombinedOutput()
 			g.Expect(err).To(HaveOccurred())
 			g.Expect(string(output)).To(ContainSubstring(tc.want))

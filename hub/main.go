@@ -14,7 +14,6 @@ import (
 	"github.com/headwater-dev/headwater/hub/install"
 	"github.com/headwater-dev/headwater/hub/placement"
 	"github.com/headwater-dev/headwater/hub/registry/signature"
-	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/hub/source/bucket"
 	"github.com/headwater-dev/headwater/hub/source/git"
 	"github.com/headwater-dev/headwater/hub/source/helm"
@@ -22,7 +21,11 @@ import (
 	"github.com/headwater-dev/headwater/hub/why"
 	"github.com/headwater-dev/headwater/internal/app"
 	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
+
+// leastImages is how many objects of each image kind are worked on at once, at least.
+const leastImages = 4
 
 func main() {
 	var o options
@@ -31,7 +34,7 @@ func main() {
 		About:          "The hub fetches the sources, keeps and serves their artifacts, knows the fleet of\ntarget clusters, and decides which agent acts for which of them.",
 		Scheme:         scheme(),
 		LeaderElection: true,
-		Commands:       slices.Concat(why.Commands(), install.Commands()),
+		Commands:       slices.Concat(why.Commands(), install.Commands(), automation.Commands()),
 		Flags:          o.bind,
 		Cache:          o.cache,
 		Setup: func(_ context.Context, a *app.App) error {
@@ -46,7 +49,9 @@ func main() {
 			if err != nil {
 				return err
 			}
-			pace := source.Pace{Concurrent: o.concurrent, MinRetryDelay: o.minRetry, MaxRetryDelay: o.maxRetry}
+			pace := reconcile.Pace{Concurrent: o.concurrent, MinRetryDelay: o.minRetry, MaxRetryDelay: o.maxRetry}
+			images := pace
+			images.Concurrent = max(images.Concurrent, leastImages)
 			clouds, roots := &o.clouds, &signature.Roots{}
 			return a.Add(
 				clouds,
@@ -56,9 +61,9 @@ func main() {
 				&oci.Controller{Store: store, Events: a.Events, Pace: pace, Clouds: clouds, Roots: roots},
 				&helm.Controller{Store: store, Events: a.Events, Pace: pace, Limits: o.helm, CacheBytes: o.helmCache, Clouds: clouds, Roots: roots},
 				&bucket.Controller{Store: store, Events: a.Events, Pace: pace, Clouds: clouds},
-				&repository.Reconciler{Tags: tags, Events: a.Events, Concurrent: o.concurrent, Clouds: clouds},
-				&policy.Reconciler{Tags: tags, Events: a.Events, NoCrossNamespaceRefs: o.noCrossNamespaceRefs, Clouds: clouds},
-				&automation.Reconciler{Events: a.Events, NoCrossNamespaceRefs: o.noCrossNamespaceRefs, SSH: o.ssh, Clouds: clouds},
+				&repository.Reconciler{Tags: tags, Events: a.Events, Pace: images, Clouds: clouds},
+				&policy.Reconciler{Tags: tags, Events: a.Events, Pace: images, NoCrossNamespaceRefs: o.noCrossNamespaceRefs, Clouds: clouds},
+				&automation.Reconciler{Events: a.Events, Pace: images, NoCrossNamespaceRefs: o.noCrossNamespaceRefs, SSH: o.ssh, Clouds: clouds},
 				&fleet.Reconciler{Namespace: a.Options.Namespace},
 				&placement.Reconciler{Namespace: a.Options.Namespace, Events: a.Events, MemberLease: o.memberLease, ReassignAfter: o.reassignAfter},
 			)

@@ -25,6 +25,7 @@ import (
 	"github.com/headwater-dev/headwater/internal/app"
 	"github.com/headwater-dev/headwater/internal/artifact"
 	"github.com/headwater-dev/headwater/internal/cloud"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 // options are the hub's own flags.
@@ -62,8 +63,8 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.imageTags, "image-storage-path", filepath.Join(os.TempDir(), "headwater-images"), "directory of the tags that scans of image repositories have found")
 	flags.BoolVar(&o.noCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to objects of other namespaces")
 	flags.IntVar(&o.concurrent, "concurrent", 2, "sources of one kind, and image repositories, that are reconciled at once")
-	flags.DurationVar(&o.minRetry, "min-retry-delay", 750*time.Millisecond, "time until a source that failed once is tried again")
-	flags.DurationVar(&o.maxRetry, "max-retry-delay", 15*time.Minute, "time until a source that goes on failing is tried again")
+	flags.DurationVar(&o.minRetry, "min-retry-delay", reconcile.DefaultMinRetryDelay, "time until an object that failed once is tried again")
+	flags.DurationVar(&o.maxRetry, "max-retry-delay", reconcile.DefaultMaxRetryDelay, "time until an object that goes on failing is tried again")
 	flags.StringSliceVar(&o.ssh.KeyExchange, "ssh-kex-algos", nil, "key exchanges that ssh to Git repositories may use, in order of preference; by default the safe ones")
 	flags.StringSliceVar(&o.ssh.HostKey, "ssh-hostkey-algos", nil, "kinds of host keys that ssh to Git repositories takes; by default those in known_hosts")
 	flags.StringVar(&o.clouds.DefaultAccount, "default-service-account", "", "ServiceAccount of an object's namespace that logs in at clouds for an object with a spec.provider and no spec.serviceAccountName; by default the hub's own identity does")

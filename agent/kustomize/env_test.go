@@ -65,6 +65,8 @@ type env struct {
 	// clock, if set, is the agent's.
 	clock  clock.PassiveClock
 	scheme *runtime.Scheme
+	// hubAccount is the ServiceAccount that acts at the hub.
+	hubAccount string
 	// options and builds are the administrator's.
 	options Options
 	builds  BuildOptions
@@ -153,8 +155,8 @@ func (e *env) start() (stop func()) {
 	recorder := reconcile.NewRecorder(e.events, e.scheme, "headwater-agent", "")
 	clusters := &remote.Clusters{
 		HubUID: e.namespace, Agent: "agent-0", Identity: "agent-0_1", Namespace: e.namespace, Events: recorder,
-		Workers: 8,
-		Fence:   remote.FenceOptions{Namespace: e.namespace, Duration: 30 * time.Second, Request: 10 * time.Second, Idle: 30 * time.Second},
+		Workers: 8, HubAccount: e.hubAccount,
+		Fence: remote.FenceOptions{Namespace: e.namespace, Duration: 30 * time.Second, Request: 10 * time.Second, Idle: 30 * time.Second},
 	}
 	e.Expect(clusters.AddToManager(mgr)).To(Succeed())
 	artifacts, err := artifact.NewCache(artifact.CacheOptions{Dir: e.t.TempDir()})

@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -100,6 +101,15 @@ func TestAnotherWayToTheSameClusterChangesNothingThere(t *testing.T) {
 
 	secret := &corev1.Secret{}
 	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "prod"}, secret)).To(Succeed())
+	// Who renames a Secret may delete the old one first: which cluster it led to is
+	// known all the same.
+	e.Expect(e.hub.Delete(t.Context(), secret)).To(Succeed())
+	e.Eventually(func() bool {
+		var old fleetv1.RemoteCluster
+		e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "prod"}, &old)).To(Succeed())
+		return apimeta.IsStatusConditionFalse(old.Status.Conditions, fleetv1.ConnectedCondition)
+	}, "30s").Should(BeTrue())
+	e.push("2", "one.yaml", configMap("one", "NS", "a"))
 	e.Expect(e.hub.Create(t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "prod-2026"}, Data: secret.Data,
 	})).To(Succeed())
@@ -111,13 +121,32 @@ func TestAnotherWayToTheSameClusterChangesNothingThere(t *testing.T) {
 	record.Status.Assignments = []fleetv1.Assignment{{Agent: "agent-0", Epoch: 1}}
 	e.Expect(e.hub.Status().Update(t.Context(), record)).To(Succeed())
 	e.Eventually(func() string { return e.get("web").Status.Target }, "30s").Should(Equal(e.namespace + "/prod-2026/value"))
-	e.becomes("web", "True")
-	e.Expect(e.object("v1", "ConfigMap", "one").GetUID()).To(Equal(first.GetUID()))
-	e.Expect(e.inventory()).To(Equal([]string{"NS_one__ConfigMap", "NS_two__ConfigMap"}))
-
-	e.push("2", "one.yaml", configMap("one", "NS", "a"))
 	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
+	e.Expect(e.object("v1", "ConfigMap", "one").GetUID()).To(Equal(first.GetUID()))
+	e.Expect(e.inventory()).To(Equal([]string{"NS_one__ConfigMap"}))
 	e.Expect(e.object("v1", "ConfigMap", "two")).To(BeNil(), "what was applied by the old way is pruned by the new one")
+}
+
+// What deploys to the hub has not the agent's own rights there, which are those on
+// everybody's objects.
+func TestWhatDeploysToTheHubIsNotTheAgent(t *testing.T) {
+	e := newEnv(t)
+	_, err := shared.ControlPlane(t).ServiceAccount(t.Context(), e.namespace, "reconciler", []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"*"}},
+	})
+	e.Expect(err).NotTo(HaveOccurred())
+	e.hubAccount = "reconciler"
+	e.kustomization("victim", func(obj *kustomizev1.Kustomization) { obj.Spec.Suspend = true })
+	e.push("1", "fair/one.yaml", configMap("one", "NS", "a"), "foul/victim.yaml",
+		"apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: victim, namespace: NS}\nspec: {path: evil}\n")
+	for _, name := range []string{"fair", "foul"} {
+		e.kustomization(name, func(obj *kustomizev1.Kustomization) { obj.Spec.Path = name })
+	}
+	e.start()
+	e.becomes("fair", "True ReconciliationSucceeded")
+	e.becomes("foul", "False ReconciliationFailed")
+	e.Expect(e.ready("foul")).To(ContainSubstring(`User "system:serviceaccount:NS:reconciler" cannot `))
+	e.Expect(e.get("victim").Spec.Path).NotTo(Equal("evil"))
 }
 
 func TestObjectsAreTakenAwayByTheOwnerOfTheirTarget(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -139,13 +140,12 @@ func TestOnlyTheOwnerMakesAFence(t *testing.T) {
 	g.Expect(a.take(t.Context())).To(MatchError(reconcile.ErrNotOwner))
 }
 
-// withoutLeases is a client that may not touch Leases.
-func withoutLeases(t *testing.T, namespace string) client.Client {
+// poorClient is a client that may touch ConfigMaps, and what else the rules say.
+func poorClient(t *testing.T, namespace string, rules []rbacv1.PolicyRule) client.Client {
 	t.Helper()
 	g := NewWithT(t)
-	data, err := shared.ControlPlane(t).ServiceAccount(t.Context(), namespace, "no-leases", []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"*"}},
-	})
+	data, err := shared.ControlPlane(t).ServiceAccount(t.Context(), namespace, "poor", append(rules,
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"*"}}))
 	g.Expect(err).NotTo(HaveOccurred())
 	config, err := clientcmd.RESTConfigFromKubeConfig(data)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -157,7 +157,7 @@ func withoutLeases(t *testing.T, namespace string) client.Client {
 func TestAFenceInTheHubWhereTheTargetForbidsLeases(t *testing.T) {
 	g := NewWithT(t)
 	a, b, clock, target := fencesOn(t)
-	forbidden := withoutLeases(t, a.target.namespace)
+	forbidden := poorClient(t, a.target.namespace, nil)
 	for _, f := range []*fence{a, b} {
 		f.target = &place{kind: "Target", namespace: "kube-system", leases: forbidden}
 		f.hub = &place{kind: "Hub", namespace: a.ledger.record.Namespace, leases: target}
@@ -179,22 +179,37 @@ func TestAFenceInTheHubWhereTheTargetForbidsLeases(t *testing.T) {
 	g.Expect(b.take(t.Context())).To(Succeed())
 }
 
-func TestAFenceThatMovesToTheHubWaitsOutTheOneInTheTarget(t *testing.T) {
-	g := NewWithT(t)
-	a, b, clock, target := fencesOn(t)
-	g.Expect(a.take(t.Context())).To(Succeed())
-	b.target = &place{kind: "Target", namespace: "kube-system", leases: withoutLeases(t, a.target.namespace)}
-	b.hub = &place{kind: "Hub", namespace: a.target.namespace, leases: target}
-	b.name = "headwater-fence-in-hub"
-	expectHeld(t, b.take(t.Context()), "a former owner whose Lease is gone")
-	g.Expect(b.valid()).To(BeFalse())
-	for range 8 {
-		clock.Step(5 * time.Second)
-		b.use()
-		g.Expect(b.tend(t.Context())).To(Succeed())
+// Whoever holds the fence in the target may be cut off from the hub and go on: a
+// kubeconfig that allows no Leases, or only to read them, moves it nowhere.
+func TestAFenceInTheTargetStaysThere(t *testing.T) {
+	for name, rules := range map[string][]rbacv1.PolicyRule{
+		"no rights on Leases": nil,
+		"they can be read":    {{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"get"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			a, b, clock, target := fencesOn(t)
+			g.Expect(a.take(t.Context())).To(Succeed())
+			b.target = &place{kind: "Target", namespace: a.target.namespace, leases: poorClient(t, a.target.namespace, rules)}
+			b.hub = &place{kind: "Hub", namespace: "kube-system", leases: target}
+			for range 20 {
+				g.Expect(b.take(t.Context())).NotTo(Succeed())
+				clock.Step(4 * time.Second)
+				g.Expect(a.tend(t.Context())).To(Succeed())
+				a.use()
+				g.Expect(a.valid()).To(BeTrue())
+				g.Expect(b.valid()).To(BeFalse())
+			}
+			g.Expect(apierrors.IsNotFound(target.Get(t.Context(), client.ObjectKey{Namespace: "kube-system", Name: b.name}, &coordinationv1.Lease{}))).To(BeTrue())
+			record := &fleetv1.RemoteCluster{}
+			g.Expect(target.Get(t.Context(), a.ledger.record, record)).To(Succeed())
+			g.Expect(record.Status.Fences).To(Equal([]fleetv1.Fence{{Partition: 0, Place: "Target"}}))
+
+			g.Expect(a.release(t.Context())).To(Succeed())
+			clock.Step(time.Minute)
+			g.Expect(b.take(t.Context())).To(MatchError(ContainSubstring("where the fence was made: grant that, or delete RemoteCluster " + a.ledger.record.String())))
+		})
 	}
-	g.Expect(b.valid()).To(BeTrue(), "after D + R")
-	g.Expect(a.valid()).To(BeFalse())
 }
 
 func TestAProcessThatWasStoppedSendsNothingMore(t *testing.T) {

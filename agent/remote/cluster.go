@@ -228,6 +228,14 @@ func (c *cluster) current() *session {
 	return c.session
 }
 
+// reached is the uid of the cluster that was reached last; empty where the
+// credentials do not tell it.
+func (c *cluster) reached() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.uid
+}
+
 // state is the session and the reason why there is none.
 func (c *cluster) state() (*session, error) {
 	c.mu.Lock()

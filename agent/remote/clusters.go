@@ -42,6 +42,9 @@ type Clusters struct {
 	Live client.Reader
 	// Hub is this agent's own access to the hub, the target of the hub's keys.
 	Hub *rest.Config
+	// HubAccount is the ServiceAccount of Namespace that work on the hub's keys acts
+	// as where it names none; this agent's own identity when empty.
+	HubAccount string
 	// Local is the access to the cluster that the agent runs in, the target of
 	// LocalKey, for an agent inside of a target. It acts for no other key.
 	Local    *rest.Config
@@ -70,6 +73,9 @@ type Clusters struct {
 	// Workers is how many objects a controller works on at once, and PerCluster
 	// how many of them for one key, over all controllers.
 	Workers, PerCluster int
+	// Retries has the pauses between attempts of an object that fails and does not
+	// say itself when to try again.
+	Retries reconcile.Pace
 	// Drain is how long a hand-over waits for work in flight that has not said how
 	// long it takes, and for all work when the process ends; 30 s when zero.
 	Drain time.Duration
@@ -139,7 +145,14 @@ func (c *Clusters) Open(ctx context.Context, key shard.Key) (*Target, error) {
 	case err != nil:
 		return nil, c.unreachable(ctx, found, err)
 	}
-	return &Target{Client: current.client, Mapper: current.mapper, Config: current.config, cluster: found, session: current}, nil
+	opened := &Target{Client: current.client, Mapper: current.mapper, Config: current.config, cluster: found, session: current}
+	if key.IsHub() && c.HubAccount != "" {
+		if err := opened.Impersonate(c.Namespace, c.HubAccount); err != nil {
+			opened.Close()
+			return nil, err
+		}
+	}
+	return opened, nil
 }
 
 // Fence makes sure that this process may write to the target, and returns the

@@ -16,6 +16,7 @@ import (
 func (c *Clusters) Options(keyOf func(ctrl.Request) shard.Key) controller.Options {
 	return controller.Options{
 		MaxConcurrentReconciles: c.Workers,
+		RateLimiter:             c.Retries.Limiter(),
 		NewQueue: func(name string, limiter workqueue.TypedRateLimiter[ctrl.Request]) workqueue.TypedRateLimitingInterface[ctrl.Request] {
 			made := queue.New(name, keyOf, c.slots, limiter, clock.RealClock{})
 			c.mu.Lock()

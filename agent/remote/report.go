@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -57,6 +58,10 @@ func (c *Clusters) report(ctx context.Context, of *cluster) {
 	}
 	status := statusOf(current, own, now)
 	status["servedBy"] = c.Agent
+	if uid := cmp.Or(of.reached(), record.Status.ClusterUID); uid != "" {
+		// Also while it is out of reach: what was applied is there.
+		status["clusterUID"] = uid
+	}
 	if err := c.applyStatus(ctx, of.record, status); err != nil {
 		log.FromContext(ctx).Info("status of the target not written", "error", reconcile.Redact(err.Error()))
 		return
@@ -111,7 +116,6 @@ func statusOf(current *session, own []metav1.Condition, now time.Time) map[strin
 	status := map[string]any{"conditions": own}
 	if current != nil {
 		status["version"] = current.version
-		status["clusterUID"] = current.uid
 		status["latencyMilliseconds"] = current.latency.Milliseconds()
 		status["lastProbeTime"] = metav1.NewTime(now)
 	}

@@ -41,10 +41,22 @@ func (c *Clusters) SameCluster(ctx context.Context, before, wanted shard.Key) (b
 			"spec.kubeConfig: target %s has not been reached yet: what was applied to %s stays until it is known whether they are one cluster",
 			wanted, before), firstReached)
 	}
-	if was != nil && was.Status.ClusterUID != "" && is.Status.ClusterUID != "" {
-		return was.Status.ClusterUID == is.Status.ClusterUID, nil
+	if old, now := c.uidOf(before, was), c.uidOf(wanted, is); old != "" && now != "" {
+		return old == now, nil
 	}
 	return c.sameServer(ctx, before, wanted), nil
+}
+
+// uidOf is that of the cluster which a key has led to last, by this process or else
+// by the record; empty where nobody knows it.
+func (c *Clusters) uidOf(key shard.Key, record *fleetv1.RemoteCluster) string {
+	if own := c.find(key); own != nil && own.reached() != "" {
+		return own.reached()
+	}
+	if record == nil {
+		return ""
+	}
+	return record.Status.ClusterUID
 }
 
 // recordOf is the RemoteCluster in force for a key, nil when there is none.

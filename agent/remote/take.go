@@ -40,10 +40,16 @@ func (f *fence) take(ctx context.Context) error {
 	if f.resume(ctx) {
 		return nil
 	}
-	if f.ledger.known(ctx) != fleetv1.HubFence || f.hub == nil {
+	known := f.ledger.known(ctx)
+	if known != fleetv1.HubFence || f.hub == nil {
 		err := f.takeAt(ctx, f.target)
 		if !apierrors.IsForbidden(err) || f.hub == nil {
 			return err
+		}
+		if known == fleetv1.TargetFence {
+			// Who holds it there may be cut off from the hub, and go on writing.
+			return fmt.Errorf("%w, where the fence was made: grant that, or delete RemoteCluster %s, once no agent acts for the target, to have it made anew",
+				err, f.ledger.record)
 		}
 	}
 	return f.takeAt(ctx, f.hub)
@@ -213,9 +219,10 @@ func (f *fence) respect(ctx context.Context, at *place, lease *coordinationv1.Le
 	if lease.Annotations[claimAnnotation] != f.identity {
 		claimed := lease.DeepCopy()
 		metav1.SetMetaDataAnnotation(&claimed.ObjectMeta, claimAnnotation, f.identity)
-		// It is a request: where it does not arrive, the wait is longer.
+		// It is a request: where it does not arrive, or is not allowed, the wait is
+		// longer.
 		err := at.leases.Update(ctx, claimed)
-		if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+		if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
 			return f.explain(at, err)
 		}
 	}

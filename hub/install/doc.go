@@ -7,6 +7,7 @@
 // manifests as the agents of the hub, or prints that as YAML.
 //
 // It promises that a second run changes nothing but the token, and that uninstall
-// removes all that install has made. It never reads a credential of the target's,
-// and prints the token nowhere but in the YAML that was asked for.
+// removes all that install has made, and nothing else: a namespace that was there
+// before stays. It never reads a credential of the target's, and prints the token
+// nowhere but in the YAML that was asked for.
 package install

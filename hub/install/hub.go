@@ -49,9 +49,18 @@ func (o *options) remoteCluster(ctx context.Context, hub client.Client) error {
 	return o.takeOver(ctx, hub, found)
 }
 
-// takeOver turns a RemoteCluster that nobody made by hand into one of mode Pull.
+// takeOver turns a RemoteCluster that nobody made by hand into one of mode Pull, if
+// it holds the record of the same key: the hub's own does not, nor that of a Cluster
+// of Cluster API, whatever its name.
 func (o *options) takeOver(ctx context.Context, hub client.Client, found *fleetv1.RemoteCluster) error {
 	name := client.ObjectKeyFromObject(found)
+	if keys := shard.KeysOf(found, o.system); len(keys) != 1 || keys[0] != o.key() {
+		target := "the hub itself"
+		if len(keys) == 1 {
+			target = keys[0].String()
+		}
+		return fmt.Errorf("remote cluster %s is the record of %s: choose another name (--cluster)", name, target)
+	}
 	err := hub.Get(ctx, name, &corev1.Secret{})
 	switch {
 	case err == nil:
@@ -59,7 +68,7 @@ func (o *options) takeOver(ctx context.Context, hub client.Client, found *fleetv
 	case !apierrors.IsNotFound(err):
 		return fmt.Errorf("look for a kubeconfig secret %s: %w", name, err)
 	}
-	found.Spec.Mode, found.Spec.KubeConfig, found.Spec.ClusterRef = fleetv1.PullMode, nil, nil
+	found.Spec.Mode, found.Spec.KubeConfig = fleetv1.PullMode, nil
 	delete(found.Labels, shard.ManagedLabel)
 	if err := hub.Update(ctx, found, client.FieldOwner(fieldManager)); err != nil {
 		return fmt.Errorf("change remote cluster %s to mode Pull: %w", name, err)
@@ -126,9 +135,9 @@ func (o *options) credentials(ctx context.Context, hub client.Client, access *re
 	if server == "" {
 		server = access.Host
 	}
-	var system corev1.Namespace
-	if err := hub.Get(ctx, client.ObjectKey{Name: "kube-system"}, &system); err != nil {
-		return nil, fmt.Errorf("identify the hub by the uid of its namespace kube-system: %w", err)
+	uid, err := hubUID(ctx, hub)
+	if err != nil {
+		return nil, err
 	}
 	artifacts, authority, err := o.artifactAccess(ctx, hub)
 	if err != nil {
@@ -142,8 +151,17 @@ func (o *options) credentials(ctx context.Context, hub client.Client, access *re
 	return map[string][]byte{
 		"server": []byte(server), "ca.crt": access.CAData, "token": []byte(request.Status.Token),
 		"account": []byte(o.account()), "namespace": []byte(o.namespace), "cluster": []byte(o.cluster),
-		"hub-uid": []byte(system.UID), "artifacts": []byte(artifacts), "artifacts-ca.crt": []byte(authority),
+		"hub-uid": []byte(uid), "artifacts": []byte(artifacts), "artifacts-ca.crt": []byte(authority),
 	}, nil
+}
+
+// hubUID tells one hub from another.
+func hubUID(ctx context.Context, hub client.Client) (string, error) {
+	var system corev1.Namespace
+	if err := hub.Get(ctx, client.ObjectKey{Name: "kube-system"}, &system); err != nil {
+		return "", fmt.Errorf("identify the hub by the uid of its namespace kube-system: %w", err)
+	}
+	return string(system.UID), nil
 }
 
 // artifactAccess is where the hub serves artifacts to agents outside of it, and

@@ -3,6 +3,7 @@ package install
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -17,7 +18,7 @@ import (
 const fieldManager = "headwater-install"
 
 func install(ctx context.Context, args []string) error {
-	o := &options{out: os.Stdout}
+	o := &options{out: os.Stdout, manifests: os.Stdout}
 	err := o.parse("hub agent install", "Puts an agent into a cluster that the hub cannot reach: the agent connects to the hub.\nRun it again to give the agent a new token, or another version.", args, o.bindInstall)
 	if err != nil {
 		return err
@@ -43,10 +44,8 @@ func (o *options) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := o.requireNamespace(ctx, hub); err != nil {
-		return err
-	}
-	if _, _, err := o.artifactAccess(ctx, hub); err != nil {
+	image, err := o.require(ctx, hub, target)
+	if err != nil {
 		return err
 	}
 	if err := o.remoteCluster(ctx, hub); err != nil {
@@ -64,18 +63,35 @@ func (o *options) install(ctx context.Context) error {
 		return err
 	}
 	o.say("hub: token for ServiceAccount %s/%s made, for %s", o.namespace, o.account(), o.lifetime)
-	objects, err = o.targetObjects(credentials, o.agentImage(ctx, hub))
+	objects, err = o.targetObjects(credentials, image)
 	if err != nil {
 		return err
 	}
 	if o.export {
-		return export(objects)
+		return export(o.manifests, objects)
 	}
 	if err := o.applyAll(ctx, o.cluster, target, objects); err != nil {
 		return err
 	}
 	o.say("done. The agent connects by itself: kubectl -n %s get remotecluster %s", o.namespace, o.cluster)
 	return nil
+}
+
+// require says what is in the way before anything is made, and which image the
+// agent is to run. What is exported has no target yet.
+func (o *options) require(ctx context.Context, hub, target client.Client) (image string, err error) {
+	if err := o.requireNamespace(ctx, hub); err != nil {
+		return "", err
+	}
+	if !o.export {
+		if err := o.checkAgent(ctx, hub, target); err != nil {
+			return "", err
+		}
+	}
+	if _, _, err := o.artifactAccess(ctx, hub); err != nil {
+		return "", err
+	}
+	return o.agentImage(ctx, hub)
 }
 
 // applyAll applies objects and says what became of each.
@@ -94,6 +110,11 @@ func (o *options) applyAll(ctx context.Context, where string, to client.Client, 
 		what := "made"
 		if err == nil {
 			what = "changed"
+		}
+		if err == nil && content.GetKind() == "Namespace" && !isOwn(before) {
+			// With our label, uninstall would delete it.
+			o.say("%s: Namespace %s left as it is", where, name)
+			continue
 		}
 		err = to.Apply(ctx, client.ApplyConfigurationFromUnstructured(content), client.FieldOwner(fieldManager), client.ForceOwnership)
 		if err != nil {
@@ -126,7 +147,7 @@ func manifest(object client.Object) (*unstructured.Unstructured, error) {
 }
 
 // export prints the objects.
-func export(objects []client.Object) error {
+func export(to io.Writer, objects []client.Object) error {
 	for _, object := range objects {
 		content, err := manifest(object)
 		if err != nil {
@@ -136,7 +157,9 @@ func export(objects []client.Object) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("---\n%s", text)
+		if _, err := fmt.Fprintf(to, "---\n%s", text); err != nil {
+			return fmt.Errorf("print the manifests: %w", err)
+		}
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/internal/app"
 	"github.com/headwater-dev/headwater/shard"
@@ -49,7 +50,8 @@ type options struct {
 	// Of uninstall alone.
 	force, hubOnly bool
 
-	out io.Writer
+	// out is told what was done; manifests is where --export prints.
+	out, manifests io.Writer
 }
 
 // Commands are hub agent install and hub agent uninstall.
@@ -79,6 +81,12 @@ func (o *options) bindInstall(flags *pflag.FlagSet) {
 	flags.StringVar(&o.image, "image", "", "image of the agent; by default that of the agents in the hub")
 	flags.StringVar(&o.clusterRole, "cluster-role", "cluster-admin", "ClusterRole in the cluster that the agent applies with")
 	flags.DurationVar(&o.lifetime, "token-lifetime", defaultLifetime, "how long a token for the hub lasts. The agent renews it after a third; when the hub is out of reach for the rest, install again")
+}
+
+func (o *options) bindUninstall(flags *pflag.FlagSet) {
+	o.bind(flags)
+	flags.BoolVar(&o.force, "force", false, "also when Kustomizations or HelmReleases still deploy to the cluster: what they have applied stays there")
+	flags.BoolVar(&o.hubOnly, "hub-only", false, "leave the cluster alone, which is gone or out of reach")
 }
 
 // parse reads the flags of a command. It returns pflag.ErrHelp when help was
@@ -125,7 +133,7 @@ func (o *options) check() error {
 
 func kinds() *runtime.Scheme {
 	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, fleetv1.AddToScheme, kustomizev1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, fleetv1.AddToScheme, kustomizev1.AddToScheme, helmv2.AddToScheme} {
 		utilruntime.Must(add(s))
 	}
 	return s
@@ -160,9 +168,13 @@ func (o *options) connectTarget() (client.Client, error) {
 	return target, nil
 }
 
-// requireNamespace says that a namespace of the hub is missing before anything is
-// made.
+// requireNamespace says that a namespace of the hub is missing, or is not to be
+// had, before anything is made. The agent may read all Secrets of its namespace, and
+// a Lease in Headwater's own would make it an agent of the hub.
 func (o *options) requireNamespace(ctx context.Context, hub client.Client) error {
+	if o.namespace == o.system {
+		return fmt.Errorf("--namespace %s is where Headwater itself runs (--runtime-namespace), and the agent could read its Secrets: name another", o.namespace)
+	}
 	err := hub.Get(ctx, client.ObjectKey{Name: o.namespace}, &corev1.Namespace{})
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("read namespace %s of the hub: %w", o.namespace, err)
@@ -171,6 +183,11 @@ func (o *options) requireNamespace(ctx context.Context, hub client.Client) error
 		return fmt.Errorf("--namespace %s: the hub has no such namespace: create it, or name another", o.namespace)
 	}
 	return nil
+}
+
+// key is what the cluster's agent owns.
+func (o *options) key() shard.Key {
+	return shard.Key{Namespace: o.namespace, Name: o.cluster, DataKey: "value"}
 }
 
 // account is the name of what belongs to the cluster's agent on the hub.

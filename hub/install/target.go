@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -21,10 +22,15 @@ const (
 	credentialSecret = "headwater-hub"
 )
 
+const managedBy = "app.kubernetes.io/managed-by"
+
 // ownLabels are on all that install makes.
 func ownLabels() map[string]string {
-	return map[string]string{"app.kubernetes.io/managed-by": "headwater", "app.kubernetes.io/component": agentName}
+	return map[string]string{managedBy: "headwater", "app.kubernetes.io/component": agentName}
 }
+
+// isOwn says whether install has made the object.
+func isOwn(object client.Object) bool { return object.GetLabels()[managedBy] == "headwater" }
 
 // targetObjects are what runs an agent in the cluster, in the order in which they
 // are to be made.
@@ -35,8 +41,13 @@ func (o *options) targetObjects(credentials map[string][]byte, image string) ([]
 	}
 	own := o.metaIn(o.agentNamespace, agentName)
 	account := []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: o.agentNamespace, Name: agentName}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: o.agentNamespace}}
+	if !o.export {
+		// What is exported may be applied over a namespace that is somebody's.
+		namespace.Labels = ownLabels()
+	}
 	objects := []client.Object{
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: o.agentNamespace, Labels: ownLabels()}},
+		namespace,
 		&corev1.ServiceAccount{ObjectMeta: own},
 		&rbacv1.ClusterRoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Name: o.clusterBinding(), Labels: ownLabels()},
@@ -53,6 +64,34 @@ func (o *options) targetObjects(credentials map[string][]byte, image string) ([]
 	return append(objects,
 		&corev1.Secret{ObjectMeta: o.metaIn(o.agentNamespace, credentialSecret), Data: credentials},
 		deployment), nil
+}
+
+// checkAgent refuses to touch an agent that was installed for another
+// RemoteCluster, or by another hub: its Secret, which install makes before what runs
+// it and uninstall deletes after, says whose it is.
+func (o *options) checkAgent(ctx context.Context, hub, target client.Client) error {
+	var secret corev1.Secret
+	name := client.ObjectKey{Namespace: o.agentNamespace, Name: credentialSecret}
+	err := target.Get(ctx, name, &secret)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: read Secret %s: %w", o.cluster, name, err)
+	}
+	uid, err := hubUID(ctx, hub)
+	if err != nil {
+		return err
+	}
+	whose := string(secret.Data["namespace"]) + "/" + string(secret.Data["cluster"])
+	switch {
+	case string(secret.Data["hub-uid"]) != uid:
+		whose += " of another hub"
+	case whose == o.namespace+"/"+o.cluster:
+		return nil
+	}
+	return fmt.Errorf("%s: the agent in namespace %s is that of remote cluster %s: check --kubeconfig, or name another namespace with --agent-namespace; if nobody needs that agent, delete the Secret %s in its cluster first",
+		o.cluster, o.agentNamespace, whose, name)
 }
 
 // clusterBinding is the name of what is not in the agent's own namespace: several
@@ -87,9 +126,7 @@ func (o *options) deployment(image string) (*appsv1.Deployment, error) {
 	container.Args = append(container.Args,
 		"--pull-secret=$(RUNTIME_NAMESPACE)/"+credentialSecret,
 		"--fence-namespace="+o.fenceNamespace)
-	if image != "" {
-		container.Image = image
-	}
+	container.Image = image
 	template.Spec.ServiceAccountName = agentName
 	deployment := &appsv1.Deployment{ObjectMeta: o.metaIn(o.agentNamespace, agentName)}
 	deployment.Annotations = map[string]string{"fleet.headwater.dev/pull-cluster": o.namespace + "/" + o.cluster}
@@ -103,18 +140,20 @@ func (o *options) deployment(image string) (*appsv1.Deployment, error) {
 }
 
 // agentImage is the image to run: the one asked for, or that of the hub's agents.
-func (o *options) agentImage(ctx context.Context, hub client.Client) string {
+// There is no other: what it runs may do in the cluster what --cluster-role says.
+func (o *options) agentImage(ctx context.Context, hub client.Client) (string, error) {
 	if o.image != "" {
-		return o.image
+		return o.image, nil
 	}
 	var agents appsv1.StatefulSet
-	if err := hub.Get(ctx, client.ObjectKey{Namespace: o.system, Name: "agent"}, &agents); err != nil {
-		return ""
+	name := client.ObjectKey{Namespace: o.system, Name: "agent"}
+	if err := hub.Get(ctx, name, &agents); err != nil {
+		return "", fmt.Errorf("image of the hub's agents, stateful set %s (or name it with --image): %w", name, err)
 	}
 	for _, container := range agents.Spec.Template.Spec.Containers {
 		if container.Name == "manager" {
-			return container.Image
+			return container.Image, nil
 		}
 	}
-	return ""
+	return "", fmt.Errorf("image of the hub's agents: stateful set %s has no container manager: name it with --image", name)
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/pflag"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,17 +14,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/shard"
 )
 
 func uninstall(ctx context.Context, args []string) error {
 	o := &options{out: os.Stdout}
-	err := o.parse("hub agent uninstall", "Takes the agent out of a cluster, and what it was given on the hub.", args, func(flags *pflag.FlagSet) {
-		o.bind(flags)
-		flags.BoolVar(&o.force, "force", false, "also when Kustomizations still deploy to the cluster: what they have applied stays there")
-		flags.BoolVar(&o.hubOnly, "hub-only", false, "leave the cluster alone, which is gone or out of reach")
-	})
+	err := o.parse("hub agent uninstall", "Takes the agent out of a cluster, and what it was given on the hub.", args, o.bindUninstall)
 	if err != nil {
 		return err
 	}
@@ -54,11 +50,16 @@ func (o *options) uninstall(ctx context.Context) error {
 	if err == nil && found.GetMode() != fleetv1.PullMode {
 		return fmt.Errorf("remote cluster %s/%s is of mode %s: no agent was installed for it", o.namespace, o.cluster, found.GetMode())
 	}
+	if !o.hubOnly {
+		if err := o.checkAgent(ctx, hub, target); err != nil {
+			return err
+		}
+	}
 	if err := o.unused(ctx, hub); err != nil {
 		return err
 	}
 	if !o.hubOnly {
-		objects, err := o.removable(ctx, hub)
+		objects, err := o.removable(ctx, hub, target)
 		if err != nil {
 			return err
 		}
@@ -76,44 +77,68 @@ func (o *options) uninstall(ctx context.Context) error {
 	return o.removeAll(ctx, "hub", hub, objects)
 }
 
-// unused refuses while Kustomizations deploy to the cluster: nobody could take
-// away what they have applied.
+// unused refuses while Kustomizations or HelmReleases deploy to the cluster: nobody
+// could take away what they have applied.
 func (o *options) unused(ctx context.Context, hub client.Client) error {
-	var list kustomizev1.KustomizationList
-	if err := hub.List(ctx, &list, client.InNamespace(o.namespace)); err != nil {
-		return fmt.Errorf("list the Kustomizations in %s: %w", o.namespace, err)
-	}
-	key := shard.Key{Namespace: o.namespace, Name: o.cluster, DataKey: "value"}
-	var users []string
-	for _, k := range list.Items {
-		if shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target) == key {
-			users = append(users, k.Name)
-		}
-	}
-	if len(users) == 0 || o.force {
+	if o.force {
 		return nil
 	}
-	return fmt.Errorf("these Kustomizations in namespace %s still deploy to the cluster: %s: delete them first, so that the agent takes away what they have applied; or leave that there with --force",
+	users, err := o.users(ctx, hub)
+	if err != nil || len(users) == 0 {
+		return err
+	}
+	return fmt.Errorf("these objects in namespace %s still deploy to the cluster: %s: delete them first, so that the agent takes away what they have applied; or leave that there with --force",
 		o.namespace, strings.Join(users, ", "))
+}
+
+// users are the objects that deploy to the cluster.
+func (o *options) users(ctx context.Context, hub client.Client) ([]string, error) {
+	var kustomizations kustomizev1.KustomizationList
+	if err := hub.List(ctx, &kustomizations, client.InNamespace(o.namespace)); err != nil {
+		return nil, fmt.Errorf("list the Kustomizations in %s: %w", o.namespace, err)
+	}
+	var releases helmv2.HelmReleaseList
+	if err := hub.List(ctx, &releases, client.InNamespace(o.namespace)); err != nil {
+		return nil, fmt.Errorf("list the HelmReleases in %s: %w", o.namespace, err)
+	}
+	var users []string
+	for _, k := range kustomizations.Items {
+		if shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target) == o.key() {
+			users = append(users, "Kustomization "+k.Name)
+		}
+	}
+	for _, r := range releases.Items {
+		if shard.KeyFor(r.Namespace, r.Name, r.Spec.KubeConfig) == o.key() {
+			users = append(users, "HelmRelease "+r.Name)
+		}
+	}
+	return users, nil
 }
 
 // removable are the objects in the cluster, last made first. A namespace that
 // install did not make is left.
-func (o *options) removable(ctx context.Context, hub client.Client) ([]client.Object, error) {
+func (o *options) removable(ctx context.Context, hub, target client.Client) ([]client.Object, error) {
 	objects, err := o.targetObjects(nil, "")
 	if err != nil {
 		return nil, err
 	}
-	var system corev1.Namespace
-	if err := hub.Get(ctx, client.ObjectKey{Name: "kube-system"}, &system); err != nil {
-		return nil, fmt.Errorf("identify the hub by the uid of its namespace kube-system: %w", err)
+	uid, err := hubUID(ctx, hub)
+	if err != nil {
+		return nil, err
 	}
-	key := shard.Key{Namespace: o.namespace, Name: o.cluster, DataKey: "value"}
+	var namespace corev1.Namespace
+	err = target.Get(ctx, client.ObjectKey{Name: o.agentNamespace}, &namespace)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("%s: read Namespace %s: %w", o.cluster, o.agentNamespace, err)
+	}
+	fence := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: o.fenceNamespace, Name: shard.FenceName(uid, o.key())}}
 	slices.Reverse(objects)
 	last := len(objects) - 1
-	return slices.Insert(objects, last, client.Object(&coordinationv1.Lease{
-		ObjectMeta: metav1.ObjectMeta{Namespace: o.fenceNamespace, Name: shard.FenceName(string(system.UID), key)},
-	})), nil
+	if err == nil && !isOwn(&namespace) {
+		o.say("%s: Namespace %s left: install did not make it", o.cluster, o.agentNamespace)
+		return append(objects[:last], fence), nil
+	}
+	return slices.Insert(objects, last, client.Object(fence)), nil
 }
 
 // removeAll deletes objects and says so.
@@ -124,9 +149,6 @@ func (o *options) removeAll(ctx context.Context, where string, from client.Clien
 			return err
 		}
 		name := strings.TrimPrefix(content.GetNamespace()+"/"+content.GetName(), "/")
-		if content.GetKind() == "Namespace" && !o.made(ctx, from, content.GetName()) {
-			continue
-		}
 		err = from.Delete(ctx, content, client.PropagationPolicy(metav1.DeletePropagationBackground))
 		switch {
 		case apierrors.IsNotFound(err):
@@ -137,13 +159,4 @@ func (o *options) removeAll(ctx context.Context, where string, from client.Clien
 		}
 	}
 	return nil
-}
-
-// made says whether install has made the namespace.
-func (o *options) made(ctx context.Context, in client.Client, name string) bool {
-	var namespace corev1.Namespace
-	if err := in.Get(ctx, client.ObjectKey{Name: name}, &namespace); err != nil {
-		return false
-	}
-	return namespace.Labels["app.kubernetes.io/managed-by"] == "headwater"
 }

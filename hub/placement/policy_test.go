@@ -65,8 +65,8 @@ func (h *hub) applyPolicy(file string) {
 	}
 }
 
-// TestPolicyKeepsTenantsFromRouting installs config/policy: only the hub and the
-// agents set the routing label. What strips it passes, and placement mends it.
+// TestPolicyKeepsTenantsFromRouting installs config/policy: only the hub sets
+// the routing label, and not the agents, which act on what tenants have written. What strips it passes, and placement mends it.
 func TestPolicyKeepsTenantsFromRouting(t *testing.T) {
 	h := newHub(t)
 	h.deploy("routed")
@@ -92,7 +92,7 @@ func TestPolicyKeepsTenantsFromRouting(t *testing.T) {
 	h.Expect(label(impostor, "mallory")).To(refused, "the name alone is not enough")
 	h.Expect(label(hubAccount, "agent-0")).To(Succeed())
 	h.Expect(label(tenant, "mallory")).To(refused)
-	h.Expect(label(agent, "agent-0")).To(Succeed())
+	h.Expect(label(agent, "mallory")).To(refused)
 
 	other := h.kustomization("routed")
 	other.Spec.Path, other.Spec.Interval.Duration = "./elsewhere", time.Hour

@@ -29,7 +29,7 @@ type Reconciler[T Object] struct {
 	// Events announces new artifacts.
 	Events *reconcile.Recorder
 	// Pace is how hard the controller works.
-	Pace Pace
+	Pace reconcile.Pace
 	// Stored is the message of an object that is well, with one %s for its
 	// revision; "stored artifact for revision '%s'".
 	Stored string

@@ -171,8 +171,8 @@ func (p Program) connect(ctx context.Context, options Options) (*rest.Config, er
 	return options.tune(config, p.Name), nil
 }
 
-// hubConfig is the access to the hub's API server: --kubeconfig, $KUBECONFIG, or
-// the Pod's own ServiceAccount.
+// hubConfig is the access to the hub's API server: --kubeconfig, $KUBECONFIG,
+// ~/.kube/config, or the Pod's own ServiceAccount.
 func (o Options) hubConfig(name string) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig

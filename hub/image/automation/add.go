@@ -8,7 +8,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -24,7 +23,6 @@ import (
 const (
 	// fieldOwner is Flux's field manager of automations.
 	fieldOwner = "image-automation-controller"
-	concurrent = 4
 )
 
 // AddToManager runs an automation when its spec changes, when a policy of its
@@ -54,7 +52,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 			return ref.Name == source.GetName() &&
 				(ref.Namespace == source.GetNamespace() || ref.Namespace == "" && obj.Namespace == source.GetNamespace())
 		}), builder.WithPredicates(changed(revisionOf))).
-		WithOptions(controller.Options{NewQueue: reconcile.NewQueue, MaxConcurrentReconciles: concurrent}).
+		WithOptions(r.Pace.Options()).
 		Complete(&reconcile.Loop[*imagev1.ImageUpdateAutomation]{
 			Client: r.Client,
 			Status: &reconcile.Status{Client: r.Client, Live: mgr.GetAPIReader(), FieldOwner: fieldOwner},

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,7 +47,18 @@ const within = 30 * time.Second
 
 var shared = testenv.Shared{CRDs: true}
 
-func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
+// TestMain is also the process that fills in a template, which the hub calls as
+// itself.
+func TestMain(m *testing.M) {
+	if slices.Equal(os.Args[1:], []string{templateCommand}) {
+		if err := fillIn(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "hub:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(shared.Run(m))
+}
 
 const deployment = `apiVersion: apps/v1
 kind: Deployment

@@ -184,8 +184,8 @@ func parseMessage(text string) (*template.Template, error) {
 	return compiled, nil
 }
 
-// message runs the template. What would be endless is an error.
-func message(compiled *template.Template, data messageData) (string, error) {
+// execute fills in the template. What would be endless may be: see confine.
+func execute(compiled *template.Template, data messageData) (string, error) {
 	out := bounded{left: maxMessage}
 	if err := compiled.Execute(&out, data); err != nil {
 		return "", fmt.Errorf("spec.git.commit.messageTemplate: %w", err)

@@ -9,23 +9,21 @@ import (
 	imagev1 "github.com/headwater-dev/headwater/api/image/v1"
 )
 
-func data() messageData {
+// run fills in a template, for changes of three values.
+func run(t *testing.T, template string) (string, error) {
+	t.Helper()
 	web := ObjectIdentifier{APIVersion: "apps/v1", Kind: "Deployment", Name: "web", Namespace: "prod"}
 	job := ObjectIdentifier{APIVersion: "batch/v1", Kind: "Job", Name: "job"}
 	app := imagev1.ImageRef{Name: "registry.example.com/team/app", Tag: "2.0.0"}
 	nginx := imagev1.ImageRef{Name: "nginx", Tag: "1.28", Digest: "sha256:0123"}
-	changed, updated := describe(map[string][]Change{
+	spec := imagev1.CommitSpec{MessageTemplate: template, MessageTemplateValues: map[string]string{"cluster": "prod"}}
+	return message(t.Context(), spec, types.NamespacedName{Namespace: "team", Name: "update"}, map[string][]Change{
 		"a.yaml": {
 			{OldValue: "registry.example.com/team/app:1.0.0", NewValue: app.String(), Setter: "team:app", image: app, object: web},
 			{OldValue: "1.27", NewValue: "1.28", Setter: "team:nginx:tag", image: nginx, object: web},
 		},
 		"b.yaml": {{OldValue: "1.27", NewValue: "1.28", Setter: "team:nginx:tag", image: nginx, object: job}},
 	})
-	return messageData{
-		AutomationObject: types.NamespacedName{Namespace: "team", Name: "update"},
-		Changed:          changed, Updated: updated,
-		Values: map[string]string{"cluster": "prod"},
-	}
 }
 
 func TestMessage(t *testing.T) {
@@ -45,9 +43,7 @@ func TestMessage(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g := NewWithT(t)
-			compiled, err := parseMessage(tc.template)
-			g.Expect(err).NotTo(HaveOccurred())
-			got, err := message(compiled, data())
+			got, err := run(t, tc.template)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(got).To(Equal(tc.want))
 		})
@@ -64,13 +60,15 @@ func TestMessageRefuses(t *testing.T) {
 		{"too long a message", `{{range until 10000}}{{repeat 1000 "x"}}{{end}}`, "longer than"},
 		{"too many repeats", `{{repeat 2000000 "x"}}`, "at most"},
 		{"too long a list", `{{until 100000000}}`, "at most"},
+		{"a text that doubles", `{{$x := "a"}}{{range 40}}{{$x = print $x $x}}{{end}}`, "takes more than 256 MiB of memory"},
+		{"a list of lists that doubles", `{{$x := list 1}}{{range 40}}{{$x = list $x $x}}{{end}}{{toJson $x}}`, "messageTemplate takes "},
+		{"a value that holds itself", `{{$x := dict}}{{$_ := set $x "x" $x}}{{$x}}`, "takes more than 256 MiB of memory"},
+		{"a template that calls itself", `{{define "x"}}{{template "x"}}{{end}}{{template "x"}}`, "messageTemplate"},
+		{"a loop without end", `{{range 2000000000}}{{range 2000000000}}{{end}}{{end}}`, "takes longer than 10s"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g := NewWithT(t)
-			compiled, err := parseMessage(tc.template)
-			if err == nil {
-				_, err = message(compiled, data())
-			}
+			_, err := run(t, tc.template)
 			g.Expect(err).To(MatchError(ContainSubstring(tc.want)))
 			g.Expect(err).To(MatchError(ContainSubstring("spec.git.commit.messageTemplate")))
 		})

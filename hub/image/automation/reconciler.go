@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"text/template"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
@@ -42,6 +41,8 @@ const (
 type Reconciler struct {
 	// Events announces pushes and changes of Ready.
 	Events *reconcile.Recorder
+	// Pace of the runs.
+	Pace reconcile.Pace
 	// NoCrossNamespaceRefs refuses sources of other namespaces.
 	NoCrossNamespaceRefs bool
 	// SSH limits what ssh may use.
@@ -64,7 +65,6 @@ type Reconciler struct {
 type job struct {
 	source   *sourcev1.GitRepository
 	route    route
-	template *template.Template
 	policies map[string]imagev1.ImagePolicy
 	sign     signer
 }
@@ -93,11 +93,13 @@ func (r *Reconciler) prepare(ctx context.Context, obj *imagev1.ImageUpdateAutoma
 	if err := supported(obj); err != nil {
 		return job{}, err
 	}
-	compiled, err := parseMessage(obj.Spec.GitSpec.Commit.MessageTemplate)
-	if err != nil {
+	if _, err := parseMessage(obj.Spec.GitSpec.Commit.MessageTemplate); err != nil {
 		return job{}, reconcile.Stall(updateFailedReason, err)
 	}
-	j := job{template: compiled}
+	var (
+		j   job
+		err error
+	)
 	if j.source, err = r.source(ctx, obj); err != nil {
 		return job{}, err
 	}
@@ -166,9 +168,9 @@ func (r *Reconciler) run(ctx context.Context, obj *imagev1.ImageUpdateAutomation
 	}
 	now := head
 	if len(done.changes) > 0 {
-		text, err := r.describe(obj, j, done)
+		text, err := message(ctx, obj.Spec.GitSpec.Commit, client.ObjectKeyFromObject(obj), done.changes)
 		if err != nil {
-			return err
+			return reconcile.Fail(updateFailedReason, err)
 		}
 		commit, err := work.commitTree(done.tree, r.author(obj), text, j.sign)
 		if err != nil {
@@ -185,17 +187,6 @@ func (r *Reconciler) run(ctx context.Context, obj *imagev1.ImageUpdateAutomation
 	}
 	r.ran(obj, j.route.from.Revision(now.String()), chosen, done.skipped)
 	return nil
-}
-
-func (r *Reconciler) describe(obj *imagev1.ImageUpdateAutomation, j job, done *rewritten) (string, error) {
-	changed, updated := describe(done.changes)
-	text, err := message(j.template, messageData{
-		AutomationObject: client.ObjectKeyFromObject(obj),
-		Changed:          changed,
-		Updated:          updated,
-		Values:           obj.Spec.GitSpec.Commit.MessageTemplateValues,
-	})
-	return text, reconcile.Fail(updateFailedReason, err)
 }
 
 // settled says whether a run would find what the last one found.

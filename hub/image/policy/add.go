@@ -9,7 +9,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -27,7 +26,6 @@ const (
 	fieldOwner = "image-reflector-controller"
 	// byRepository indexes policies by the ImageRepository they choose from.
 	byRepository = "imageRepository"
-	concurrent   = 4
 )
 
 // AddToManager chooses when a policy changes, when a scan has found other tags,
@@ -52,7 +50,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 		Named("imagepolicy").
 		For(&imagev1.ImagePolicy{}, builder.WithPredicates(reconcile.Changed())).
 		Watches(&imagev1.ImageRepository{}, handler.EnqueueRequestsFromMapFunc(r.policiesOf), builder.WithPredicates(scanned())).
-		WithOptions(controller.Options{NewQueue: reconcile.NewQueue, MaxConcurrentReconciles: concurrent}).
+		WithOptions(r.Pace.Options()).
 		Complete(&reconcile.Loop[*imagev1.ImagePolicy]{
 			Client: r.Client,
 			Status: &reconcile.Status{Client: r.Client, Live: mgr.GetAPIReader(), FieldOwner: fieldOwner},

@@ -39,6 +39,8 @@ type Reconciler struct {
 	Tags *image.Tags
 	// Events publishes changes of Ready.
 	Events *reconcile.Recorder
+	// Pace of the evaluations.
+	Pace reconcile.Pace
 	// NoCrossNamespaceRefs refuses repositories of other namespaces, whatever
 	// they allow.
 	NoCrossNamespaceRefs bool

@@ -11,7 +11,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 
 	imagev1 "github.com/headwater-dev/headwater/api/image/v1"
 	"github.com/headwater-dev/headwater/api/meta"
@@ -36,8 +35,8 @@ type Reconciler struct {
 	Tags *image.Tags
 	// Events publishes changes of Ready.
 	Events *reconcile.Recorder
-	// Concurrent is how many repositories are scanned at once; 4 when zero.
-	Concurrent int
+	// Pace of the scans.
+	Pace reconcile.Pace
 	// Registry opens sessions; one that reads Secrets live when nil.
 	Registry *registry.Opener
 	// Clouds log in where a spec names a provider; logins that are not kept when
@@ -46,8 +45,6 @@ type Reconciler struct {
 	// Clock tells when a scan was made; the real one when nil.
 	Clock clock.PassiveClock
 }
-
-const defaultConcurrent = 4
 
 // AddToManager scans when a spec changes, when somebody asks, and at the
 // interval.
@@ -58,13 +55,10 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
-	if r.Concurrent == 0 {
-		r.Concurrent = defaultConcurrent
-	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("imagerepository").
 		For(&imagev1.ImageRepository{}, builder.WithPredicates(reconcile.Changed())).
-		WithOptions(controller.Options{NewQueue: reconcile.NewQueue, MaxConcurrentReconciles: r.Concurrent}).
+		WithOptions(r.Pace.Options()).
 		Complete(&reconcile.Loop[*imagev1.ImageRepository]{
 			Client: mgr.GetClient(),
 			Status: &reconcile.Status{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), FieldOwner: fieldOwner},

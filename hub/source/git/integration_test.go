@@ -25,7 +25,6 @@ import (
 
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
-	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/hub/source/git"
 	"github.com/headwater-dev/headwater/internal/artifact"
 	"github.com/headwater-dev/headwater/internal/reconcile"
@@ -67,7 +66,7 @@ func startHub(t *testing.T) *hub {
 	g.Expect((&git.Controller{
 		Store:  store,
 		Events: reconcile.NewRecorder(h.events, scheme, "source-controller", ""),
-		Pace:   source.Pace{MinRetryDelay: 50 * time.Millisecond, MaxRetryDelay: 200 * time.Millisecond},
+		Pace:   reconcile.Pace{MinRetryDelay: 50 * time.Millisecond, MaxRetryDelay: 200 * time.Millisecond},
 	}).AddToManager(mgr)).To(Succeed())
 
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // until what it made is clean

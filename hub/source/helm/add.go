@@ -32,7 +32,7 @@ type Controller struct {
 	// Events announces new artifacts and changes of Ready.
 	Events *reconcile.Recorder
 	// Pace is how hard it works, for each of the two kinds.
-	Pace source.Pace
+	Pace reconcile.Pace
 	// Limits of indexes and charts.
 	Limits Limits
 	// CacheBytes bounds the memory of the indexes that are kept; 256 MiB when

@@ -22,7 +22,7 @@ type Controller struct {
 	// Events announces new artifacts and changes of Ready.
 	Events *reconcile.Recorder
 	// Pace is how hard it works.
-	Pace source.Pace
+	Pace reconcile.Pace
 	// Clouds log in where a spec names a provider; logins that are not kept when
 	// nil.
 	Clouds *cloud.Logins
