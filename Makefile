@@ -7,8 +7,10 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
-IMAGE_PREFIX ?= headwater
 TAG ?= dev
+# No default: whoever owned that name at a public registry would be run with the
+# rights of the hub.
+image_prefix = $(or $(IMAGE_PREFIX),$(error IMAGE_PREFIX is missing: name a place of yours that the cluster pulls from, as in make $@ IMAGE_PREFIX=registry.example.com/headwater))
 
 generators := go tool -modfile=internal/tools/go.mod
 # The linters' cache belongs to one checkout: shared between two, it reports the
@@ -72,7 +74,7 @@ test-unit: controlplane services ## Unit and integration tests, with the race de
 	@go test -race -vet=off -p 3 -timeout 15m $$($(with_tests) ./... | grep -v /e2e)
 
 .PHONY: services
-services: ## Put the services that tests talk to into bin/: a registry, emulators of clouds' storage
+services: ## Put what tests run into bin/: a registry, emulators of clouds' storage, kubectl
 	@e2e/services.sh
 
 .PHONY: test-e2e
@@ -136,12 +138,14 @@ verify: ## Check that the generated files and go.mod are up to date
 .PHONY: images
 images: ## Build container images with docker (IMAGE_PREFIX, TAG)
 	@for name in hub agent; do \
-		docker build --build-arg NAME=$$name -t $(IMAGE_PREFIX)/$$name:$(TAG) .; done
+		docker build --build-arg NAME=$$name -t $(image_prefix)/$$name:$(TAG) .; done
 
 .PHONY: deploy
+# The CRDs first and by force: where Flux was, they are its installer's.
 deploy: ## Install on the cluster of the current kubeconfig (IMAGE_PREFIX, TAG)
+	@kubectl kustomize config/crd | kubectl apply --server-side --force-conflicts -f -
 	@kubectl kustomize config/default \
-		| sed -E 's#image: headwater/(hub|agent):dev#image: $(IMAGE_PREFIX)/\1:$(TAG)#' \
+		| sed -E 's#image: headwater\.invalid/(hub|agent):dev#image: $(image_prefix)/\1:$(TAG)#' \
 		| kubectl apply --server-side -f -
 
 .PHONY: run-hub

@@ -1,19 +1,23 @@
 // Package config_test builds the manifests and checks what everything else
-// relies on: that they build, ask for no more rights than they name, and carry
-// the labels that the flux CLI looks for.
+// relies on: that they build, ask for no more rights than they name, carry the
+// labels that the flux CLI looks for, let nobody read what is not theirs, and can
+// be deployed where Flux was.
 package config_test
 
 import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
 )
 
 func build(t *testing.T, path string) []*resource.Resource {
@@ -43,6 +47,76 @@ func TestDefaultCarriesTheLabelsOfFlux(t *testing.T) {
 	for _, object := range build(t, "default") {
 		g.Expect(object.GetLabels()).To(HaveKeyWithValue("app.kubernetes.io/part-of", "flux"), object.CurId().String())
 	}
+}
+
+// TestTheFluxCLISeesAVersion: flux check and flux version read it from the CRDs.
+// The kinds that are not Flux's have none of Flux's versions.
+func TestTheFluxCLISeesAVersion(t *testing.T) {
+	g := NewWithT(t)
+	const version = "app.kubernetes.io/version"
+	kinds := 0
+	for _, object := range build(t, "default") {
+		if object.GetKind() == "CustomResourceDefinition" && strings.HasSuffix(object.GetName(), ".toolkit.fluxcd.io") {
+			kinds++
+			g.Expect(object.GetLabels()).To(HaveKeyWithValue(version, MatchRegexp(`^v2\.9\.[0-9]+$`)), object.GetName())
+			continue
+		}
+		g.Expect(object.GetLabels()).NotTo(HaveKey(version), object.CurId().String())
+	}
+	g.Expect(kinds).To(Equal(11))
+}
+
+// TestUsersOfANamespaceMayUseFlux: whoever has one of Kubernetes' own roles view,
+// edit and admin in a namespace has it for Flux's kinds as well.
+func TestUsersOfANamespaceMayUseFlux(t *testing.T) {
+	g := NewWithT(t)
+	roles, kinds := map[string]rbacv1.ClusterRole{}, map[string][]string{}
+	for _, object := range build(t, "default") {
+		switch object.GetKind() {
+		case "ClusterRole":
+			var role rbacv1.ClusterRole
+			g.Expect(yaml.UnmarshalStrict([]byte(object.MustYaml()), &role)).To(Succeed())
+			roles[role.Name] = role
+		case "CustomResourceDefinition":
+			resource, group, _ := strings.Cut(object.GetName(), ".")
+			kinds[group] = append(kinds[group], resource)
+		}
+	}
+	granted := func(role string) map[string][]string {
+		g.Expect(roles).To(HaveKey(role))
+		resources := map[string][]string{}
+		for _, rule := range roles[role].Rules {
+			for _, group := range rule.APIGroups {
+				resources[group] = append(resources[group], rule.Resources...)
+			}
+		}
+		for group := range resources {
+			slices.Sort(resources[group])
+		}
+		return resources
+	}
+	verbs := func(role string, want ...string) {
+		for _, rule := range roles[role].Rules {
+			g.Expect(rule.Verbs).To(ConsistOf(want), role)
+		}
+	}
+	aggregates := func(role string, to ...string) {
+		for _, standing := range []string{"view", "edit", "admin"} {
+			key := "rbac.authorization.k8s.io/aggregate-to-" + standing
+			g.Expect(roles[role].Labels[key] == "true").To(Equal(slices.Contains(to, standing)), role+" "+standing)
+		}
+	}
+	for group := range kinds {
+		slices.Sort(kinds[group])
+	}
+	g.Expect(granted("flux-view")).To(Equal(kinds))
+	verbs("flux-view", "get", "list", "watch")
+	aggregates("flux-view", "view", "edit", "admin")
+
+	delete(kinds, "fleet.headwater.dev") // the hub makes its objects
+	g.Expect(granted("flux-edit")).To(Equal(kinds))
+	verbs("flux-edit", "create", "delete", "deletecollection", "patch", "update")
+	aggregates("flux-edit", "edit", "admin")
 }
 
 func TestDefaultGrantsOnlyWhatItNames(t *testing.T) {
@@ -75,13 +149,13 @@ func TestWorkloadsFitTheFluxCLI(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred())
 		template, err := object.GetFieldValue("spec.template.metadata.labels")
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(template).To(Equal(selector), "flux logs finds the Pods by the labels of the template")
+		g.Expect(template).To(Equal(selector), "flux logs looks for the hub's Pods by the labels of the template; of StatefulSets it knows nothing")
 		container, err := object.GetFieldValue("spec.template.spec.containers.0.name")
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(container).To(Equal("manager"))
 		image, err := object.GetFieldValue("spec.template.spec.containers.0.image")
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(image).To(MatchRegexp(`^headwater/(hub|agent):dev$`), "make deploy replaces it")
+		g.Expect(image).To(MatchRegexp(`^headwater\.invalid/(hub|agent):dev$`), "make deploy replaces it, and no registry has it")
 	}
 	g.Expect(workloads).To(ConsistOf("headwater-hub", "agent"))
 }

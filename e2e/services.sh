@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Puts the services that tests talk to into bin/, as far as they are not there:
+# Puts the services that tests talk to into bin/, as far as they are not there,
+# and the kubectl of make deploy:
 #
 #   docker-registry   Debian's package, unpacked: installed, it would start itself
 #   fake-gcs-server   an emulator of Google Cloud Storage, built from source
 #   azurite           Microsoft's emulator of Azure Storage, by npm
+#   kubectl           built from source, unless the machine has one
 #
-# Their versions are Debian's, and those of internal/tools/gcs and
-# internal/tools/azurite.
+# Their versions are Debian's, and those of internal/tools/gcs,
+# internal/tools/azurite and internal/tools/kubectl.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p bin
@@ -49,4 +51,10 @@ if ! test -e bin/azurite/node_modules || test internal/tools/azurite/package-loc
 	cp internal/tools/azurite/package*.json bin/azurite/
 	npm ci --prefix bin/azurite --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch bin/azurite/node_modules
+fi
+
+if ! command -v kubectl >/dev/null && { ! test -x bin/kubectl || test internal/tools/kubectl/go.mod -nt bin/kubectl; }; then
+	echo "==> building kubectl (two minutes)"
+	CGO_ENABLED=0 go build -C internal/tools/kubectl -ldflags "-s -w" -o "$PWD/bin/kubectl" .
+	touch bin/kubectl
 fi

@@ -29,8 +29,8 @@ type decision struct {
 	// owners is the agent of each key that has a record, empty where nobody
 	// may act.
 	owners map[shard.Key]string
-	// unowned is the number of keys that no live agent acts for, doubled of
-	// those that two records give to different agents.
+	// unowned is the number of keys that no live agent acts for though one
+	// should, doubled of those that two records give to different agents.
 	unowned, doubled int
 	// moved is how many keys of each crew moved for balance.
 	moved map[string]int
@@ -88,9 +88,6 @@ func decide(w world) decision {
 			}
 			rec.add(t)
 			d.owners[key] = t.record.Agent
-			if _, owned := result.Owners[key]; !owned {
-				d.unowned++
-			}
 		}
 		rec.setCondition(w, held, result.Owners)
 		rec.findForeign()
@@ -104,8 +101,20 @@ func decide(w world) decision {
 			d.records, d.counted = append(d.records, rec), true
 		}
 	}
+	d.unowned = unowned(targets, result.Owners)
 	d.pools = w.poolRecords(targets, result.Owners)
 	return d
+}
+
+// unowned is the number of keys that have no owner. Those of a cluster that is
+// suspended are to have none.
+func unowned(targets map[shard.Key]*target, owners map[shard.Key]string) (count int) {
+	for key, t := range targets {
+		if _, owned := owners[key]; !owned && !t.cluster.Spec.Suspend {
+			count++
+		}
+	}
+	return count
 }
 
 // doubled is 1 if the RemoteCluster, which is not in force for the key, still

@@ -85,7 +85,7 @@ func TestDecideOneCluster(t *testing.T) {
 		"pull, not there":    {live("a", "pull.apps.other"), pull, nil, "False", "NoAgent", "no live agent: the one inside of the cluster does not renew its Lease in namespace apps: install it with hub agent install, or look at its log in the cluster", 1},
 		"pull, a long name":  {live("a"), long, nil, "False", "NoAgent", "no live agent may act for the cluster: spec.mode is Pull, and metadata.namespace and metadata.name are longer than 57 characters together: choose a shorter name", 1},
 		"not for one inside": {live("pull.apps.prod"), cluster("prod", "", 0), nil, "False", "NoAgent", "no live agent: none renews its Lease in namespace flux-system", 1},
-		"suspended":          {live("a"), suspended, []fleetv1.Assignment{{Epoch: 5}}, "False", "NoAgent", "no live agent may act for the cluster: spec.suspend is true", 1},
+		"suspended":          {live("a"), suspended, []fleetv1.Assignment{{Epoch: 5}}, "False", "NoAgent", "no live agent may act for the cluster: spec.suspend is true", 0},
 		"somebody's own hub": {live("a"), foreign, nil, "False", "NotTheHub", "spec.mode Hub is for the RemoteCluster flux-system/hub alone", 0},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 var (
 	unownedKeys = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "headwater_placement_keys_unowned",
-		Help: "Targets, and partitions of the hub, that no live agent acts for.",
+		Help: "Targets that are not suspended, and partitions of the hub, that no live agent acts for.",
 	})
 
 	doubledKeys = prometheus.NewGauge(prometheus.GaugeOpts{

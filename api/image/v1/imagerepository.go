@@ -74,7 +74,8 @@ type ImageRepositorySpec struct {
 	// +optional
 	Provider string `json:"provider,omitempty"`
 
-	// Insecure allows plain HTTP. Default false.
+	// Insecure allows plain HTTP, and TLS with an unknown certificate unless
+	// certSecretRef is set. Default false.
 	// +optional
 	Insecure bool `json:"insecure,omitempty"`
 }

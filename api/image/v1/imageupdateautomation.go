@@ -42,7 +42,8 @@ type ImageUpdateAutomationSpec struct {
 	// +optional
 	GitSpec *GitSpec `json:"git,omitempty"`
 
-	// Interval is the least time between two runs.
+	// Interval is the longest time between two runs. A change of a policy's
+	// image or of the GitRepository wakes the automation before.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
 	// +required
@@ -255,7 +256,7 @@ func (in *ImageUpdateAutomation) CommonStatus() *meta.Status { return &in.Status
 // Suspended says whether spec.suspend holds.
 func (in *ImageUpdateAutomation) Suspended() bool { return in.Spec.Suspend }
 
-// Interval is the least time between two runs.
+// Interval is the longest time between two runs.
 func (in *ImageUpdateAutomation) Interval() time.Duration { return in.Spec.Interval.Duration }
 
 // RetryInterval is zero: failures are retried with the controller's backoff.

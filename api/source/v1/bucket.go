@@ -79,8 +79,8 @@ type BucketSpec struct {
 	// +optional
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 
-	// CertSecretRef names the Secret for TLS: ca.crt to trust, tls.crt and
-	// tls.key to show. For the provider generic alone.
+	// CertSecretRef names the Secret for TLS with the endpoint: ca.crt to
+	// trust, tls.crt and tls.key to show.
 	// +optional
 	CertSecretRef *meta.LocalObjectReference `json:"certSecretRef,omitempty"`
 

@@ -54,7 +54,8 @@ type HelmRepositorySpec struct {
 	// +optional
 	Interval metav1.Duration `json:"interval,omitzero"`
 
-	// Insecure allows plain HTTP. For the type oci alone. Default false.
+	// Insecure allows plain HTTP, and TLS with an unknown certificate unless
+	// certSecretRef is set. For the type oci alone. Default false.
 	// +optional
 	Insecure bool `json:"insecure,omitempty"`
 

@@ -1,0 +1,86 @@
+package config_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/headwater-dev/headwater/internal/testenv"
+)
+
+// user is somebody at a shell in the repository, with a kubeconfig.
+type user struct {
+	*WithT
+	t          *testing.T
+	kubeconfig string
+}
+
+// run returns what the command prints. Nothing of a make that runs the tests gets
+// to one that they run.
+func (u user) run(name string, args ...string) (string, error) {
+	u.t.Helper()
+	command := exec.CommandContext(u.t.Context(), name, args...)
+	command.Dir = ".."
+	for _, variable := range os.Environ() {
+		switch key, _, _ := strings.Cut(variable, "="); key {
+		case "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "IMAGE_PREFIX", "TAG", "KUBECONFIG":
+		default:
+			command.Env = append(command.Env, variable)
+		}
+	}
+	command.Env = append(command.Env, "KUBECONFIG="+u.kubeconfig)
+	output, err := command.CombinedOutput()
+	return string(output), err
+}
+
+func (u user) must(name string, args ...string) string {
+	u.t.Helper()
+	output, err := u.run(name, args...)
+	u.Expect(err).NotTo(HaveOccurred(), output)
+	return output
+}
+
+// TestImagesHaveAPlaceOfOnesOwn: a default would be somebody's at a public
+// registry.
+func TestImagesHaveAPlaceOfOnesOwn(t *testing.T) {
+	u := user{NewWithT(t), t, os.DevNull}
+	for _, target := range []string{"deploy", "images"} {
+		output, err := u.run("make", "--dry-run", target)
+		u.Expect(err).To(HaveOccurred(), target)
+		u.Expect(output).To(ContainSubstring("IMAGE_PREFIX is missing"))
+		u.Expect(u.must("make", "--dry-run", target, "IMAGE_PREFIX=registry.example.com/headwater")).NotTo(BeEmpty())
+	}
+}
+
+// TestDeployWhereFluxWas is how a cluster comes from Flux: its CRDs belong to
+// Flux's installer, and its objects stay.
+func TestDeployWhereFluxWas(t *testing.T) {
+	plane := testenv.ForTest(t, testenv.Options{})
+	content, err := plane.Kubeconfig()
+	u := user{NewWithT(t), t, filepath.Join(t.TempDir(), "kubeconfig")}
+	u.Expect(err).NotTo(HaveOccurred())
+	u.Expect(os.WriteFile(u.kubeconfig, content, 0o600)).To(Succeed())
+	bin, err := filepath.Abs("../bin") // where make services puts kubectl if there is none
+	u.Expect(err).NotTo(HaveOccurred())
+	t.Setenv("PATH", os.Getenv("PATH")+string(os.PathListSeparator)+bin)
+	u.must("kubectl", "apply", "--server-side", "--field-manager=flux", "-f", "api/conformance/testdata/flux")
+	u.must("kubectl", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+	u.must("kubectl", "apply", "-f", "config/default/namespace.yaml", "-f", "config/samples/gitrepository.yaml")
+	before := u.must("kubectl", "get", "-f", "config/samples/gitrepository.yaml", "-o", "yaml")
+
+	for range 2 { // the second time over its own objects
+		u.must("make", "deploy", "IMAGE_PREFIX=registry.example.com/headwater", "TAG=v0.0.1")
+	}
+	image := func(workload string) string {
+		return u.must("kubectl", "get", "-n", "flux-system", workload, "-o", "jsonpath={.spec.template.spec.containers[0].image}")
+	}
+	u.Expect(image("deployment/headwater-hub")).To(Equal("registry.example.com/headwater/hub:v0.0.1"))
+	u.Expect(image("statefulset/agent")).To(Equal("registry.example.com/headwater/agent:v0.0.1"))
+	u.Expect(u.must("kubectl", "get", "crd", "gitrepositories.source.toolkit.fluxcd.io", "-o", "jsonpath={.spec.versions[*].name}")).
+		To(ContainSubstring("v1beta2"), "ours are there")
+	u.Expect(u.must("kubectl", "get", "-f", "config/samples/gitrepository.yaml", "-o", "yaml")).To(Equal(before), "no object was touched")
+}
