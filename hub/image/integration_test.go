@@ -181,6 +181,28 @@ func TestANewTagBecomesTheChoice(t *testing.T) {
 	w.Expect(scanned.Status.LastScanResult).To(Equal(status), "nothing is new: from %s to %s the request alone was noted", before, scanned.ResourceVersion)
 }
 
+// A choice is a tag of the image that it names, also right after that has changed.
+func TestTagsOfAnotherImageAreNotChosen(t *testing.T) {
+	w := newWorld(t)
+	w.push("1.0.0", "1.2.0")
+	scanned := w.scan(w.registry.Host, nil)
+	chosen := w.choose(w.namespace, scanned, nil)
+	w.ready(chosen, "True", "Succeeded", "resolved to 1.2.0")
+	before := *chosen.Status.LatestRef
+
+	w.ready(scanned, "True", "Succeeded", "")
+	scanned.Spec.Image = w.registry.Host + "/team/other"
+	w.Expect(w.Update(w.t.Context(), scanned)).To(Succeed())
+	w.ready(scanned, "False", "ReadOperationFailed", "listing the tags")
+	w.ready(chosen, "False", "DependencyNotReady", "was not scanned since its spec.image is "+scanned.Spec.Image)
+	w.Expect(*chosen.Status.LatestRef).To(Equal(before))
+
+	_, err := w.registry.Push("team/other", "1.1.0", map[string]string{"tag": "1.1.0"})
+	w.Expect(err).NotTo(HaveOccurred())
+	w.ask(scanned)
+	w.ready(chosen, "True", "Succeeded", "Latest image tag for "+scanned.Spec.Image+" resolved to 1.1.0")
+}
+
 func TestTagsThatAreLostComeBack(t *testing.T) {
 	w := newWorld(t)
 	w.push("1.0.0")

@@ -93,7 +93,7 @@ func scanned() predicate.Predicate {
 		if !ok || repository.Status.LastScanResult == nil {
 			return ""
 		}
-		return repository.Status.LastScanResult.Revision
+		return repository.Status.CanonicalImageName + "@" + repository.Status.LastScanResult.Revision
 	}
 	return predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool {

@@ -126,6 +126,11 @@ func (r *Reconciler) repository(ctx context.Context, obj *imagev1.ImagePolicy) (
 	if repository.Status.LastScanResult == nil {
 		return nil, reconcile.Wait(meta.DependencyNotReadyReason, fmt.Sprintf("ImageRepository %s was not scanned yet", key), dependencyRetry)
 	}
+	// The tags are those of the image that was scanned, which may be another one yet.
+	named, err := registry.Parse(repository.Spec.Image, repository.Spec.Insecure)
+	if err != nil || named.Name() != repository.Status.CanonicalImageName {
+		return nil, reconcile.Wait(meta.DependencyNotReadyReason, fmt.Sprintf("ImageRepository %s was not scanned since its spec.image is %s", key, repository.Spec.Image), dependencyRetry)
+	}
 	return &repository, nil
 }
 

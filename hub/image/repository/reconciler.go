@@ -80,12 +80,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *imagev1.ImageRepository
 	if err != nil {
 		return reconcile.Stall(readOperationFailedReason, err)
 	}
-	obj.Status.CanonicalImageName = repository.Name()
 	found, err := r.scan(ctx, obj, repository)
 	if err != nil {
 		return err
 	}
-	return r.store(obj, keep(found, excluded))
+	return r.store(obj, repository.Name(), keep(found, excluded))
 }
 
 // supported stalls an object that asks for what is not implemented.
@@ -109,8 +108,9 @@ func (r *Reconciler) scan(ctx context.Context, obj *imagev1.ImageRepository, rep
 	return tags, nil
 }
 
-// store writes the tags where they are new, or are not where they should be.
-func (r *Reconciler) store(obj *imagev1.ImageRepository, tags []string) error {
+// store writes the tags where they are new, or are not where they should be, and
+// which image they are of.
+func (r *Reconciler) store(obj *imagev1.ImageRepository, canonical string, tags []string) error {
 	key := client.ObjectKeyFromObject(obj)
 	now, before := result(tags), obj.Status.LastScanResult
 	kept, err := r.Tags.Has(key, now.Revision)
@@ -124,6 +124,7 @@ func (r *Reconciler) store(obj *imagev1.ImageRepository, tags []string) error {
 		now.ScanTime = metav1.NewTime(r.Clock.Now())
 		obj.Status.LastScanResult = now
 	}
+	obj.Status.CanonicalImageName = canonical
 	obj.Status.ObservedExclusionList = obj.Spec.ExclusionList
 	return nil
 }
