@@ -63,7 +63,7 @@ func main() {
 				&bucket.Controller{Store: store, Events: a.Events, Pace: pace, Clouds: clouds},
 				&repository.Reconciler{Tags: tags, Events: a.Events, Pace: images, Clouds: clouds},
 				&policy.Reconciler{Tags: tags, Events: a.Events, Pace: images, NoCrossNamespaceRefs: o.noCrossNamespaceRefs, Clouds: clouds},
-				&automation.Reconciler{Events: a.Events, Pace: images, NoCrossNamespaceRefs: o.noCrossNamespaceRefs, SSH: o.ssh, Clouds: clouds},
+				&automation.Reconciler{Events: a.Events, Scratch: store.WorkDir, Pace: images, NoCrossNamespaceRefs: o.noCrossNamespaceRefs, SSH: o.ssh, Clouds: clouds},
 				&fleet.Reconciler{Namespace: a.Options.Namespace},
 				&placement.Reconciler{Namespace: a.Options.Namespace, Events: a.Events, MemberLease: o.memberLease, ReassignAfter: o.reassignAfter},
 			)

@@ -113,14 +113,15 @@ func (s *Session) pushRequest(can *capability.List, pack Pack, updates []Update)
 }
 
 // rejected says why the server did not do what it was asked. It says in its own
-// words when a branch has moved, so the branch is looked at instead.
+// words when a branch has moved, so the branch is looked at instead: one that is
+// where it was to go has been moved by us, where the server does not do all or none.
 func (s *Session) rejected(ctx context.Context, updates []Update, report *packp.ReportStatus) error {
 	refs, err := s.List(ctx)
 	if err != nil {
 		return err
 	}
 	for _, update := range updates {
-		if refs.References[update.Name.String()] != update.Old {
+		if at := refs.References[update.Name.String()]; at != update.Old && at != update.New {
 			return fmt.Errorf("%s: %w", update.Name.Short(), ErrMoved)
 		}
 	}

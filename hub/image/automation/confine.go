@@ -29,12 +29,16 @@ const (
 	// templateTime is how long it may take, of the clock and of a processor.
 	templateTime = 10 * time.Second
 	// templateMemory is what it may take beyond what the program itself takes.
-	templateMemory = 256 << 20
+	templateMemory = 64 << 20
 	// templateStack bounds templates that call themselves.
-	templateStack = 64 << 20
+	templateStack = 16 << 20
 	// mostComplaint is how much of what it complains about is read.
 	mostComplaint = 4 << 10
 )
+
+// filling is the one place for such a process: all of them together are to fit
+// beside the hub.
+var filling = make(chan struct{}, 1)
 
 // order is all that goes into a message.
 type order struct {
@@ -76,6 +80,12 @@ func message(ctx context.Context, spec imagev1.CommitSpec, automation types.Name
 	self, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find this program: %w", err)
+	}
+	select {
+	case filling <- struct{}{}:
+		defer func() { <-filling }()
+	case <-ctx.Done():
+		return "", fmt.Errorf("waiting for the templates of others: %w", context.Cause(ctx))
 	}
 	ctx, cancel := context.WithTimeout(ctx, templateTime)
 	defer cancel()

@@ -113,6 +113,10 @@ func newWorld(t *testing.T) *world {
 	reconciler := &Reconciler{
 		Events:  &reconcile.Recorder{Kubernetes: w.events, Scheme: kinds},
 		Remotes: &git.Opener{Secrets: mgr.GetAPIReader(), Transport: transport, Clouds: &cloud.Logins{}},
+		Scratch: func() (string, func(), error) {
+			dir, err := os.MkdirTemp(t.TempDir(), "")
+			return dir, func() { _ = os.RemoveAll(dir) }, err
+		},
 	}
 	g.Expect(reconciler.AddToManager(mgr)).To(Succeed())
 	ended := make(chan error, 1)
@@ -351,6 +355,69 @@ func TestNoCommitsAreLost(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A server that does not take all or none may move one reference and refuse another.
+func TestAReferenceThatIsRefusedIsSaid(t *testing.T) {
+	w := newWorld(t)
+	w.git("config", "receive.advertiseAtomic", "false")
+	w.hook("update", `[ "$1" != refs/heads/release ]`)
+	obj := w.automate(func(spec *imagev1.ImageUpdateAutomationSpec) {
+		spec.GitSpec.Push = &imagev1.PushSpec{Branch: "main", Refspec: "HEAD:release"}
+	})
+	w.ready(obj, "False", "GitOperationFailed", "refuses the push: command error on refs/heads/release: hook declined")
+}
+
+// What a spec asks for is done also where it could not be begun at first, and nothing
+// has changed since but that.
+func TestASpecThatWasStalledIsRun(t *testing.T) {
+	w := newWorld(t)
+	obj := w.automate(func(spec *imagev1.ImageUpdateAutomationSpec) {
+		spec.Update = &imagev1.UpdateStrategy{Strategy: "Setters", Path: "apps/api"}
+	})
+	w.ready(obj, "True", "Succeeded", "repository up-to-date")
+	w.source.Spec.Reference = &sourcev1.GitRepositoryRef{Tag: "v1"}
+	w.Expect(w.Update(w.t.Context(), w.source)).To(Succeed())
+	patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"update":{"path":"apps/web"}}}`))
+	w.Expect(w.Patch(w.t.Context(), obj, patch)).To(Succeed())
+	w.ready(obj, "False", "InvalidSourceConfiguration", "spec.git.push is not set")
+
+	w.source.Spec.Reference = &sourcev1.GitRepositoryRef{Branch: "main"}
+	w.Expect(w.Update(w.t.Context(), w.source)).To(Succeed())
+	w.ask(obj)
+	w.ready(obj, "True", "Succeeded", "repository up-to-date")
+	w.Expect(w.git("show", "main:apps/web/web.yaml")).To(ContainSubstring("app:1.1.0"))
+}
+
+// A few objects of Git make up millions of files, and a few bytes of YAML millions of
+// values.
+func TestCommitsThatAreBombs(t *testing.T) {
+	w := newWorld(t)
+	w.commit(map[string]string{"apps/web/values.yaml": "x: [" + strings.Repeat("a,", 300_000) + "] # {\"$imagepolicy\": \"x:y\"}\n"})
+	obj := w.automate(nil)
+	w.ready(obj, "True", "Succeeded", "")
+	w.Expect(obj.Status.Skipped).To(ContainElement("apps/web/values.yaml: it has more than 250000 values"))
+
+	tree := strings.TrimSpace(w.git("rev-parse", "main:apps/api"))
+	for range 7 {
+		var listing strings.Builder
+		for i := range 10 {
+			fmt.Fprintf(&listing, "040000 tree %s\t%d\n", tree, i)
+		}
+		command := exec.CommandContext(t.Context(), "git", "-C", w.repository.Dir, "mktree")
+		command.Stdin = strings.NewReader(listing.String())
+		made, err := command.Output()
+		w.Expect(err).NotTo(HaveOccurred())
+		tree = strings.TrimSpace(string(made))
+	}
+	bomb := strings.TrimSpace(w.git("-c", "user.name=x", "-c", "user.email=x@example.com", "commit-tree", "-m", "bomb", tree))
+	w.git("update-ref", "refs/heads/bomb", bomb)
+	w.choose("1.2.0")
+	obj = w.automate(func(spec *imagev1.ImageUpdateAutomationSpec) {
+		spec.GitSpec.Checkout = &imagev1.GitCheckoutSpec{Reference: sourcev1.GitRepositoryRef{Branch: "bomb"}}
+	})
+	w.ready(obj, "False", "UpdateFailed", "it has more than 500000 files and directories")
+	w.Expect(w.head("bomb")).To(Equal(bomb))
 }
 
 func TestPushOptionsReachTheServer(t *testing.T) {

@@ -20,6 +20,8 @@ const (
 	defaultMessage = "Update from image update automation"
 	// maxMessage bounds a commit message in bytes.
 	maxMessage = 1 << 20
+	// maxTemplate bounds a template in bytes: its nesting is parsed by recursion.
+	maxTemplate = 64 << 10
 	// maxRepeats bounds the functions of templates that make much of little.
 	maxRepeats = 10_000
 )
@@ -176,6 +178,9 @@ func describe(files map[string][]Change) (Changed, Updated) {
 func parseMessage(text string) (*template.Template, error) {
 	if strings.TrimSpace(text) == "" {
 		text = defaultMessage
+	}
+	if len(text) > maxTemplate {
+		return nil, fmt.Errorf("spec.git.commit.messageTemplate has more than %d bytes", maxTemplate)
 	}
 	compiled, err := template.New("messageTemplate").Funcs(functions()).Parse(text)
 	if err != nil {

@@ -1,6 +1,7 @@
 package automation
 
 import (
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -60,11 +61,12 @@ func TestMessageRefuses(t *testing.T) {
 		{"too long a message", `{{range until 10000}}{{repeat 1000 "x"}}{{end}}`, "longer than"},
 		{"too many repeats", `{{repeat 2000000 "x"}}`, "at most"},
 		{"too long a list", `{{until 100000000}}`, "at most"},
-		{"a text that doubles", `{{$x := "a"}}{{range 40}}{{$x = print $x $x}}{{end}}`, "takes more than 256 MiB of memory"},
+		{"a text that doubles", `{{$x := "a"}}{{range 40}}{{$x = print $x $x}}{{end}}`, "takes more than 64 MiB of memory"},
 		{"a list of lists that doubles", `{{$x := list 1}}{{range 40}}{{$x = list $x $x}}{{end}}{{toJson $x}}`, "messageTemplate takes "},
-		{"a value that holds itself", `{{$x := dict}}{{$_ := set $x "x" $x}}{{$x}}`, "takes more than 256 MiB of memory"},
+		{"a value that holds itself", `{{$x := dict}}{{$_ := set $x "x" $x}}{{$x}}`, "takes more than 64 MiB of memory"},
 		{"a template that calls itself", `{{define "x"}}{{template "x"}}{{end}}{{template "x"}}`, "messageTemplate"},
-		{"a loop without end", `{{range 2000000000}}{{range 2000000000}}{{end}}{{end}}`, "takes longer than 10s"},
+		{"too long a template", strings.Repeat("{{if 1}}{{end}}", 5000), "more than 65536 bytes"},
+		{"a loop without end", `{{range 2000000000}}{{range 2000000000}}{{end}}{{end}}`, "messageTemplate takes "},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g := NewWithT(t)

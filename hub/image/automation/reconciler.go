@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,14 +33,17 @@ const (
 
 	// attempts are how often a run begins anew because somebody else pushed.
 	attempts = 3
-	// shownSkips are how many passed over markers the status names.
-	shownSkips = 20
+	// shownSkips are how many passed over markers the status names, and shownSkip is
+	// how long such a line is, in bytes.
+	shownSkips, shownSkip = 20, 500
 )
 
 // Reconciler runs ImageUpdateAutomations. It is a reconcile.Kind.
 type Reconciler struct {
 	// Events announces pushes and changes of Ready.
 	Events *reconcile.Recorder
+	// Scratch makes a directory for one run.
+	Scratch func() (dir string, done func(), err error)
 	// Pace of the runs.
 	Pace reconcile.Pace
 	// NoCrossNamespaceRefs refuses sources of other namespaces.
@@ -149,11 +152,11 @@ func (r *Reconciler) run(ctx context.Context, obj *imagev1.ImageUpdateAutomation
 	if settled(obj, j.route.from.Revision(head.String()), chosen) {
 		return nil
 	}
-	dir, err := os.MkdirTemp("", "headwater-automation-*")
+	dir, done, err := r.Scratch()
 	if err != nil {
 		return reconcile.Fail(updateFailedReason, fmt.Errorf("making a directory to check out into: %w", err))
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
+	defer done()
 	objects, err := session.Download(ctx, refs, j.route.from, head, dir)
 	if err != nil {
 		return err
@@ -162,17 +165,17 @@ func (r *Reconciler) run(ctx context.Context, obj *imagev1.ImageUpdateAutomation
 	if err != nil {
 		return reconcile.Fail(git.OperationFailedReason, err)
 	}
-	done, err := work.rewrite(ctx, pathOf(obj), lookupIn(obj.Namespace, j.policies))
+	edited, err := work.rewrite(ctx, pathOf(obj), lookupIn(obj.Namespace, j.policies))
 	if err != nil {
 		return reconcile.Fail(updateFailedReason, err)
 	}
 	now := head
-	if len(done.changes) > 0 {
-		text, err := message(ctx, obj.Spec.GitSpec.Commit, client.ObjectKeyFromObject(obj), done.changes)
+	if len(edited.changes) > 0 {
+		text, err := message(ctx, obj.Spec.GitSpec.Commit, client.ObjectKeyFromObject(obj), edited.changes)
 		if err != nil {
 			return reconcile.Fail(updateFailedReason, err)
 		}
-		commit, err := work.commitTree(done.tree, r.author(obj), text, j.sign)
+		commit, err := work.commitTree(edited.tree, r.author(obj), text, j.sign)
 		if err != nil {
 			return reconcile.Fail(updateFailedReason, err)
 		}
@@ -189,13 +192,15 @@ func (r *Reconciler) run(ctx context.Context, obj *imagev1.ImageUpdateAutomation
 		}
 		r.pushed(ctx, obj, j, commit, text)
 	}
-	r.ran(obj, j.route.from.Revision(now.String()), chosen, done.skipped)
+	r.ran(obj, j.route.from.Revision(now.String()), chosen, edited)
 	return nil
 }
 
-// settled says whether a run would find what the last one found.
+// settled says whether a run would find what the last one found. One that failed, or
+// was not begun, leaves that open.
 func settled(obj *imagev1.ImageUpdateAutomation, revision string, chosen imagev1.ObservedPolicies) bool {
 	return obj.Status.ObservedGeneration == obj.Generation &&
+		!apimeta.IsStatusConditionFalse(obj.Status.Conditions, meta.ReadyCondition) &&
 		obj.Status.ObservedSourceRevision == revision &&
 		maps.Equal(obj.Status.ObservedPolicies, chosen)
 }
@@ -217,18 +222,17 @@ func (r *Reconciler) pushed(ctx context.Context, obj *imagev1.ImageUpdateAutomat
 }
 
 // ran notes what a run has found.
-func (r *Reconciler) ran(obj *imagev1.ImageUpdateAutomation, revision string, chosen imagev1.ObservedPolicies, skipped []skip) {
+func (r *Reconciler) ran(obj *imagev1.ImageUpdateAutomation, revision string, chosen imagev1.ObservedPolicies, found *rewritten) {
 	now := metav1.NewTime(r.Clock.Now())
 	obj.Status.LastAutomationRunTime = &now
 	obj.Status.ObservedSourceRevision = revision
 	obj.Status.ObservedPolicies = chosen
 	obj.Status.Skipped = nil
-	for i, s := range skipped {
-		if i == shownSkips {
-			obj.Status.Skipped = append(obj.Status.Skipped, fmt.Sprintf("and %d more", len(skipped)-i))
-			break
-		}
+	for _, s := range found.skipped {
 		obj.Status.Skipped = append(obj.Status.Skipped, s.String())
+	}
+	if more := found.skips - len(found.skipped); more > 0 {
+		obj.Status.Skipped = append(obj.Status.Skipped, fmt.Sprintf("and %d more", more))
 	}
 }
 

@@ -1,6 +1,7 @@
 package automation
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +19,12 @@ import (
 // it: a comment behind it such as # {"$imagepolicy": "flux-system:app:tag"}.
 const token = `"$imagepolicy"`
 
-// maxFile is the size from which on a file is not looked into.
-const maxFile = 8 << 20
+// From so many bytes, or values, a file is not looked into: each value takes 200
+// bytes of memory.
+const (
+	maxFile   = 8 << 20
+	maxValues = 250_000
+)
 
 // Change is one value that was written anew.
 type Change struct {
@@ -62,6 +67,9 @@ func rewrite(content []byte, lookup images) (_ []byte, changes []Change, problem
 	if len(content) > maxFile {
 		return content, nil, []Problem{{Reason: fmt.Sprintf("it is larger than %d bytes", maxFile)}}
 	}
+	if mostValues(content) > maxValues {
+		return content, nil, []Problem{{Reason: fmt.Sprintf("it has more than %d values", maxValues)}}
+	}
 	edits, problems, err := plan(content, lookup)
 	if err == nil && len(edits) > 0 {
 		var edited []byte
@@ -76,6 +84,15 @@ func rewrite(content []byte, lookup images) (_ []byte, changes []Change, problem
 		problems = append(problems, Problem{Reason: "it does not parse: " + err.Error()})
 	}
 	return content, nil, problems
+}
+
+// mostValues is how many values a YAML file may have at most, by what stands between
+// them.
+func mostValues(content []byte) (most int) {
+	for _, separator := range []string{"\n", ",", ":", "[", "{", "- ", "? "} {
+		most += bytes.Count(content, []byte(separator))
+	}
+	return most
 }
 
 // edit is one scalar to be replaced.

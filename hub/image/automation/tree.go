@@ -38,19 +38,42 @@ type skip struct {
 	Problem
 }
 
+// String is a line for people, cut where it is long.
 func (s skip) String() string {
-	if s.Line == 0 {
-		return s.file + ": " + s.Reason
+	line := s.file + ": " + s.Reason
+	if s.Line > 0 {
+		line = fmt.Sprintf("%s:%d: %s", s.file, s.Line, s.Reason)
 	}
-	return fmt.Sprintf("%s:%d: %s", s.file, s.Line, s.Reason)
+	if len(line) > shownSkip {
+		line = strings.ToValidUTF8(line[:shownSkip], "") + "..."
+	}
+	return line
 }
 
 // rewritten is what an edit of the tree gave.
 type rewritten struct {
 	tree    plumbing.Hash
 	changes map[string][]Change
+	// skipped are the first of so many skips.
 	skipped []skip
+	skips   int
+	// seen is what has come of each blob: a tree may name one a million times.
+	seen map[plumbing.Hash]outcome
 }
+
+// outcome is what has come of a blob.
+type outcome struct {
+	hash     plumbing.Hash
+	changes  []Change
+	problems []Problem
+}
+
+// Bounds of a commit: a few objects can make up a tree that is larger than any disk.
+const (
+	maxEntries = 500_000
+	maxPath    = 4096
+	maxChanged = 10_000
+)
 
 // rewrite sets the marked values in the files at and below dir.
 func (c *checkout) rewrite(ctx context.Context, dir string, lookup images) (*rewritten, error) {
@@ -69,16 +92,20 @@ func (c *checkout) rewrite(ctx context.Context, dir string, lookup images) (*rew
 			return nil, fmt.Errorf("reading directory %s of commit %s: %w", dir, c.commit.Hash, err)
 		}
 	}
-	done := &rewritten{changes: map[string][]Change{}}
+	done := &rewritten{changes: map[string][]Change{}, seen: map[plumbing.Hash]outcome{}}
 	blobs := map[string]plumbing.Hash{}
 	walker := object.NewTreeWalker(below, true, nil)
 	defer walker.Close()
-	for {
+	for entries := 0; ; entries++ {
 		name, entry, err := walker.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err == nil {
+		switch {
+		case err != nil:
+		case entries >= maxEntries, len(name) > maxPath, len(blobs) > maxChanged:
+			err = fmt.Errorf("it has more than %d files and directories, paths of more than %d bytes, or more than %d files to change", maxEntries, maxPath, maxChanged)
+		default:
 			err = ctx.Err()
 		}
 		if err != nil {
@@ -111,23 +138,40 @@ func isManifest(name string, entry object.TreeEntry) bool {
 // rewriteFile writes the file anew if need be, and returns the hash of what it
 // is then.
 func (c *checkout) rewriteFile(file string, entry object.TreeEntry, lookup images, done *rewritten) (plumbing.Hash, error) {
-	blob, err := object.GetBlob(c.objects, entry.Hash)
+	came, seen := done.seen[entry.Hash]
+	if !seen {
+		var err error
+		if came, err = c.rewriteBlob(entry.Hash, lookup); err != nil {
+			return entry.Hash, err
+		}
+		done.seen[entry.Hash] = came
+	}
+	done.skips += len(came.problems)
+	for _, problem := range came.problems[:min(len(came.problems), shownSkips-len(done.skipped))] {
+		done.skipped = append(done.skipped, skip{file: file, Problem: problem})
+	}
+	if len(came.changes) > 0 {
+		done.changes[file] = came.changes
+	}
+	return came.hash, nil
+}
+
+func (c *checkout) rewriteBlob(hash plumbing.Hash, lookup images) (came outcome, err error) {
+	came.hash = hash
+	blob, err := object.GetBlob(c.objects, hash)
 	if err != nil {
-		return entry.Hash, err
+		return came, err
 	}
 	content, err := contentOf(blob)
 	if err != nil || !strings.Contains(string(content), token) {
-		return entry.Hash, err
+		return came, err
 	}
-	edited, changes, problems := rewrite(content, lookup)
-	for _, problem := range problems {
-		done.skipped = append(done.skipped, skip{file: file, Problem: problem})
+	var edited []byte
+	edited, came.changes, came.problems = rewrite(content, lookup)
+	if len(came.changes) == 0 {
+		return came, nil
 	}
-	if len(changes) == 0 {
-		return entry.Hash, nil
-	}
-	done.changes[file] = changes
-	return c.store(plumbing.BlobObject, func(obj plumbing.EncodedObject) error {
+	came.hash, err = c.store(plumbing.BlobObject, func(obj plumbing.EncodedObject) error {
 		w, err := obj.Writer()
 		if err != nil {
 			return err
@@ -135,6 +179,7 @@ func (c *checkout) rewriteFile(file string, entry object.TreeEntry, lookup image
 		_, err = w.Write(edited)
 		return errors.Join(err, w.Close())
 	})
+	return came, err
 }
 
 // contentOf is the blob, one byte more than is looked into at most.
