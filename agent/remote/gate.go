@@ -58,7 +58,7 @@ func (g *gate) read(request *http.Request) (*http.Response, error) {
 	response, err := g.next.RoundTrip(request.WithContext(ctx))
 	if err != nil {
 		end()
-		return nil, err
+		return nil, g.cause(err)
 	}
 	response.Body = &bodyWithEnd{ReadCloser: response.Body, end: end}
 	return response, nil
@@ -88,7 +88,7 @@ func (g *gate) write(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		end()
 		g.fence.unsettle()
-		return nil, fmt.Errorf("write to the target ended without an answer: %w", err)
+		return nil, g.cause(fmt.Errorf("write to the target ended without an answer: %w", err))
 	}
 	if response.StatusCode == http.StatusBadGateway || response.StatusCode == http.StatusGatewayTimeout {
 		// Whoever answered does not know whether it was done.
@@ -96,6 +96,14 @@ func (g *gate) write(request *http.Request) (*http.Response, error) {
 	}
 	response.Body = &bodyWithEnd{ReadCloser: response.Body, end: end}
 	return response, nil
+}
+
+// cause is why a request has failed: what the hand-over has cut off has not.
+func (g *gate) cause(err error) error {
+	if g.closed.Err() != nil {
+		return reconcile.ErrNotOwner
+	}
+	return err
 }
 
 // mutates says whether a request can change the target. Dry runs and the

@@ -3,6 +3,7 @@ package remote
 import (
 	"encoding/pem"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +23,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 // front stands before the API server and takes one token at a time.
@@ -108,6 +112,42 @@ func TestATargetBehindAProxy(t *testing.T) {
 	target := f.open(f.assign("prod", "agent-a", 1))
 	defer target.Close()
 	f.Expect(target.Client.Get(t.Context(), client.ObjectKey{Name: f.namespace}, &corev1.Namespace{})).To(Succeed())
+}
+
+// What a hand-over cuts off has not failed: whoever was at it has nothing to say.
+func TestWhatAHandOverCutsOffHasNotFailed(t *testing.T) {
+	f := newFleet(t)
+	f.clusters.Drain = 50 * time.Millisecond
+	behind, arrived := newFront(t, "token").Config.Handler, make(chan string, 2)
+	internet.Host("slow.example.com", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/configmaps") || strings.HasSuffix(r.URL.Path, "/configmaps/slow") {
+			_, _ = io.Copy(io.Discard, r.Body) // or the server does not notice who leaves
+			arrived <- r.Method
+			<-r.Context().Done()
+			return
+		}
+		behind.ServeHTTP(w, r)
+	}))
+	f.Expect(f.hub.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "slow"},
+		Data:       map[string][]byte{"value": kubeconfigFor(t, "https://slow.example.com", internet.CA, "token")},
+	})).To(Succeed())
+	target := f.open(f.assign("slow", "agent-a", 1))
+	_, err := target.Fence(t.Context())
+	f.Expect(err).NotTo(HaveOccurred())
+	cut := make(chan error, 2)
+	go func() { cut <- target.Client.Create(t.Context(), f.configMap("slow")) }()
+	f.Eventually(arrived, "20s").Should(Receive(Equal(http.MethodPost)))
+	go func() {
+		cut <- target.Client.Get(t.Context(), client.ObjectKeyFromObject(f.configMap("slow")), f.configMap("slow"))
+	}()
+	f.Eventually(arrived, "20s").Should(Receive(Equal(http.MethodGet)))
+
+	f.assign("slow", "agent-b", 2)
+	for range 2 {
+		f.Eventually(cut, "20s").Should(Receive(MatchError(reconcile.ErrNotOwner)))
+	}
+	target.Close()
 }
 
 // The Secret gets a new token and the old one is revoked, again and again; then
