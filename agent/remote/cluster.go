@@ -48,8 +48,10 @@ type cluster struct {
 	mu      sync.Mutex
 	session *session
 	// uid is the cluster that was reached last.
-	uid  string
-	err  error
+	uid string
+	err error
+	// out is since when all attempts to reach it have failed; zero while it is.
+	out  time.Time
 	work int
 	// lasting is until when the work may take that has said so.
 	lasting map[*Target]time.Time
@@ -192,7 +194,7 @@ func (c *cluster) replace(ctx context.Context, made *session) {
 		log.FromContext(ctx).V(1).Info("fence not prepared", "error", reconcile.Redact(err.Error()))
 	}
 	c.mu.Lock()
-	c.session, c.uid, c.err = made, made.uid, nil
+	c.session, c.uid, c.err, c.out = made, made.uid, nil, time.Time{}
 	c.mu.Unlock()
 	if old != nil {
 		old.close()
@@ -215,6 +217,9 @@ func (c *cluster) disconnect(err error) {
 		c.err = err
 	}
 	c.session = nil
+	if c.out.IsZero() {
+		c.out = c.parent.Clock.Now()
+	}
 	c.mu.Unlock()
 	if old != nil {
 		old.close()
@@ -226,6 +231,13 @@ func (c *cluster) current() *session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.session
+}
+
+// failing is since when this process has not reached the cluster.
+func (c *cluster) failing() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out
 }
 
 // reached is the uid of the cluster that was reached last; empty where the

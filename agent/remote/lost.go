@@ -31,7 +31,7 @@ func (c *Clusters) unreachable(ctx context.Context, of *cluster, cause error) er
 	if c.Client.Get(ctx, of.record, &record) != nil {
 		return reconcile.Park(meta.TargetUnreachableReason, err, parked)
 	}
-	lost, after := lostIn(&record, c.Clock.Now())
+	lost, after := lostIn(&record, of.failing(), c.Clock.Now())
 	if lost {
 		err = fmt.Errorf("target %s: %w (spec.lostPolicy of RemoteCluster %s): %w", of.key, ErrLost, of.record, cause)
 	}
@@ -39,14 +39,19 @@ func (c *Clusters) unreachable(ctx context.Context, of *cluster, cause error) er
 }
 
 // lostIn says whether the cluster is lost at the time, and how soon to look
-// again.
-func lostIn(record *fleetv1.RemoteCluster, now time.Time) (lost bool, after time.Duration) {
+// again. Only the time counts in which this process has tried to reach it: before,
+// it may have been there with nobody to see it.
+func lostIn(record *fleetv1.RemoteCluster, failing, now time.Time) (lost bool, after time.Duration) {
 	connected := apimeta.FindStatusCondition(record.Status.Conditions, fleetv1.ConnectedCondition)
 	limit, ends := record.LostAfter()
 	if !ends || connected == nil || connected.Status != metav1.ConditionFalse {
 		return false, parked
 	}
-	left := connected.LastTransitionTime.Add(limit).Sub(now)
+	since := connected.LastTransitionTime.Time
+	if failing.After(since) {
+		since = failing
+	}
+	left := since.Add(limit).Sub(now)
 	if left <= 0 {
 		return true, parked
 	}
