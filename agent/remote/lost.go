@@ -23,6 +23,11 @@ var ErrLost = errors.New("the target is lost")
 // again. It is woken when the target is reached.
 const parked = 10 * time.Minute
 
+// unseen is how soon where the record does not say that it is out of reach, so that
+// it does not say either when it is reached: as long as the hub takes no status, and
+// for the hub's own keys, for all of which the first one speaks.
+const unseen = 30 * time.Second
+
 // unreachable is the outcome for an object whose target is out of reach: it says
 // so once, and is left alone until the target is reached or lost.
 func (c *Clusters) unreachable(ctx context.Context, of *cluster, cause error) error {
@@ -44,7 +49,10 @@ func (c *Clusters) unreachable(ctx context.Context, of *cluster, cause error) er
 func lostIn(record *fleetv1.RemoteCluster, failing, now time.Time) (lost bool, after time.Duration) {
 	connected := apimeta.FindStatusCondition(record.Status.Conditions, fleetv1.ConnectedCondition)
 	limit, ends := record.LostAfter()
-	if !ends || connected == nil || connected.Status != metav1.ConditionFalse {
+	switch {
+	case connected == nil || connected.Status != metav1.ConditionFalse:
+		return false, unseen
+	case !ends:
 		return false, parked
 	}
 	since := connected.LastTransitionTime.Time
