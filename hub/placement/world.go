@@ -25,8 +25,8 @@ type world struct {
 	pools    pools
 	// members are all agents that have a Lease, with what is known of them.
 	members []memberState
-	// budget is how many keys may move for balance now, by crew; a crew that is
-	// missing has no limit.
+	// budget is how many keys may move of their own accord now, by crew; a crew
+	// that is missing has no limit.
 	budget map[string]int
 	// epochs are the highest epochs seen of each key, also where the
 	// RemoteCluster is gone.
