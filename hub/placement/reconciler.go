@@ -203,8 +203,7 @@ func (r *Reconciler) agents(members []memberState) []shard.Agent {
 }
 
 func objectOf(k *kustomizev1.Kustomization) object {
-	o := routedObject(kustomizev1.KustomizationKind, k)
-	o.key = shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target)
+	o := routedObject(kustomizev1.KustomizationKind, k, shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target))
 	// The status names the target before anything is written there.
 	o.applied = k.Status.Target != ""
 	o.finalizers = guarded(k, k.Spec.Suspend)
@@ -212,8 +211,7 @@ func objectOf(k *kustomizev1.Kustomization) object {
 }
 
 func releaseOf(h *helmv2.HelmRelease) object {
-	o := routedObject(helmv2.HelmReleaseKind, h)
-	o.key = shard.KeyFor(h.Namespace, h.Name, h.Spec.KubeConfig)
+	o := routedObject(helmv2.HelmReleaseKind, h, shard.KeyFor(h.Namespace, h.Name, h.Spec.KubeConfig))
 	o.applied = begun(&h.Status)
 	o.finalizers = guarded(h, h.Spec.Suspend)
 	return o
@@ -236,16 +234,20 @@ func guarded(obj client.Object, suspended bool) []string {
 	return append(slices.Clone(finalizers), meta.Finalizer)
 }
 
-// routedObject is what a kind's metadata says.
-func routedObject(kind string, obj client.Object) object {
+// routedObject is what a kind's metadata says. At the hub an object has no wishes:
+// the objects of other tenants would go along.
+func routedObject(kind string, obj client.Object, key shard.Key) object {
 	own := obj.GetLabels()
-	return object{
+	o := object{
 		kind:            kind,
 		name:            client.ObjectKeyFromObject(obj),
 		uid:             obj.GetUID(),
 		resourceVersion: obj.GetResourceVersion(),
+		key:             key,
 		agent:           own[meta.AgentLabel],
-		pin:             own[meta.PinLabel],
-		pool:            own[meta.ShardLabel],
 	}
+	if !key.IsHub() {
+		o.pin, o.pool = own[meta.PinLabel], own[meta.ShardLabel]
+	}
+	return o
 }

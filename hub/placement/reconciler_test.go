@@ -13,6 +13,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 )
 
 // TestFleetOfThree is the whole story of an agent that dies and returns.
@@ -241,6 +244,48 @@ func TestSelectorAndPin(t *testing.T) {
 	h.Expect(h.Update(t.Context(), k)).To(Succeed())
 	h.reconcile()
 	h.Expect(h.owners()).To(Equal(map[string]string{"a": "agent-1 2"}))
+}
+
+// TestNoObjectDecidesForAPartitionOfTheHub: the objects of all tenants share the
+// partitions, so that the RemoteCluster hub alone says where they are.
+func TestNoObjectDecidesForAPartitionOfTheHub(t *testing.T) {
+	h := newHub(t)
+	h.renew("agent-0", "agent-1", "agent-2")
+	east := fleetv1.AgentPool{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "east"}}
+	east.Spec.Agents = &metav1.LabelSelector{MatchLabels: map[string]string{"name": "agent-1"}}
+	east.Spec.ClusterSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"region": "east"}}
+	h.Expect(h.Create(t.Context(), &east)).To(Succeed())
+	self := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "hub"}}
+	self.Spec.Mode = fleetv1.HubMode
+	h.Expect(h.Create(t.Context(), self)).To(Succeed())
+	owners := func() (of []string) {
+		h.reconcile()
+		for _, a := range h.cluster("hub").Status.Assignments {
+			of = append(of, a.Agent)
+		}
+		return of
+	}
+	for _, name := range []string{"pinned", "sharded"} {
+		k := &kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: name}}
+		k.Spec.Interval.Duration = time.Minute
+		k.Spec.SourceRef.Kind, k.Spec.SourceRef.Name = "GitRepository", "fleet"
+		h.Expect(h.Create(t.Context(), k)).To(Succeed())
+	}
+	before := owners()
+	h.Expect(before).To(And(HaveLen(16), HaveEach(Or(Equal("agent-0"), Equal("agent-2")))))
+
+	other := map[string]string{"agent-0": "agent-2", "agent-2": "agent-0"}
+	pinned, sharded := h.kustomization("pinned"), h.kustomization("sharded")
+	pinned.Labels["fleet.headwater.dev/pin"] = other[pinned.Labels["fleet.headwater.dev/agent"]]
+	h.Expect(h.Update(t.Context(), pinned)).To(Succeed())
+	sharded.Labels["sharding.fluxcd.io/key"] = "east"
+	h.Expect(h.Update(t.Context(), sharded)).To(Succeed())
+	h.Expect(owners()).To(Equal(before), "an object wishes in vain")
+
+	self = h.cluster("hub")
+	self.Labels = map[string]string{"sharding.fluxcd.io/key": "east"}
+	h.Expect(h.Update(t.Context(), self)).To(Succeed())
+	h.Expect(owners()).To(ContainElement("agent-1"), "the RemoteCluster does not")
 }
 
 // TestControllerHearsOfEverything runs the controller in a manager: what it does

@@ -61,7 +61,7 @@ type object struct {
 	resourceVersion string
 	key             shard.Key
 	// agent is the routing label; pin and pool are wishes for an agent and for
-	// a pool.
+	// a pool, empty at the hub.
 	agent, pin, pool string
 	// finalizers are those that it is to have when it is routed; nil where the
 	// agent sees to that.
