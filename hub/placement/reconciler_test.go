@@ -1,21 +1,25 @@
 package placement
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 // TestFleetOfThree is the whole story of an agent that dies and returns.
@@ -328,4 +332,48 @@ func TestControllerHearsOfEverything(t *testing.T) {
 	h.Eventually(label, "30s").Should(BeEmpty(), "the spec of a RemoteCluster changed")
 	h.renew("agent-2")
 	h.Eventually(label, "30s").Should(Equal("agent-2"))
+}
+
+// TestLeasesOfTenantsCostLittle: whoever may write Leases in a namespace of his
+// own can call any number of them an agent's, and renew them all the time.
+func TestLeasesOfTenantsCostLittle(t *testing.T) {
+	h := newHub(t)
+	mgr, err := ctrl.NewManager(shared.ControlPlane(t).Config(), manager.Options{
+		Scheme:  kinds(h.WithT),
+		Metrics: server.Options{BindAddress: "0"},
+		// Placement, of the test before.
+		Controller: config.Controller{SkipNameValidation: new(true)},
+		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{h.namespace: {}}, DefaultTransform: Strip},
+	})
+	h.Expect(err).NotTo(HaveOccurred())
+	r := h.newReconciler()
+	r.Client, r.Clock = nil, nil
+	r.Events = reconcile.NewRecorder(mgr.GetEventRecorderFor("placement"), h.Scheme(), "placement", "")
+	h.Expect(r.AddToManager(mgr)).To(Succeed())
+	go func() { _ = mgr.Start(t.Context()) }()
+
+	tenant := newHub(t)
+	told := func() map[string]int {
+		var events corev1.EventList
+		h.Expect(tenant.List(t.Context(), &events)).To(Succeed())
+		times := map[string]int{}
+		for _, e := range events.Items {
+			times[e.InvolvedObject.Name+" "+e.Reason] += int(e.Count)
+		}
+		return times
+	}
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Namespace: tenant.namespace, Name: "headwater-agent-mallory",
+		Labels:      map[string]string{"fleet.headwater.dev/member": "true"},
+		Annotations: map[string]string{"fleet.headwater.dev/costs": strings.Repeat("x", 100_000)},
+	}}
+	h.Expect(tenant.Create(t.Context(), lease)).To(Succeed())
+	h.Eventually(told, "30s").Should(Equal(map[string]int{"headwater-agent-mallory NotAnAgent": 1}))
+	h.Expect(r.own.Get(t.Context(), client.ObjectKeyFromObject(lease), lease)).To(Succeed())
+	h.Expect(lease.Annotations).To(BeEmpty(), "what says nothing is not kept")
+
+	tenant.renew("mallory")
+	tenant.renew("trudy") // and this is heard of after that
+	h.Eventually(told, "30s").Should(HaveKey("headwater-agent-trudy NotAnAgent"))
+	h.Expect(told()).To(HaveKeyWithValue("headwater-agent-mallory NotAnAgent", 1), "once is enough")
 }
