@@ -36,7 +36,8 @@ type KeyState struct {
 	// Class stands for all keys of a pool that the same agents may own.
 	Class string
 	// Pin is the agent that should own the key as long as it is present and
-	// allowed; empty for none.
+	// allowed; empty for none. A key that has an owner goes there when the pool's
+	// budget lets it.
 	Pin string
 }
 
@@ -60,8 +61,9 @@ type Input struct {
 type Pool struct {
 	// MaxLoadFactor is at least 1; anything less means the default.
 	MaxLoadFactor float64
-	// Budget is how many keys of the pool may move for balance, or because they
-	// came from another pool; Unlimited for no limit. Keys that must move do so
+	// Budget is how many keys of the pool may move for balance, to an agent that
+	// they are pinned to, or because they came from another pool; Unlimited for no
+	// limit. Keys that must move do so
 	// in any case and do not count.
 	Budget int
 }
@@ -89,7 +91,7 @@ const (
 
 // Voluntary says whether moves of that reason wait for the budget.
 func (r Reason) Voluntary() bool {
-	return r == Balanced || r == Overloaded || r == PoolChanged
+	return r == Balanced || r == Overloaded || r == PoolChanged || r == Pinned
 }
 
 // Move is one key's change of owner.

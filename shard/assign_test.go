@@ -149,6 +149,29 @@ func TestAssignKeepsToTheBudget(t *testing.T) {
 	g.Expect(shard.Assign(in).Moves).To(HaveLen(60), "what has to move does so whatever the budget")
 }
 
+// TestPinsKeepToTheBudget: whoever changes a pin all the time moves no more than
+// the pool's budget allows.
+func TestPinsKeepToTheBudget(t *testing.T) {
+	g := NewWithT(t)
+	many := keys(10, equal)
+	owners := map[shard.Key]string{}
+	for i := range many {
+		owners[many[i].Key], many[i].Pin = "agent-0", "agent-1"
+	}
+	in := input(agents(2), many, owners)
+	in.Pools = spread(100, 2)
+	result := shard.Assign(in)
+	g.Expect(result.Moves).To(HaveLen(2))
+	g.Expect(result.Moves).To(HaveEach(HaveField("Reason", shard.Pinned)))
+
+	in.Pools = map[string]shard.Pool{"": {Budget: 0}, "old": {Budget: shard.Unlimited}}
+	in.Agents[0].Pool = "old"
+	g.Expect(shard.Assign(in).Moves).To(BeEmpty(), "nor from another pool")
+
+	in.Agents = in.Agents[1:]
+	g.Expect(shard.Assign(in).Moves).To(HaveLen(10), "what has to move does so whatever the budget")
+}
+
 // TestAssignPools: a key goes to the pool that serves it now, as fast as that
 // pool's budget allows, and stays while that pool has nobody for it.
 func TestAssignPools(t *testing.T) {

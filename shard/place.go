@@ -5,7 +5,7 @@ import "slices"
 // admitGuests lets the keys that are with an agent of another pool come, the
 // costly ones first, as long as the budget of the pool that they come to lasts
 // and there is somebody for them. The others stay where they are, and count
-// nowhere. A pin goes before the budget.
+// nowhere.
 func (p *plan) admitGuests() {
 	for i := range p.keys {
 		k := &p.keys[i]
@@ -15,17 +15,19 @@ func (p *plan) admitGuests() {
 		c := &p.classes[k.class]
 		pinned := k.pin != none && !p.agents[k.pin].away
 		present := slices.ContainsFunc(c.members, func(m int32) bool { return !p.agents[m].away })
-		switch {
-		case pinned:
-			k.guest, k.owner, p.moved[k.input] = false, none, Pinned
-		case present && p.spend(c.pool):
-			k.guest, k.owner, p.moved[k.input] = false, none, PoolChanged
+		if !present || !p.spend(c.pool) {
+			continue
+		}
+		k.guest, k.owner, p.moved[k.input] = false, none, PoolChanged
+		if pinned {
+			p.moved[k.input] = Pinned
 		}
 	}
 }
 
 // keepOwners leaves each key where it is if it may stay there, and moves the
-// pinned ones to where they are pinned to.
+// pinned ones to where they are pinned to, the costly ones first, as long as the
+// budget lasts.
 func (p *plan) keepOwners() {
 	for i := range p.keys {
 		k := &p.keys[i]
@@ -33,10 +35,12 @@ func (p *plan) keepOwners() {
 			continue
 		}
 		to := k.owner
-		if k.pin != none && k.pin != to && !p.agents[k.pin].away {
-			if to != none {
-				p.moved[k.input] = Pinned
-			}
+		switch {
+		case k.pin == none || k.pin == to || p.agents[k.pin].away:
+		case to == none:
+			to = k.pin
+		case p.spend(p.classes[k.class].pool):
+			p.moved[k.input] = Pinned
 			to = k.pin
 		}
 		k.owner = none

@@ -19,7 +19,7 @@ const fieldManager = "headwater-install"
 
 func install(ctx context.Context, args []string) error {
 	o := &options{out: os.Stdout, manifests: os.Stdout}
-	err := o.parse("hub agent install", "Puts an agent into a cluster that the hub cannot reach: the agent connects to the hub.\nRun it again to give the agent a new token, or another version.", args, o.bindInstall)
+	err := o.parse("hub agent install", "Puts an agent into a cluster that the hub cannot reach: the agent connects to the hub.\nRun it again to give the agent a new token, another version, or another address or authority of the hub.", args, o.bindInstall)
 	if err != nil {
 		return err
 	}

@@ -164,6 +164,36 @@ func (w *world) credentials() *corev1.Secret {
 	return secret
 }
 
+// TestTheAgentStartsAnewWithAnotherAccess: what it reads once, when it starts, is
+// of no use to it otherwise.
+func TestTheAgentStartsAnewWithAnotherAccess(t *testing.T) {
+	w := newWorld(t)
+	system := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "system-"}}
+	w.create(system)
+	access := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: system.Name, Name: "headwater-artifacts"}}
+	access.Data = map[string]string{"address": "https://hub.example.com:9443", "ca.crt": "one"}
+	w.create(access)
+	// The generation of the Pod template alone makes new Pods.
+	installed := func(flags ...string) (template, token string) {
+		w.Expect(w.install(append(flags, "--runtime-namespace="+system.Name, "--artifact-addr=")...)).To(Succeed())
+		deployment := &appsv1.Deployment{ObjectMeta: w.inAgentNamespace("headwater-agent")}
+		w.Expect(w.exists(deployment)).To(BeTrue())
+		return deployment.Spec.Template.String(), string(w.credentials().Data["token"])
+	}
+	first, token := installed()
+	again, renewed := installed("--token-lifetime=2h")
+	w.Expect(renewed).NotTo(Equal(token))
+	w.Expect(again).To(Equal(first), "a new token is taken over without a restart")
+	w.Expect(first).NotTo(ContainSubstring(token))
+
+	moved, _ := installed("--hub-server=https://hub.example.com:6443")
+	w.Expect(moved).NotTo(Equal(first), "another address of the hub")
+	access.Data["ca.crt"] = "two"
+	w.Expect(w.admin.Update(t.Context(), access)).To(Succeed())
+	rotated, _ := installed("--hub-server=https://hub.example.com:6443")
+	w.Expect(rotated).NotTo(Equal(moved), "another authority of the artifacts")
+}
+
 func TestTheAgentOfAnotherRemoteClusterIsLeftAlone(t *testing.T) {
 	w := newWorld(t)
 	w.Expect(w.install()).To(Succeed())

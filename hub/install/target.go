@@ -2,7 +2,10 @@ package install
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -35,7 +38,7 @@ func isOwn(object client.Object) bool { return object.GetLabels()[managedBy] == 
 // targetObjects are what runs an agent in the cluster, in the order in which they
 // are to be made.
 func (o *options) targetObjects(credentials map[string][]byte, image string) ([]client.Object, error) {
-	deployment, err := o.deployment(image)
+	deployment, err := o.deployment(image, accessDigest(credentials))
 	if err != nil {
 		return nil, err
 	}
@@ -113,9 +116,21 @@ func grant(name metav1.ObjectMeta, to []rbacv1.Subject, rules ...rbacv1.PolicyRu
 	}
 }
 
+// accessDigest tells one way to the hub from another. The token is left out: the
+// agent takes a new one over while it runs, and reads the rest once.
+func accessDigest(credentials map[string][]byte) string {
+	sum := sha256.New()
+	for _, key := range slices.Sorted(maps.Keys(credentials)) {
+		if key != "token" {
+			sum.Write(fmt.Appendf(nil, "%s=%q\n", key, credentials[key]))
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
 // deployment runs one agent with the Pod template of the agents in the hub. Two at
-// once would only wait for each other.
-func (o *options) deployment(image string) (*appsv1.Deployment, error) {
+// once would only wait for each other. Another access starts it anew.
+func (o *options) deployment(image, access string) (*appsv1.Deployment, error) {
 	var base appsv1.StatefulSet
 	if err := yaml.Unmarshal(config.AgentWorkload(), &base); err != nil {
 		return nil, fmt.Errorf("manifest of the agents: %w", err)
@@ -128,6 +143,7 @@ func (o *options) deployment(image string) (*appsv1.Deployment, error) {
 		"--fence-namespace="+o.fenceNamespace)
 	container.Image = image
 	template.Spec.ServiceAccountName = agentName
+	metav1.SetMetaDataAnnotation(&template.ObjectMeta, "fleet.headwater.dev/hub-access", access)
 	deployment := &appsv1.Deployment{ObjectMeta: o.metaIn(o.agentNamespace, agentName)}
 	deployment.Annotations = map[string]string{"fleet.headwater.dev/pull-cluster": o.namespace + "/" + o.cluster}
 	deployment.Spec = appsv1.DeploymentSpec{

@@ -95,7 +95,7 @@ func (r *Reconciler) cacheOwn(mgr ctrl.Manager) (cache.Cache, error) {
 		Scheme:     mgr.GetScheme(),
 		Mapper:     mgr.GetRESTMapper(),
 		ByObject: map[client.Object]cache.ByObject{
-			&coordinationv1.Lease{}: {Label: members},
+			&coordinationv1.Lease{}: {Label: members, Transform: r.stripLease},
 			&appsv1.StatefulSet{}:   {Namespaces: map[string]cache.Config{r.Namespace: {}}},
 		},
 		DefaultTransform: cache.TransformStripManagedFields(),
@@ -106,30 +106,44 @@ func (r *Reconciler) cacheOwn(mgr ctrl.Manager) (cache.Cache, error) {
 	return own, mgr.Add(own)
 }
 
+// stripLease takes everything from a Lease that makes nobody an agent: tenants
+// can make any number of them. It is stored without the label, and not listed.
+func (r *Reconciler) stripLease(obj any) (any, error) {
+	lease, ok := obj.(*coordinationv1.Lease)
+	if !ok {
+		return obj, nil
+	}
+	lease.ManagedFields = nil
+	if !shard.MayJoin(member.AgentOf(lease), lease.Namespace, r.Namespace) {
+		lease.Labels, lease.Annotations, lease.Spec = nil, nil, coordinationv1.LeaseSpec{}
+	}
+	return lease, nil
+}
+
 // leaseHandler notes each renewal when it comes, and asks for a run only when
 // there is more news than that.
 func (r *Reconciler) leaseHandler() handler.TypedEventHandler[*coordinationv1.Lease, ctrl.Request] {
 	type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
-	observe := func(ctx context.Context, lease *coordinationv1.Lease, q queue) {
-		r.refuse(ctx, lease)
+	observe := func(lease *coordinationv1.Lease, q queue) {
 		if r.members.Observe(lease, r.Clock.Now()) {
 			q.Add(place())
 		}
 	}
 	return handler.TypedFuncs[*coordinationv1.Lease, ctrl.Request]{
 		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[*coordinationv1.Lease], q queue) {
-			observe(ctx, e.Object, q)
+			r.refuse(ctx, e.Object)
+			observe(e.Object, q)
 		},
-		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*coordinationv1.Lease], q queue) {
-			observe(ctx, e.ObjectNew, q)
+		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*coordinationv1.Lease], q queue) {
+			observe(e.ObjectNew, q)
 		},
 		DeleteFunc: func(_ context.Context, _ event.TypedDeleteEvent[*coordinationv1.Lease], q queue) { q.Add(place()) },
 	}
 }
 
 // refuse says on a Lease that pretends to be an agent's, in a namespace where
-// none of that name may have one, that it counts for nothing. Kubernetes keeps
-// equal events as one.
+// none of that name may have one, that it counts for nothing: once, however often
+// it is renewed.
 func (r *Reconciler) refuse(ctx context.Context, lease *coordinationv1.Lease) {
 	if agent := member.AgentOf(lease); agent == "" || shard.MayJoin(agent, lease.Namespace, r.Namespace) {
 		return

@@ -32,7 +32,7 @@ type decision struct {
 	// unowned is the number of keys that no live agent acts for though one
 	// should, doubled of those that two records give to different agents.
 	unowned, doubled int
-	// moved is how many keys of each crew moved for balance.
+	// moved is how many keys of each crew moved of their own accord.
 	moved map[string]int
 	pools []poolRecord
 	// counted says that the numbers of objects are written along.

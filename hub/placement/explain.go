@@ -66,7 +66,7 @@ func notes(w world, held []*target, owners map[shard.Key]string) []string {
 	}
 	for _, t := range held {
 		if t.pin != "" && owners[t.key] != t.pin {
-			list = append(list, "; the pin to "+t.pin+" has no effect: there is no such live agent, or its AgentPool or spec.agentSelector does not match")
+			list = append(list, "; "+w.notPinned(t))
 			break
 		}
 	}
@@ -82,6 +82,16 @@ func (w *world) onItsWay(t *target) string {
 		return "AgentPool " + t.pool.name + " serves it, but has no live agent: it stays where it is until there is one"
 	}
 	return "it moves to AgentPool " + t.pool.name + " when spec.placement.movesPerMinute there allows"
+}
+
+// notPinned says why a target is not with the agent that it is pinned to.
+func (w *world) notPinned(t *target) string {
+	if slices.ContainsFunc(w.agents, func(a shard.Agent) bool {
+		return a.Name == t.pin && !a.Away && a.Pool == t.crew() && classOf(t.cluster).allows(a)
+	}) {
+		return "it moves to " + t.pin + ", which it is pinned to, when spec.placement.movesPerMinute of its AgentPool allows"
+	}
+	return "the pin to " + t.pin + " has no effect: there is no such live agent, or its AgentPool or spec.agentSelector does not match"
 }
 
 // crewOf is the crew of an agent that is present.

@@ -168,6 +168,22 @@ func TestBudgetFillsUpWithTime(t *testing.T) {
 	g.Expect(b.fill(start.Add(time.Hour), 10)).To(Equal(10))
 }
 
+// TestAPinWaitsForTheBudget: and the cluster says so.
+func TestAPinWaitsForTheBudget(t *testing.T) {
+	g := NewWithT(t)
+	w := fleetOf(nil, map[string]string{"a": "", "b": ""}, map[string]string{"fleet.headwater.dev/pin": "b"})
+	w.clusters[0].Status.Assignments = []fleetv1.Assignment{{Agent: "a", Epoch: 1}}
+	w.budget = map[string]int{commonCrew: 0}
+	d := decide(w)
+	g.Expect(d.records[0].status.Agent).To(Equal("a"))
+	g.Expect(d.records[0].status.Conditions[0].Message).To(Equal("owned by a; it moves to b, which it is pinned to, when spec.placement.movesPerMinute of its AgentPool allows"))
+
+	w.budget[commonCrew] = 1
+	d = decide(w)
+	g.Expect(d.records[0].status.Agent).To(Equal("b"))
+	g.Expect(d.moved).To(Equal(map[string]int{commonCrew: 1}))
+}
+
 // TestFirstAgentWaitsForOthers: the first agent of a fleet is not given all of
 // it, to give most of it away a second later; one that comes to others waits for
 // nothing.

@@ -3,6 +3,7 @@ package placement
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -58,9 +59,11 @@ type Reconciler struct {
 	own     client.Reader
 	members member.Tracker
 	buckets map[string]*bucket
-	// epochs are the highest epochs seen of each key.
+	// epochs are the highest epochs seen of each key. They are never forgotten:
+	// nothing says how long an agent that was cut off goes on believing in one.
 	epochs map[shard.Key]int64
-	// costs are the last known costs of keys, as their agents reported them.
+	// costs are the last known costs of keys that have a RemoteCluster, as their
+	// agents reported them.
 	costs map[shard.Key]int64
 	// routed are the objects after the last run, by uid.
 	routed map[types.UID]route
@@ -152,18 +155,23 @@ func (r *Reconciler) look(ctx context.Context, now time.Time, ps pools, members 
 	return w, nil
 }
 
-// remember keeps what the API does not: the epochs of keys whose RemoteCluster
-// is deleted, the costs that agents reported before they lost a key, and how long
-// hand-overs take.
+// remember keeps what the API does not: the epochs of keys, also where the
+// RemoteCluster is deleted, the costs that agents reported before they lost a
+// key, and how long hand-overs take.
 func (r *Reconciler) remember(w *world, now time.Time) {
 	if r.epochs == nil {
 		r.epochs, r.costs = map[shard.Key]int64{}, map[shard.Key]int64{}
 	}
+	held, names := make(map[shard.Key]bool, len(w.clusters)), make(map[types.NamespacedName]bool, len(w.clusters))
 	for i := range w.clusters {
 		cluster := &w.clusters[i]
 		r.endHandover(cluster, now)
 		r.noteEpochs(cluster, cluster.Status.Assignments)
+		names[client.ObjectKeyFromObject(cluster)] = true
 		keys := shard.KeysOf(cluster, r.Namespace)
+		for _, key := range keys {
+			held[key] = true
+		}
 		for _, a := range cluster.Status.Assignments {
 			if a.Partition >= 0 && int(a.Partition) < len(keys) {
 				if cost, reported := r.members.Cost(a.Agent, keys[a.Partition].String()); reported {
@@ -172,6 +180,8 @@ func (r *Reconciler) remember(w *world, now time.Time) {
 			}
 		}
 	}
+	maps.DeleteFunc(r.costs, func(key shard.Key, _ int64) bool { return !held[key] })
+	maps.DeleteFunc(r.handovers, func(name types.NamespacedName, _ handover) bool { return !names[name] })
 	w.epochs, w.costs = r.epochs, r.costs
 }
 
@@ -203,8 +213,7 @@ func (r *Reconciler) agents(members []memberState) []shard.Agent {
 }
 
 func objectOf(k *kustomizev1.Kustomization) object {
-	o := routedObject(kustomizev1.KustomizationKind, k)
-	o.key = shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target)
+	o := routedObject(kustomizev1.KustomizationKind, k, shard.CurrentKey(k.Namespace, k.Name, k.Spec.KubeConfig, k.Status.Target))
 	// The status names the target before anything is written there.
 	o.applied = k.Status.Target != ""
 	o.finalizers = guarded(k, k.Spec.Suspend)
@@ -212,8 +221,7 @@ func objectOf(k *kustomizev1.Kustomization) object {
 }
 
 func releaseOf(h *helmv2.HelmRelease) object {
-	o := routedObject(helmv2.HelmReleaseKind, h)
-	o.key = shard.KeyFor(h.Namespace, h.Name, h.Spec.KubeConfig)
+	o := routedObject(helmv2.HelmReleaseKind, h, shard.KeyFor(h.Namespace, h.Name, h.Spec.KubeConfig))
 	o.applied = begun(&h.Status)
 	o.finalizers = guarded(h, h.Spec.Suspend)
 	return o
@@ -236,16 +244,20 @@ func guarded(obj client.Object, suspended bool) []string {
 	return append(slices.Clone(finalizers), meta.Finalizer)
 }
 
-// routedObject is what a kind's metadata says.
-func routedObject(kind string, obj client.Object) object {
+// routedObject is what a kind's metadata says. At the hub an object has no wishes:
+// the objects of other tenants would go along.
+func routedObject(kind string, obj client.Object, key shard.Key) object {
 	own := obj.GetLabels()
-	return object{
+	o := object{
 		kind:            kind,
 		name:            client.ObjectKeyFromObject(obj),
 		uid:             obj.GetUID(),
 		resourceVersion: obj.GetResourceVersion(),
+		key:             key,
 		agent:           own[meta.AgentLabel],
-		pin:             own[meta.PinLabel],
-		pool:            own[meta.ShardLabel],
 	}
+	if !key.IsHub() {
+		o.pin, o.pool = own[meta.PinLabel], own[meta.ShardLabel]
+	}
+	return o
 }

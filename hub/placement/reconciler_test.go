@@ -1,18 +1,28 @@
 package placement
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
+	"github.com/headwater-dev/headwater/shard"
 )
 
 // TestFleetOfThree is the whole story of an agent that dies and returns.
@@ -243,6 +253,82 @@ func TestSelectorAndPin(t *testing.T) {
 	h.Expect(h.owners()).To(Equal(map[string]string{"a": "agent-1 2"}))
 }
 
+// TestNoObjectDecidesForAPartitionOfTheHub: the objects of all tenants share the
+// partitions, so that the RemoteCluster hub alone says where they are.
+func TestNoObjectDecidesForAPartitionOfTheHub(t *testing.T) {
+	h := newHub(t)
+	h.renew("agent-0", "agent-1", "agent-2")
+	east := fleetv1.AgentPool{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "east"}}
+	east.Spec.Agents = &metav1.LabelSelector{MatchLabels: map[string]string{"name": "agent-1"}}
+	east.Spec.ClusterSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"region": "east"}}
+	h.Expect(h.Create(t.Context(), &east)).To(Succeed())
+	self := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "hub"}}
+	self.Spec.Mode = fleetv1.HubMode
+	h.Expect(h.Create(t.Context(), self)).To(Succeed())
+	owners := func() (of []string) {
+		h.reconcile()
+		for _, a := range h.cluster("hub").Status.Assignments {
+			of = append(of, a.Agent)
+		}
+		return of
+	}
+	for _, name := range []string{"pinned", "sharded"} {
+		k := &kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: name}}
+		k.Spec.Interval.Duration = time.Minute
+		k.Spec.SourceRef.Kind, k.Spec.SourceRef.Name = "GitRepository", "fleet"
+		h.Expect(h.Create(t.Context(), k)).To(Succeed())
+	}
+	before := owners()
+	h.Expect(before).To(And(HaveLen(16), HaveEach(Or(Equal("agent-0"), Equal("agent-2")))))
+
+	other := map[string]string{"agent-0": "agent-2", "agent-2": "agent-0"}
+	pinned, sharded := h.kustomization("pinned"), h.kustomization("sharded")
+	pinned.Labels["fleet.headwater.dev/pin"] = other[pinned.Labels["fleet.headwater.dev/agent"]]
+	h.Expect(h.Update(t.Context(), pinned)).To(Succeed())
+	sharded.Labels["sharding.fluxcd.io/key"] = "east"
+	h.Expect(h.Update(t.Context(), sharded)).To(Succeed())
+	h.Expect(owners()).To(Equal(before), "an object wishes in vain")
+
+	self = h.cluster("hub")
+	self.Labels = map[string]string{"sharding.fluxcd.io/key": "east"}
+	h.Expect(h.Update(t.Context(), self)).To(Succeed())
+	h.Expect(owners()).To(ContainElement("agent-1"), "the RemoteCluster does not")
+}
+
+// TestWhatIsDeletedIsForgotten: clusters that come and go for years leave nothing
+// behind but their epochs.
+func TestWhatIsDeletedIsForgotten(t *testing.T) {
+	h := newHub(t)
+	h.renew("agent-0")
+	h.deploy("a", "kept")
+	h.reconcile()
+	var lease coordinationv1.Lease
+	h.Expect(h.Get(t.Context(), types.NamespacedName{Namespace: h.namespace, Name: "headwater-agent-agent-0"}, &lease)).To(Succeed())
+	lease.Annotations = map[string]string{"fleet.headwater.dev/costs": fmt.Sprintf(`{"%s/a/value":8,"%[1]s/kept/value":8}`, h.namespace)}
+	h.Expect(h.Update(t.Context(), &lease)).To(Succeed())
+	h.reconcile()
+	h.hold("agent-0", nil)
+	h.reconcile()
+	h.clock.Step(31 * time.Second)
+	h.renew("agent-1")
+	h.reconcile()
+	h.Expect(h.owners()).To(Equal(map[string]string{"a": "agent-1 2", "kept": "agent-1 2"}))
+	h.Expect(h.reconciler.costs).To(HaveLen(2))
+	h.Expect(h.reconciler.handovers).To(HaveLen(2))
+
+	h.Expect(h.Delete(t.Context(), h.cluster("a"))).To(Succeed())
+	h.reconcile()
+	kept := types.NamespacedName{Namespace: h.namespace, Name: "kept"}
+	h.Expect(h.reconciler.costs).To(And(HaveLen(1), HaveKey(shard.Key{Namespace: h.namespace, Name: "kept", DataKey: "value"})))
+	h.Expect(h.reconciler.handovers).To(And(HaveLen(1), HaveKey(kept)))
+
+	again := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "a"}}
+	again.Spec.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "a"}}
+	h.Expect(h.Create(t.Context(), again)).To(Succeed())
+	h.reconcile()
+	h.Expect(h.owners()).To(HaveKeyWithValue("a", "agent-1 3"), "an epoch never falls")
+}
+
 // TestControllerHearsOfEverything runs the controller in a manager: what it does
 // not hear of by a watch does not happen here.
 func TestControllerHearsOfEverything(t *testing.T) {
@@ -283,4 +369,48 @@ func TestControllerHearsOfEverything(t *testing.T) {
 	h.Eventually(label, "30s").Should(BeEmpty(), "the spec of a RemoteCluster changed")
 	h.renew("agent-2")
 	h.Eventually(label, "30s").Should(Equal("agent-2"))
+}
+
+// TestLeasesOfTenantsCostLittle: whoever may write Leases in a namespace of his
+// own can call any number of them an agent's, and renew them all the time.
+func TestLeasesOfTenantsCostLittle(t *testing.T) {
+	h := newHub(t)
+	mgr, err := ctrl.NewManager(shared.ControlPlane(t).Config(), manager.Options{
+		Scheme:  kinds(h.WithT),
+		Metrics: server.Options{BindAddress: "0"},
+		// Placement, of the test before.
+		Controller: config.Controller{SkipNameValidation: new(true)},
+		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{h.namespace: {}}, DefaultTransform: Strip},
+	})
+	h.Expect(err).NotTo(HaveOccurred())
+	r := h.newReconciler()
+	r.Client, r.Clock = nil, nil
+	r.Events = reconcile.NewRecorder(mgr.GetEventRecorderFor("placement"), h.Scheme(), "placement", "")
+	h.Expect(r.AddToManager(mgr)).To(Succeed())
+	go func() { _ = mgr.Start(t.Context()) }()
+
+	tenant := newHub(t)
+	told := func() map[string]int {
+		var events corev1.EventList
+		h.Expect(tenant.List(t.Context(), &events)).To(Succeed())
+		times := map[string]int{}
+		for _, e := range events.Items {
+			times[e.InvolvedObject.Name+" "+e.Reason] += int(e.Count)
+		}
+		return times
+	}
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Namespace: tenant.namespace, Name: "headwater-agent-mallory",
+		Labels:      map[string]string{"fleet.headwater.dev/member": "true"},
+		Annotations: map[string]string{"fleet.headwater.dev/costs": strings.Repeat("x", 100_000)},
+	}}
+	h.Expect(tenant.Create(t.Context(), lease)).To(Succeed())
+	h.Eventually(told, "30s").Should(Equal(map[string]int{"headwater-agent-mallory NotAnAgent": 1}))
+	h.Expect(r.own.Get(t.Context(), client.ObjectKeyFromObject(lease), lease)).To(Succeed())
+	h.Expect(lease.Annotations).To(BeEmpty(), "what says nothing is not kept")
+
+	tenant.renew("mallory")
+	tenant.renew("trudy") // and this is heard of after that
+	h.Eventually(told, "30s").Should(HaveKey("headwater-agent-trudy NotAnAgent"))
+	h.Expect(told()).To(HaveKeyWithValue("headwater-agent-mallory NotAnAgent", 1), "once is enough")
 }

@@ -25,8 +25,8 @@ type world struct {
 	pools    pools
 	// members are all agents that have a Lease, with what is known of them.
 	members []memberState
-	// budget is how many keys may move for balance now, by crew; a crew that is
-	// missing has no limit.
+	// budget is how many keys may move of their own accord now, by crew; a crew
+	// that is missing has no limit.
 	budget map[string]int
 	// epochs are the highest epochs seen of each key, also where the
 	// RemoteCluster is gone.
@@ -61,7 +61,7 @@ type object struct {
 	resourceVersion string
 	key             shard.Key
 	// agent is the routing label; pin and pool are wishes for an agent and for
-	// a pool.
+	// a pool, empty at the hub.
 	agent, pin, pool string
 	// finalizers are those that it is to have when it is routed; nil where the
 	// agent sees to that.

@@ -145,6 +145,20 @@ func TestWhatIsSaid(t *testing.T) {
 			want: []string{"AgentPool eu serves it, as the first by name of those that select it; the others are west.", "sharding.fluxcd.io/key=x has no effect."},
 			fine: true,
 		},
+		"a wish that many would feel": {
+			change: func(f *facts) {
+				f.keys = []shard.Key{shard.KeyFor("team", "apps", nil)}
+				f.record.Namespace, f.record.Name = "flux-system", "hub"
+				f.record.Status.Assignments[0].Partition = f.keys[0].Partition
+				f.subject.wanted = f.keys[0]
+				f.subject.meta.Labels[meta.PinLabel], f.subject.meta.Labels[meta.ShardLabel] = "agent-1", "east"
+			},
+			want: []string{
+				"Its label fleet.headwater.dev/pin=agent-1 has no effect: objects of others share its partition of the hub, and RemoteCluster flux-system/hub alone says where that is.",
+				"Its label sharding.fluxcd.io/key=east has no effect:",
+			},
+			fine: true,
+		},
 		"handed over, says the fence": {
 			change: func(f *facts) {
 				f.fences[0].lease = lease("agent-1_b", time.Second)

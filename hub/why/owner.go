@@ -45,7 +45,7 @@ func (f facts) owner() []string {
 	if len(f.agents()) > 0 {
 		lines = append(lines, f.routing()...)
 	}
-	lines = append(lines, f.pool()...)
+	lines = append(append(lines, f.pool()...), f.wishes()...)
 	if f.members == nil {
 		return lines // they could not be read
 	}
@@ -123,6 +123,21 @@ func (f facts) pool() []string {
 	}
 	for _, note := range s.Notes {
 		lines = append(lines, note+".")
+	}
+	return lines
+}
+
+// wishes says which labels of an object at the hub have no effect.
+func (f facts) wishes() []string {
+	if f.subject == nil || !f.keys[0].IsHub() {
+		return nil
+	}
+	var lines []string
+	for _, label := range []string{meta.PinLabel, meta.ShardLabel} {
+		if wish := f.subject.meta.Labels[label]; wish != "" {
+			lines = append(lines, "Its label "+label+"="+wish+" has no effect: objects of others share its partition of the hub, and RemoteCluster "+
+				f.record.Namespace+"/"+f.record.Name+" alone says where that is.")
+		}
 	}
 	return lines
 }
