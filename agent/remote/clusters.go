@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fluxcd/pkg/auth"
@@ -94,6 +95,9 @@ type Clusters struct {
 	tables *tables
 	// hubLeases reaches the fences in the hub.
 	hubLeases client.Client
+
+	// fences counts those that were ever made.
+	fences atomic.Int64
 
 	mu       sync.Mutex
 	clusters map[shard.Key]*kept
@@ -235,11 +239,14 @@ func (c *Clusters) keep(ctx context.Context, key shard.Key, record types.Namespa
 // newFence is the fence of a key, not held.
 func (c *Clusters) newFence(ctx context.Context, of *cluster) *fence {
 	ctx = context.WithoutCancel(ctx)
+	const tenuresOfOne = 32
 	made := &fence{
 		FenceOptions: c.Fence,
-		name:         shard.FenceName(c.HubUID, of.key),
-		identity:     c.Identity,
-		clock:        c.Clock,
+		// A key that is given away and comes back has numbers that nobody has seen.
+		tenures:  c.fences.Add(1) << tenuresOfOne,
+		name:     shard.FenceName(c.HubUID, of.key),
+		identity: c.Identity,
+		clock:    c.Clock,
 		ledger: &ledger{
 			client: c.Client, live: c.Live,
 			record: of.record, partition: of.key.Partition, agent: c.Agent,

@@ -224,6 +224,26 @@ func TestAHandOverWaitsForWorkThatLasts(t *testing.T) {
 
 // A user makes a RemoteCluster of their own for a target that the hub had made
 // one for: the record moves over, and the key goes on being served.
+// What was confirmed in one tenure is not taken for confirmed in another, also where
+// the key was away so shortly that nobody has noticed.
+func TestAKeyThatComesBackHasAnotherTenure(t *testing.T) {
+	f := newFleet(t)
+	f.kubeconfig("prod")
+	key := f.assign("prod", "agent-a", 1)
+	tenure := func() int64 {
+		target := f.open(key)
+		defer target.Close()
+		number, err := target.Fence(t.Context())
+		f.Expect(err).NotTo(HaveOccurred())
+		return number
+	}
+	before := tenure()
+	f.assign("prod", "agent-b", 2)
+	f.Eventually(func() bool { return f.clusters.MayWrite(key) }).Should(BeFalse())
+	f.assign("prod", "agent-a", 3)
+	f.Expect(tenure()).To(BeNumerically(">", before))
+}
+
 func TestAKeyFollowsItsRecordToAnotherRemoteCluster(t *testing.T) {
 	f := newFleet(t)
 	f.kubeconfig("prod")
