@@ -3,6 +3,7 @@ package placement
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -58,9 +59,12 @@ type Reconciler struct {
 	own     client.Reader
 	members member.Tracker
 	buckets map[string]*bucket
-	// epochs are the highest epochs seen of each key.
+	// epochs are the highest epochs seen of each key. They are never forgotten: one
+	// above 1 has whoever is given the key wait for a former owner, and nothing says
+	// how long one that is cut off goes on.
 	epochs map[shard.Key]int64
-	// costs are the last known costs of keys, as their agents reported them.
+	// costs are the last known costs of keys that have a RemoteCluster, as their
+	// agents reported them.
 	costs map[shard.Key]int64
 	// routed are the objects after the last run, by uid.
 	routed map[types.UID]route
@@ -152,18 +156,23 @@ func (r *Reconciler) look(ctx context.Context, now time.Time, ps pools, members 
 	return w, nil
 }
 
-// remember keeps what the API does not: the epochs of keys whose RemoteCluster
-// is deleted, the costs that agents reported before they lost a key, and how long
-// hand-overs take.
+// remember keeps what the API does not: the epochs of keys, also where the
+// RemoteCluster is deleted, the costs that agents reported before they lost a
+// key, and how long hand-overs take.
 func (r *Reconciler) remember(w *world, now time.Time) {
 	if r.epochs == nil {
 		r.epochs, r.costs = map[shard.Key]int64{}, map[shard.Key]int64{}
 	}
+	held, names := make(map[shard.Key]bool, len(w.clusters)), make(map[types.NamespacedName]bool, len(w.clusters))
 	for i := range w.clusters {
 		cluster := &w.clusters[i]
 		r.endHandover(cluster, now)
 		r.noteEpochs(cluster, cluster.Status.Assignments)
+		names[client.ObjectKeyFromObject(cluster)] = true
 		keys := shard.KeysOf(cluster, r.Namespace)
+		for _, key := range keys {
+			held[key] = true
+		}
 		for _, a := range cluster.Status.Assignments {
 			if a.Partition >= 0 && int(a.Partition) < len(keys) {
 				if cost, reported := r.members.Cost(a.Agent, keys[a.Partition].String()); reported {
@@ -172,6 +181,8 @@ func (r *Reconciler) remember(w *world, now time.Time) {
 			}
 		}
 	}
+	maps.DeleteFunc(r.costs, func(key shard.Key, _ int64) bool { return !held[key] })
+	maps.DeleteFunc(r.handovers, func(name types.NamespacedName, _ handover) bool { return !names[name] })
 	w.epochs, w.costs = r.epochs, r.costs
 }
 

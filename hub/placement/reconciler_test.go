@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,9 @@ import (
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
+	"github.com/headwater-dev/headwater/shard"
 )
 
 // TestFleetOfThree is the whole story of an agent that dies and returns.
@@ -290,6 +293,40 @@ func TestNoObjectDecidesForAPartitionOfTheHub(t *testing.T) {
 	self.Labels = map[string]string{"sharding.fluxcd.io/key": "east"}
 	h.Expect(h.Update(t.Context(), self)).To(Succeed())
 	h.Expect(owners()).To(ContainElement("agent-1"), "the RemoteCluster does not")
+}
+
+// TestWhatIsDeletedIsForgotten: clusters that come and go for years leave nothing
+// behind but their epochs.
+func TestWhatIsDeletedIsForgotten(t *testing.T) {
+	h := newHub(t)
+	h.renew("agent-0")
+	h.deploy("a", "kept")
+	h.reconcile()
+	var lease coordinationv1.Lease
+	h.Expect(h.Get(t.Context(), types.NamespacedName{Namespace: h.namespace, Name: "headwater-agent-agent-0"}, &lease)).To(Succeed())
+	lease.Annotations = map[string]string{"fleet.headwater.dev/costs": fmt.Sprintf(`{"%s/a/value":8,"%[1]s/kept/value":8}`, h.namespace)}
+	h.Expect(h.Update(t.Context(), &lease)).To(Succeed())
+	h.reconcile()
+	h.hold("agent-0", nil)
+	h.reconcile()
+	h.clock.Step(31 * time.Second)
+	h.renew("agent-1")
+	h.reconcile()
+	h.Expect(h.owners()).To(Equal(map[string]string{"a": "agent-1 2", "kept": "agent-1 2"}))
+	h.Expect(h.reconciler.costs).To(HaveLen(2))
+	h.Expect(h.reconciler.handovers).To(HaveLen(2))
+
+	h.Expect(h.Delete(t.Context(), h.cluster("a"))).To(Succeed())
+	h.reconcile()
+	kept := types.NamespacedName{Namespace: h.namespace, Name: "kept"}
+	h.Expect(h.reconciler.costs).To(And(HaveLen(1), HaveKey(shard.Key{Namespace: h.namespace, Name: "kept", DataKey: "value"})))
+	h.Expect(h.reconciler.handovers).To(And(HaveLen(1), HaveKey(kept)))
+
+	again := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "a"}}
+	again.Spec.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: "a"}}
+	h.Expect(h.Create(t.Context(), again)).To(Succeed())
+	h.reconcile()
+	h.Expect(h.owners()).To(HaveKeyWithValue("a", "agent-1 3"), "an epoch never falls")
 }
 
 // TestControllerHearsOfEverything runs the controller in a manager: what it does
