@@ -59,8 +59,9 @@ type Reconciler struct {
 	own     client.Reader
 	members member.Tracker
 	buckets map[string]*bucket
-	// epochs are the highest epochs seen of each key. They are never forgotten:
-	// nothing says how long an agent that was cut off goes on believing in one.
+	// epochs are the highest epochs seen of each key. They are never forgotten: one
+	// above 1 has whoever is given the key wait for a former owner, and nothing says
+	// how long one that is cut off goes on.
 	epochs map[shard.Key]int64
 	// costs are the last known costs of keys that have a RemoteCluster, as their
 	// agents reported them.
