@@ -23,9 +23,12 @@ const (
 	// maxDepth is how many deltas may be between an object and one that is
 	// stored whole: Git's own limit.
 	maxDepth = 4095
+	// maxDelta bounds the instructions of one delta, which are held in memory when
+	// an object is made by them, or of one that is.
+	maxDelta = 16 * largeObject
 	// maxObjects bounds what is held in memory of the objects of a packfile,
-	// some 150 bytes each. A commit alone has 500,000 files at most.
-	maxObjects = 4_000_000
+	// some 250 bytes each. A commit alone has 500,000 files at most.
+	maxObjects = 1_000_000
 	// maxPack bounds a packfile in bytes. A commit alone has 4 GiB at most, inflated.
 	maxPack = 8 << 30
 	// sizesLength is the most that the two sizes take that a delta starts with.
@@ -149,6 +152,9 @@ func (p *pack) whole(s *packfile.Scanner, header *packfile.ObjectHeader, number 
 }
 
 func (p *pack) delta(s *packfile.Scanner, header *packfile.ObjectHeader, number int) error {
+	if header.Length > maxDelta {
+		return fmt.Errorf("it changes an object by %d bytes, more than %d: keep large files out of Git", header.Length, maxDelta)
+	}
 	p.buffer.Reset()
 	to := io.Writer(&p.buffer)
 	if header.Length > largeObject {

@@ -226,7 +226,7 @@ func TestPacksThatDoNotAddUp(t *testing.T) {
 		"without its sum":     {cut: func(b []byte) []byte { return b[:len(b)-20] }, want: "it ends too early"},
 		"a wrong sum":         {cut: func(b []byte) []byte { b[len(b)-1]++; return b }, want: "checksum mismatch"},
 		"more than it":        {cut: func(b []byte) []byte { return append(b, 'x') }, want: "something follows it"},
-		"too many objects":    {cut: func(b []byte) []byte { b[8] = 1; return b }, want: "it brings 16777217 objects, more than 4000000: have the server give out single commits"},
+		"too many objects":    {cut: func(b []byte) []byte { b[8] = 1; return b }, want: "it brings 16777217 objects, more than 1000000: have the server give out single commits"},
 		"a short object":      {make: []func(*made){func(m *made) { m.add(plumbing.BlobObject, 5, nil, []byte("abcd")) }}, want: "an object has 4 bytes instead of 5"},
 		"a long object":       {make: []func(*made){func(m *made) { m.add(plumbing.BlobObject, 3, nil, []byte("abcd")) }}, want: "inflated object exceeds declared size"},
 		"a base elsewhere":    {make: []func(*made){delta(hashed("elsewhere"), changes(1, 1, copied(1)...))}, want: "it changes objects that it does not have"},
@@ -268,6 +268,17 @@ func TestAFewBytesThatStandForTerabytes(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	g.Expect(receive(ctx, bytes.NewReader(m.bytes()), osfs.New(t.TempDir()), newRecent(keptBytes))).To(MatchError(context.DeadlineExceeded))
+}
+
+// The instructions of a delta are held in memory: a few bytes can stand for gigabytes
+// of them.
+func TestAChangeThatIsTooLong(t *testing.T) {
+	g := NewWithT(t)
+	var m made
+	m.add(plumbing.BlobObject, 3, nil, []byte("abc"))
+	m.add(plumbing.REFDeltaObject, maxDelta+1, hashed("abc"), changes(3, 3, copied(3)...))
+	err := receive(t.Context(), bytes.NewReader(m.bytes()), osfs.New(t.TempDir()), newRecent(keptBytes))
+	g.Expect(err).To(MatchError(ContainSubstring("it changes an object by 67108865 bytes, more than 67108864: keep large files out of Git")))
 }
 
 // TestAPackWithoutEnd does not fill the disk.
