@@ -138,7 +138,7 @@ func writer(ctx context.Context, dir string, content Content, ignore *string) (f
 	var exclude func(string, bool) bool
 	if !content.Whole {
 		var err error
-		if exclude, err = excluder(tree, ignore); err != nil {
+		if exclude, err = excluder(ctx, tree, ignore); err != nil {
 			return nil, err
 		}
 	}
