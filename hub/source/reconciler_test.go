@@ -274,6 +274,19 @@ func TestReconcileBoundsTheExcludes(t *testing.T) {
 	}
 }
 
+func TestReconcileEndsWithTheTimeout(t *testing.T) {
+	g := NewWithT(t)
+	w, obj := newWorld(t), newObject(t)
+	obj.Spec.Timeout = &metav1.Duration{Duration: time.Nanosecond} // the folder does not look at it
+	commit(t, obj, map[string]string{"a": "1"})
+	err := w.Reconcile(t.Context(), obj)
+	g.Expect(err).To(MatchError(context.DeadlineExceeded))
+	g.Expect(err).To(MatchError(ContainSubstring("spec.timeout")))
+	g.Expect(obj.Status.Artifact).To(BeNil())
+	obj.Spec.Timeout = nil
+	g.Expect(w.Reconcile(t.Context(), obj)).To(Succeed())
+}
+
 func TestReconcileRebuildsWhenTheExcludesChange(t *testing.T) {
 	g := NewWithT(t)
 	w, obj := newWorld(t), newObject(t)

@@ -53,7 +53,7 @@ type archiver struct {
 }
 
 func (a *archiver) add(name string, d fs.DirEntry, err error) error {
-	if err := errors.Join(err, a.ctx.Err()); err != nil {
+	if err := errors.Join(err, context.Cause(a.ctx)); err != nil {
 		return err
 	}
 	if !d.IsDir() && !d.Type().IsRegular() {
