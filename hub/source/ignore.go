@@ -1,6 +1,7 @@
 package source
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,46 +11,63 @@ import (
 
 	"github.com/fluxcd/pkg/sourceignore"
 	"github.com/fluxcd/pkg/sourceignore/gitignore"
+
+	"github.com/headwater-dev/headwater/internal/artifact"
 )
 
-// maxIgnoreBytes bounds a .sourceignore: each path is held against each of its
-// lines.
-const maxIgnoreBytes = 1 << 20
+// Bounds of all .sourceignore files and the spec's excludes together: each path
+// is held against each of their lines.
+const (
+	maxIgnoreBytes = 256 << 10
+	maxIgnoreLines = 10_000
+	// maxIgnoreLine is also far below the length at which the parser stops, and
+	// takes what comes behind for no pattern.
+	maxIgnoreLine = 4096
+)
 
 // excluder says which paths of the tree stay out of the artifact (FLUX.md §2.1):
 // what belongs to version control always; images, archives and files of CI
 // systems unless the tree has a .sourceignore or the spec excludes something;
 // then the patterns of each .sourceignore in its directory, and last those of
 // the spec, which can so take a file in again.
-func excluder(tree fs.FS, ignore *string) (func(path string, isDir bool) bool, error) {
-	patterns, err := patternsOf(tree)
-	if err != nil {
+func excluder(ctx context.Context, tree fs.FS, ignore *string) (func(path string, isDir bool) bool, error) {
+	var all excludes
+	if err := all.addFiles(ctx, tree); err != nil {
 		return nil, fmt.Errorf("reading the %s files: %w", sourceignore.IgnoreFile, err)
 	}
 	if ignore != nil {
-		patterns = append(patterns, sourceignore.ReadPatterns(strings.NewReader(*ignore), nil)...)
+		if err := all.add(*ignore, nil); err != nil {
+			return nil, fmt.Errorf("spec.ignore: %w", err)
+		}
 	}
 	matcher := sourceignore.NewDefaultMatcher(nil, nil)
-	if len(patterns) > 0 {
-		matcher = sourceignore.NewMatcher(append(sourceignore.VCSPatterns(nil), patterns...))
+	if len(all.patterns) > 0 {
+		matcher = sourceignore.NewMatcher(append(sourceignore.VCSPatterns(nil), all.patterns...))
 	}
 	return func(path string, isDir bool) bool {
 		return matcher.Match(strings.Split(path, "/"), isDir)
 	}, nil
 }
 
-// patternsOf are those of each .sourceignore; a directory's come before those of
-// the directories in it, which can overrule them.
-func patternsOf(tree fs.FS) ([]gitignore.Pattern, error) {
-	var patterns []gitignore.Pattern
-	err := fs.WalkDir(tree, ".", func(dir string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
+// excludes are patterns, the later of which overrule the earlier.
+type excludes struct {
+	patterns     []gitignore.Pattern
+	bytes, lines int
+}
+
+// addFiles adds each .sourceignore; a directory's comes before those of the
+// directories in it, which can overrule it. Directories deeper than an artifact
+// has any are not looked at.
+func (e *excludes) addFiles(ctx context.Context, tree fs.FS) error {
+	return fs.WalkDir(tree, ".", func(dir string, d fs.DirEntry, err error) error {
+		if err := errors.Join(err, context.Cause(ctx)); err != nil || !d.IsDir() {
 			return err
 		}
-		if d.Name() == ".git" {
+		if d.Name() == ".git" || strings.Count(dir, "/") >= artifact.MaxDepth {
 			return fs.SkipDir
 		}
-		content, err := readIgnore(tree, path.Join(dir, sourceignore.IgnoreFile))
+		name := path.Join(dir, sourceignore.IgnoreFile)
+		content, err := readIgnore(tree, name)
 		if err != nil || content == "" {
 			return err
 		}
@@ -57,13 +75,34 @@ func patternsOf(tree fs.FS) ([]gitignore.Pattern, error) {
 		if dir != "." {
 			domain = strings.Split(dir, "/")
 		}
-		patterns = append(patterns, sourceignore.ReadPatterns(strings.NewReader(content), domain)...)
+		if err := e.add(content, domain); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 		return nil
 	})
-	return patterns, err
 }
 
-// readIgnore is empty where there is no such file.
+// add parses content that holds below the domain, once its size is known to be
+// within bounds.
+func (e *excludes) add(content string, domain []string) error {
+	if e.bytes += len(content); e.bytes > maxIgnoreBytes {
+		return fmt.Errorf("all excludes together have more than %d bytes", maxIgnoreBytes)
+	}
+	line := 0
+	for text := range strings.Lines(content) {
+		if line++; len(text) > maxIgnoreLine {
+			return fmt.Errorf("line %d has more than %d bytes", line, maxIgnoreLine)
+		}
+	}
+	if e.lines += line; e.lines > maxIgnoreLines {
+		return fmt.Errorf("all excludes together have more than %d lines", maxIgnoreLines)
+	}
+	e.patterns = append(e.patterns, sourceignore.ReadPatterns(strings.NewReader(content), domain)...)
+	return nil
+}
+
+// readIgnore is empty where there is no such file, and ends a byte beyond the
+// bound.
 func readIgnore(tree fs.FS, name string) (string, error) {
 	info, err := fs.Stat(tree, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -78,8 +117,5 @@ func readIgnore(tree fs.FS, name string) (string, error) {
 	}
 	defer func() { _ = f.Close() }()
 	content, err := io.ReadAll(io.LimitReader(f, maxIgnoreBytes+1))
-	if len(content) > maxIgnoreBytes {
-		return "", fmt.Errorf("%s has more than %d bytes", name, maxIgnoreBytes)
-	}
 	return string(content), err
 }

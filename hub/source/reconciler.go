@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"time"
 
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -114,19 +115,34 @@ func (r *Reconciler[T]) rebuild(ctx context.Context, obj T, rev Revision) (summa
 	}
 	defer content.Close()
 	fetched(obj)
+	if err := r.publish(ctx, obj, rev, dir, content); err != nil {
+		return "", err
+	}
+	return content.Summary, nil
+}
+
+// publish makes the artifact, within spec.timeout where the kind has one: many
+// excludes and many files take long together.
+func (r *Reconciler[T]) publish(ctx context.Context, obj T, rev Revision, dir string, content Content) error {
+	if limited, ok := any(obj).(interface{ Timeout() time.Duration }); ok {
+		late := fmt.Errorf("making the artifact took longer than %s (spec.timeout): %w", limited.Timeout(), context.DeadlineExceeded)
+		within, cancel := context.WithTimeoutCause(ctx, limited.Timeout(), late)
+		defer cancel()
+		ctx = within
+	}
 	ignore, observed := r.Fetcher.Ignore(obj)
 	write, err := writer(ctx, dir, content, ignore)
 	if err != nil {
-		return "", storageFailed(obj, sourceIgnoreErrorReason, err)
+		return storageFailed(obj, sourceIgnoreErrorReason, err)
 	}
 	stored, err := r.Store.Publish(ctx, r.ref(obj), rev.Name, rev.file(), write)
 	if err != nil {
-		return "", storageFailed(obj, archiveOperationFailedReason, err)
+		return storageFailed(obj, archiveOperationFailedReason, err)
 	}
 	stored.Metadata = content.Metadata
 	obj.SetArtifact(stored)
 	*observed = ignore
-	return content.Summary, nil
+	return nil
 }
 
 // writer makes the artifact of what was fetched.
@@ -138,7 +154,7 @@ func writer(ctx context.Context, dir string, content Content, ignore *string) (f
 	var exclude func(string, bool) bool
 	if !content.Whole {
 		var err error
-		if exclude, err = excluder(tree, ignore); err != nil {
+		if exclude, err = excluder(ctx, tree, ignore); err != nil {
 			return nil, err
 		}
 	}

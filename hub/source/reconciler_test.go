@@ -232,6 +232,61 @@ func TestReconcileExcludes(t *testing.T) {
 	}
 }
 
+// Each path is held against each pattern, wherever it was read.
+func TestReconcileBoundsTheExcludes(t *testing.T) {
+	many := map[string]string{}
+	for i := range 6 {
+		many[fmt.Sprintf("%d/.sourceignore", i)] = strings.Repeat("a\n", 2000)
+	}
+	large := map[string]string{}
+	for i := range 3 {
+		large[fmt.Sprintf("%d/.sourceignore", i)] = strings.Repeat("# "+strings.Repeat("x", 997)+"\n", 100)
+	}
+	for _, c := range []struct {
+		name   string
+		ignore *string
+		files  map[string]string
+		want   []string
+	}{
+		{name: "many lines in all files", files: many, want: []string{"/.sourceignore", "10000 lines"}},
+		{name: "many bytes in all files", files: large, want: []string{"/.sourceignore", "262144 bytes"}},
+		{name: "many lines in the spec", ignore: new(strings.Repeat("a\n", 10_001)), want: []string{"spec.ignore", "10000 lines"}},
+		{name: "a long line", files: map[string]string{".sourceignore": "b\n" + strings.Repeat("a", 5000) + "\nsecret.yaml\n"},
+			want: []string{".sourceignore", "line 2", "4096 bytes"}},
+		{name: "a long line in the spec", ignore: new(strings.Repeat("a", 70_000) + "\nsecret.yaml\n"),
+			want: []string{"spec.ignore", "line 1", "4096 bytes"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := NewWithT(t)
+			w, obj := newWorld(t), newObject(t)
+			obj.Spec.Ignore = c.ignore
+			commit(t, obj, map[string]string{"app.yaml": "", "secret.yaml": ""})
+			commit(t, obj, c.files)
+			err := w.Reconcile(t.Context(), obj)
+			g.Expect(err).To(HaveOccurred())
+			for _, part := range c.want {
+				g.Expect(err.Error()).To(ContainSubstring(part))
+			}
+			g.Expect(len(err.Error())).To(BeNumerically("<", 1000))
+			g.Expect(obj.Status.Artifact).To(BeNil())
+			g.Expect(conditionsOf(obj)).To(HaveKeyWithValue("StorageOperationFailed", HavePrefix("True SourceIgnoreError")))
+		})
+	}
+}
+
+func TestReconcileEndsWithTheTimeout(t *testing.T) {
+	g := NewWithT(t)
+	w, obj := newWorld(t), newObject(t)
+	obj.Spec.Timeout = &metav1.Duration{Duration: time.Nanosecond} // the folder does not look at it
+	commit(t, obj, map[string]string{"a": "1"})
+	err := w.Reconcile(t.Context(), obj)
+	g.Expect(err).To(MatchError(context.DeadlineExceeded))
+	g.Expect(err).To(MatchError(ContainSubstring("spec.timeout")))
+	g.Expect(obj.Status.Artifact).To(BeNil())
+	obj.Spec.Timeout = nil
+	g.Expect(w.Reconcile(t.Context(), obj)).To(Succeed())
+}
+
 func TestReconcileRebuildsWhenTheExcludesChange(t *testing.T) {
 	g := NewWithT(t)
 	w, obj := newWorld(t), newObject(t)

@@ -26,7 +26,8 @@ const (
 // directories and regular files are taken; links and devices are skipped, and
 // so is every path below the root for which exclude (if given) says true. The
 // children of an excluded directory are asked for one by one, so that a pattern
-// can take one of them in again.
+// can take one of them in again. A path that UnpackTo would refuse for its
+// length or depth is an error here, before an agent meets it.
 //
 // The same tree gives the same bytes.
 func Archive(ctx context.Context, w io.Writer, tree fs.FS, exclude func(path string, isDir bool) bool) error {
@@ -52,7 +53,7 @@ type archiver struct {
 }
 
 func (a *archiver) add(name string, d fs.DirEntry, err error) error {
-	if err := errors.Join(err, a.ctx.Err()); err != nil {
+	if err := errors.Join(err, context.Cause(a.ctx)); err != nil {
 		return err
 	}
 	if !d.IsDir() && !d.Type().IsRegular() {
@@ -60,6 +61,9 @@ func (a *archiver) add(name string, d fs.DirEntry, err error) error {
 	}
 	if a.exclude != nil && name != "." && a.exclude(name, d.IsDir()) {
 		return nil
+	}
+	if err := checkPath(name); err != nil {
+		return fmt.Errorf("%q: %w", shown(name), err)
 	}
 	if d.IsDir() {
 		return a.tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: archivedDirMode})

@@ -112,6 +112,19 @@ func TestArchiveExcludes(t *testing.T) {
 	g.Expect(files).To(HaveKey("y"))
 }
 
+// The hub says so of a tree that no agent would unpack.
+func TestArchiveRefusesADeepTree(t *testing.T) {
+	g := NewWithT(t)
+	deep := strings.Repeat("a/", artifact.MaxDepth) + "x"
+	dir := makeTree(t, 0o644, [2]string{deep, "1"})
+	err := artifact.Archive(t.Context(), io.Discard, os.DirFS(dir), nil)
+	g.Expect(err).To(MatchError(artifact.ErrTooLarge))
+	g.Expect(err).To(MatchError(ContainSubstring("100 elements")))
+
+	exclude := func(path string, _ bool) bool { return path == deep }
+	g.Expect(artifact.Archive(t.Context(), io.Discard, os.DirFS(dir), exclude)).To(Succeed(), "what stays out does no harm")
+}
+
 func TestArchiveStopsWhenCancelled(t *testing.T) {
 	g := NewWithT(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -192,7 +192,7 @@ func (s *Store) write(ctx context.Context, artifact *meta.Artifact, write func(i
 		return err
 	}
 	now := s.options.Now()
-	if err := errors.Join(ctx.Err(), f.Sync(), os.Chtimes(f.Name(), now, now)); err != nil {
+	if err := errors.Join(context.Cause(ctx), f.Sync(), os.Chtimes(f.Name(), now, now)); err != nil {
 		return err
 	}
 	info, err := f.Stat()

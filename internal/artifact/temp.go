@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // Temporary files and directories are locked with flock for as long as they
@@ -61,7 +62,8 @@ func newTempDir(dir string) (path string, done func(), err error) {
 }
 
 // sweep makes dir if it is absent and removes from it what no living process
-// has locked.
+// has locked. A leftover that cannot be removed costs its space alone: it is
+// logged, and the next start tries again.
 func sweep(dir string) error {
 	if err := os.MkdirAll(dir, dirMode); err != nil {
 		return fmt.Errorf("making the directory for temporary files: %w", err)
@@ -72,7 +74,7 @@ func sweep(dir string) error {
 	}
 	for _, e := range entries {
 		if err := sweepOne(filepath.Join(dir, e.Name())); err != nil {
-			return fmt.Errorf("removing the leftover %s: %w", e.Name(), err)
+			log.Log.Error(err, "leftover not removed", "path", filepath.Join(dir, e.Name()))
 		}
 	}
 	return nil

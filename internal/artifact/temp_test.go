@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
 )
 
 const playKilled = "HEADWATER_TEST_KILLED"
@@ -66,6 +67,31 @@ func TestSweepTakesWhatAKilledProcessLeft(t *testing.T) {
 	_ = child.Wait()
 	g.Expect(sweep(dir)).To(Succeed())
 	g.Expect(entriesOf(t, dir)).To(BeEmpty())
+}
+
+// A store opens beside a leftover that cannot be removed: here for want of file
+// descriptors, of which a removal holds one for each level.
+func TestStoreOpensBesideALeftoverThatStays(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	temp := filepath.Join(dir, tempDirName)
+	g.Expect(os.MkdirAll(filepath.Join(temp, "dir-deep", strings.Repeat("a/", 200)), 0o700)).To(Succeed())
+	g.Expect(os.WriteFile(filepath.Join(temp, "file-half"), nil, 0o600)).To(Succeed())
+
+	var before unix.Rlimit
+	g.Expect(unix.Getrlimit(unix.RLIMIT_NOFILE, &before)).To(Succeed())
+	few := before
+	few.Cur = 100
+	g.Expect(unix.Setrlimit(unix.RLIMIT_NOFILE, &few)).To(Succeed())
+	_, err := NewStore(StoreOptions{Dir: dir, AdvertisedAddr: "hub.test:9090"})
+	g.Expect(unix.Setrlimit(unix.RLIMIT_NOFILE, &before)).To(Succeed())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(filepath.Join(temp, "dir-deep")).To(BeADirectory())
+	g.Expect(filepath.Join(temp, "file-half")).NotTo(BeAnExistingFile(), "the others are removed")
+
+	_, err = NewStore(StoreOptions{Dir: dir, AdvertisedAddr: "hub.test:9090"})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(entriesOf(t, temp)).To(BeEmpty(), "the next start tries again")
 }
 
 func entriesOf(t *testing.T, dir string) []os.DirEntry {

@@ -12,8 +12,10 @@ import (
 	"strings"
 )
 
-// ErrTooLarge says that unpacking would exceed a limit.
+// ErrTooLarge says that an archive would exceed a limit.
 var ErrTooLarge = errors.New("the archive is too large")
+
+var errLongPath = fmt.Errorf("%w: the path has more than %d bytes", ErrTooLarge, maxPath)
 
 const (
 	defaultMaxFiles = 100_000
@@ -22,11 +24,19 @@ const (
 	// ratioFloor is the size below which the ratio is not judged: small trees
 	// of repeated YAML compress very well, and do no harm.
 	ratioFloor = 32 << 20
+	// MaxDepth is the number of elements of a path in an archive. Each costs a
+	// file system an open, and whoever removes the tree a file descriptor.
+	MaxDepth = 100
+	// maxPath is the longest path that Linux takes.
+	maxPath = 4096
+	// maxShown is how much of a path an error shows; a header may hold 1 MiB.
+	maxShown = 256
 )
 
 // Limits bound what an archive may unpack to. Zero means the default.
 type Limits struct {
-	// Files is the number of entries; 100,000.
+	// Files is the number of entries, and of directories that have none but
+	// are in their paths; 100,000.
 	Files int
 	// Bytes is the size of everything together; 512 MiB.
 	Bytes int64
@@ -65,8 +75,8 @@ func Files(r io.Reader, limits Limits) (map[string][]byte, error) {
 // UnpackTo writes a gzipped tar into an existing directory. Symbolic links are
 // skipped, as Flux does. A path that leads out of the directory, an entry that
 // is neither file nor directory, and a name that comes twice are errors that
-// name the entry; one that wraps ErrTooLarge names the limit as well. After an
-// error the directory holds part of the archive.
+// name the entry; one that wraps ErrTooLarge names the limit as well: those of
+// Limits, 4096 bytes for a path, and MaxDepth. After an error the directory holds part of the archive.
 func UnpackTo(dir string, r io.Reader, limits Limits) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -150,16 +160,24 @@ func (u *unpacker) next() (more bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("unpacking: after %q: %w", u.last, err)
 	}
-	u.last = header.Name
+	u.last = shown(header.Name)
 	if err := u.entry(header); err != nil {
-		return false, fmt.Errorf("unpacking %q: %w", header.Name, err)
+		return false, fmt.Errorf("unpacking %q: %w", u.last, err)
 	}
 	return true, nil
 }
 
+// shown is the path as errors have it.
+func shown(name string) string {
+	if len(name) > maxShown {
+		return name[:maxShown] + "…"
+	}
+	return name
+}
+
 func (u *unpacker) entry(header *tar.Header) error {
-	if u.n++; u.n > u.meter.limits.Files {
-		return fmt.Errorf("%w: more than %d entries", ErrTooLarge, u.meter.limits.Files)
+	if err := u.count(); err != nil {
+		return err
 	}
 	switch header.Typeflag {
 	case tar.TypeXGlobalHeader, tar.TypeSymlink:
@@ -191,9 +209,19 @@ func (u *unpacker) entry(header *tar.Header) error {
 	return u.to.file(name, header.Mode&0o111 != 0, content{u.tr, u.meter})
 }
 
+func (u *unpacker) count() error {
+	if u.n++; u.n > u.meter.limits.Files {
+		return fmt.Errorf("%w: more than %d entries", ErrTooLarge, u.meter.limits.Files)
+	}
+	return nil
+}
+
 // cleanName is the entry's path inside the tree, or an error when it is not
 // inside.
 func cleanName(name string) (string, error) {
+	if len(name) > maxPath {
+		return "", errLongPath
+	}
 	if strings.ContainsAny(name, "\\\x00") {
 		return "", errors.New("the path holds a backslash or a NUL")
 	}
@@ -201,7 +229,18 @@ func cleanName(name string) (string, error) {
 	if name == "" || path.IsAbs(name) || !filepath.IsLocal(filepath.FromSlash(clean)) || hasDotDot(name) {
 		return "", errors.New("the path leads out of the archive")
 	}
-	return clean, nil
+	return clean, checkPath(clean)
+}
+
+// checkPath refuses what is longer or deeper than paths in an archive may be.
+func checkPath(clean string) error {
+	if len(clean) > maxPath {
+		return errLongPath
+	}
+	if strings.Count(clean, "/") >= MaxDepth {
+		return fmt.Errorf("%w: the path has more than %d elements", ErrTooLarge, MaxDepth)
+	}
+	return nil
 }
 
 // hasDotDot finds any "..", also one that would be cleaned away: through a link
@@ -221,13 +260,17 @@ func (u *unpacker) claim(name string, isDir bool) error {
 		return errors.New("the path is in the archive twice")
 	}
 	u.seen[name] = isDir
-	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {
+		dir := name[:i]
 		isDir, taken := u.seen[dir]
 		if taken && !isDir {
-			return fmt.Errorf("its parent %q is a file", dir)
+			return fmt.Errorf("its parent %q is a file", shown(dir))
 		}
 		if taken {
 			break
+		}
+		if err := u.count(); err != nil {
+			return err
 		}
 		u.seen[dir] = true
 	}

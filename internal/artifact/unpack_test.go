@@ -88,6 +88,9 @@ func TestUnpackRefuses(t *testing.T) {
 		{"one path twice", []entry{{name: "x"}, {name: "./x"}}, artifact.Limits{}, []string{`"./x"`, "twice"}},
 		{"a directory over a file", []entry{{name: "x"}, {name: "x", kind: tar.TypeDir}}, artifact.Limits{}, []string{`"x"`, "twice"}},
 		{"a file below a file", []entry{{name: "x"}, {name: "x/y"}}, artifact.Limits{}, []string{`"x/y"`, `"x" is a file`}},
+		{"a path no file system takes", []entry{{name: strings.Repeat("a/", 500_000) + "x"}}, artifact.Limits{}, []string{`"a/a/`, "too large", "4096 bytes"}},
+		{"a path deeper than any tree", []entry{{name: strings.Repeat("a/", 100) + "x"}}, artifact.Limits{}, []string{"too large", "100 elements"}},
+		{"directories that only paths name", []entry{{name: "a/b/c/x"}}, small, []string{`"a/b/c/x"`, "too large", "3 entries"}},
 		{"too many", []entry{{name: "1"}, {name: "2"}, {name: "3"}, {name: "4"}}, small, []string{`"4"`, "too large", "3 entries"}},
 		{"one too large", []entry{{name: "ok"}, {name: "big", body: strings.Repeat("x", 9<<10)}}, small, []string{`"big"`, "8192 bytes"}},
 		{"together too large", []entry{{name: "1", body: strings.Repeat("x", 5<<10)}, {name: "2", body: strings.Repeat("x", 5<<10)}}, small, []string{`"2"`, "8192 bytes"}},
@@ -101,6 +104,7 @@ func TestUnpackRefuses(t *testing.T) {
 			for _, part := range c.want {
 				g.Expect(err.Error()).To(ContainSubstring(part))
 			}
+			g.Expect(len(err.Error())).To(BeNumerically("<", 1000), "it is to be read")
 			parent := t.TempDir()
 			dir := filepath.Join(parent, "into")
 			g.Expect(os.Mkdir(dir, 0o700)).To(Succeed())
@@ -108,6 +112,15 @@ func TestUnpackRefuses(t *testing.T) {
 			g.Expect(filesBelow(t, parent)).To(Equal([]string{"into"}))
 		})
 	}
+}
+
+func TestUnpackADeepTree(t *testing.T) {
+	g := NewWithT(t)
+	deep := strings.Repeat("a/", artifact.MaxDepth-1)
+	archive := pack(t, entry{name: "./" + deep + "x", body: "x"}, entry{name: deep + "y", body: "y"})
+	files, err := artifact.Files(bytes.NewReader(archive), artifact.Limits{Files: artifact.MaxDepth + 1})
+	g.Expect(err).NotTo(HaveOccurred(), "a directory counts once")
+	g.Expect(files).To(Equal(map[string][]byte{deep + "x": []byte("x"), deep + "y": []byte("y")}))
 }
 
 // A file that is large and no bomb is unpacked, also when it comes first.
