@@ -34,7 +34,7 @@ var internet *testenv.Internet
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "headwater-remote-*")
 	utilruntime.Must(err)
-	internet, err = testenv.StartInternet(context.Background())
+	internet, err = testenv.StartInternet(context.Background()) //nolint:forbidigo // there is no test yet
 	utilruntime.Must(err)
 	utilruntime.Must(internet.Join(dir))
 	code := shared.Run(m)

@@ -56,12 +56,8 @@ func (c *Clusters) report(ctx context.Context, of *cluster) {
 	if fenced := apimeta.FindStatusCondition(conditions, fleetv1.FencedCondition); fenced != nil {
 		own = append(own, *fenced)
 	}
-	status := statusOf(current, own, now)
+	status := statusOf(current, cmp.Or(of.reached(), record.Status.ClusterUID), own, now)
 	status["servedBy"] = c.Agent
-	if uid := cmp.Or(of.reached(), record.Status.ClusterUID); uid != "" {
-		// Also while it is out of reach: what was applied is there.
-		status["clusterUID"] = uid
-	}
 	if err := c.applyStatus(ctx, of.record, status); err != nil {
 		log.FromContext(ctx).Info("status of the target not written", "error", reconcile.Redact(err.Error()))
 		return
@@ -111,9 +107,13 @@ func reasonOf(err error) string {
 	return meta.TargetUnreachableReason
 }
 
-// statusOf is the agent's part of the status.
-func statusOf(current *session, own []metav1.Condition, now time.Time) map[string]any {
+// statusOf is the agent's part of the status. Which cluster it is stays known while
+// it is out of reach: what was applied is there.
+func statusOf(current *session, uid string, own []metav1.Condition, now time.Time) map[string]any {
 	status := map[string]any{"conditions": own}
+	if uid != "" {
+		status["clusterUID"] = uid
+	}
 	if current != nil {
 		status["version"] = current.version
 		status["latencyMilliseconds"] = current.latency.Milliseconds()

@@ -385,7 +385,8 @@ func TestLeasesOfTenantsCostLittle(t *testing.T) {
 	h.Expect(err).NotTo(HaveOccurred())
 	r := h.newReconciler()
 	r.Client, r.Clock = nil, nil
-	r.Events = reconcile.NewRecorder(mgr.GetEventRecorderFor("placement"), h.Scheme(), "placement", "")
+	recorder := mgr.GetEventRecorderFor("placement") //nolint:staticcheck // the new API's events are no core/v1 ones
+	r.Events = reconcile.NewRecorder(recorder, h.Scheme(), "placement", "")
 	h.Expect(r.AddToManager(mgr)).To(Succeed())
 	go func() { _ = mgr.Start(t.Context()) }()
 

@@ -90,8 +90,8 @@ func message(ctx context.Context, spec imagev1.CommitSpec, automation types.Name
 	ctx, cancel := context.WithTimeout(ctx, templateTime)
 	defer cancel()
 	out, complaint := bounded{left: maxMessage + 1}, bounded{left: mostComplaint}
-	process := exec.CommandContext(ctx, self, templateCommand)
-	process.Env = []string{} // nothing of the hub's
+	process := exec.CommandContext(ctx, self, templateCommand) //nolint:gosec // it is this program
+	process.Env = []string{}                                   // nothing of the hub's
 	process.Stdin, process.Stdout, process.Stderr = bytes.NewReader(in), &out, &complaint
 	err = process.Run()
 	var ended *exec.ExitError
@@ -121,7 +121,7 @@ func fillIn(in io.Reader, out io.Writer) error {
 	files := map[string][]Change{}
 	for file, changes := range what.Files {
 		for _, change := range changes {
-			change.Change.image, change.Change.object = change.Image, change.Object
+			change.image, change.object = change.Image, change.Object
 			files[file] = append(files[file], change.Change)
 		}
 	}

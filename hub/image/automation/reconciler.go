@@ -171,29 +171,41 @@ func (r *Reconciler) run(ctx context.Context, obj *imagev1.ImageUpdateAutomation
 	}
 	now := head
 	if len(edited.changes) > 0 {
-		text, err := message(ctx, obj.Spec.GitSpec.Commit, client.ObjectKeyFromObject(obj), edited.changes)
-		if err != nil {
-			return reconcile.Fail(updateFailedReason, err)
-		}
-		commit, err := work.commitTree(edited.tree, r.author(obj), text, j.sign)
-		if err != nil {
-			return reconcile.Fail(updateFailedReason, err)
-		}
-		pack := git.Pack{Objects: objects, New: work.made, Options: optionsOf(obj)}
-		updates, err := j.route.updates(refs.References, head, commit)
-		if err != nil {
-			return reconcile.Fail(git.OperationFailedReason, err)
-		}
-		if err := session.Push(ctx, pack, updates); err != nil {
+		if now, err = r.push(ctx, obj, j, session, refs.References, work, edited); err != nil {
 			return err
 		}
-		if slices.Contains(j.route.to, j.route.branch) && j.route.from.Ref == j.route.branch.String() {
-			now = commit
-		}
-		r.pushed(ctx, obj, j, commit, text)
 	}
 	r.ran(obj, j.route.from.Revision(now.String()), chosen, edited)
 	return nil
+}
+
+// push commits what was edited and pushes that. It returns what a checkout leads to
+// from now on.
+func (r *Reconciler) push(ctx context.Context, obj *imagev1.ImageUpdateAutomation, j job, session *git.Session,
+	references map[string]plumbing.Hash, work *checkout, edited *rewritten,
+) (now plumbing.Hash, err error) {
+	head := work.commit.Hash
+	text, err := message(ctx, obj.Spec.GitSpec.Commit, client.ObjectKeyFromObject(obj), edited.changes)
+	if err != nil {
+		return head, reconcile.Fail(updateFailedReason, err)
+	}
+	commit, err := work.commitTree(edited.tree, r.author(obj), text, j.sign)
+	if err != nil {
+		return head, reconcile.Fail(updateFailedReason, err)
+	}
+	updates, err := j.route.updates(references, head, commit)
+	if err != nil {
+		return head, reconcile.Fail(git.OperationFailedReason, err)
+	}
+	pack := git.Pack{Objects: work.objects, New: work.made, Options: optionsOf(obj)}
+	if err := session.Push(ctx, pack, updates); err != nil {
+		return head, err
+	}
+	r.pushed(ctx, obj, j, commit, text)
+	if slices.Contains(j.route.to, j.route.branch) && j.route.from.Ref == j.route.branch.String() {
+		return commit, nil
+	}
+	return head, nil
 }
 
 // settled says whether a run would find what the last one found. One that failed, or
