@@ -72,6 +72,14 @@ type job struct {
 	sign     signer
 }
 
+// attempt is one look at the repository, and what was edited of it.
+type attempt struct {
+	session    *git.Session
+	references map[string]plumbing.Hash
+	work       *checkout
+	edited     *rewritten
+}
+
 // Reconcile writes the chosen images into the repository.
 func (r *Reconciler) Reconcile(ctx context.Context, obj *imagev1.ImageUpdateAutomation) error {
 	j, err := r.prepare(ctx, obj)
@@ -171,7 +179,7 @@ func (r *Reconciler) run(ctx context.Context, obj *imagev1.ImageUpdateAutomation
 	}
 	now := head
 	if len(edited.changes) > 0 {
-		if now, err = r.push(ctx, obj, j, session, refs.References, work, edited); err != nil {
+		if now, err = r.push(ctx, obj, j, attempt{session: session, references: refs.References, work: work, edited: edited}); err != nil {
 			return err
 		}
 	}
@@ -181,24 +189,22 @@ func (r *Reconciler) run(ctx context.Context, obj *imagev1.ImageUpdateAutomation
 
 // push commits what was edited and pushes that. It returns what a checkout leads to
 // from now on.
-func (r *Reconciler) push(ctx context.Context, obj *imagev1.ImageUpdateAutomation, j job, session *git.Session,
-	references map[string]plumbing.Hash, work *checkout, edited *rewritten,
-) (now plumbing.Hash, err error) {
-	head := work.commit.Hash
-	text, err := message(ctx, obj.Spec.GitSpec.Commit, client.ObjectKeyFromObject(obj), edited.changes)
+func (r *Reconciler) push(ctx context.Context, obj *imagev1.ImageUpdateAutomation, j job, made attempt) (now plumbing.Hash, err error) {
+	work, head := made.work, made.work.commit.Hash
+	text, err := message(ctx, obj.Spec.GitSpec.Commit, client.ObjectKeyFromObject(obj), made.edited.changes)
 	if err != nil {
 		return head, reconcile.Fail(updateFailedReason, err)
 	}
-	commit, err := work.commitTree(edited.tree, r.author(obj), text, j.sign)
+	commit, err := work.commitTree(made.edited.tree, r.author(obj), text, j.sign)
 	if err != nil {
 		return head, reconcile.Fail(updateFailedReason, err)
 	}
-	updates, err := j.route.updates(references, head, commit)
+	updates, err := j.route.updates(made.references, head, commit)
 	if err != nil {
 		return head, reconcile.Fail(git.OperationFailedReason, err)
 	}
 	pack := git.Pack{Objects: work.objects, New: work.made, Options: optionsOf(obj)}
-	if err := session.Push(ctx, pack, updates); err != nil {
+	if err := made.session.Push(ctx, pack, updates); err != nil {
 		return head, err
 	}
 	r.pushed(ctx, obj, j, commit, text)

@@ -293,6 +293,34 @@ func TestAPackageThatDoesNotCome(t *testing.T) {
 	}
 }
 
+// TestAliasesInAChart are those of a long text, of which the YAML library counts
+// the number and not the length.
+func TestAliasesInAChart(t *testing.T) {
+	const head = "apiVersion: v1\nname: podinfo\nversion: 6.14.1\n"
+	many := "x: &a " + strings.Repeat("x", 50_000) + "\ny: [" + strings.Repeat("*a, ", 200) + "]\n"
+	for file, content := range map[string]string{
+		"Chart.yaml":        head + many,
+		"requirements.yaml": many,
+		"requirements.lock": many,
+		"values-prod.yaml":  many,
+	} {
+		t.Run(file, func(t *testing.T) {
+			g := NewWithT(t)
+			w := newWorld(t)
+			files := map[string]string{"c/Chart.yaml": head, "c/values-prod.yaml": "size: &size 2\nreplicas: *size\n"}
+			w.git("main@sha1:1", files)
+			obj := chartObject("GitRepository", "c", "*")
+			obj.Spec.ReconcileStrategy, obj.Spec.ValuesFiles = "Revision", []string{"c/values-prod.yaml"}
+			g.Expect(w.build(obj)).To(Succeed())
+			g.Expect(w.files(obj)).To(HaveKeyWithValue("values.yaml", "replicas: 2\nsize: 2\n"))
+
+			files["c/"+file] = content
+			w.git("main@sha1:2", files)
+			g.Expect(w.build(obj)).To(MatchError(ContainSubstring("its aliases add up to more than 4194304 bytes")))
+		})
+	}
+}
+
 // bomb is an archive that says it holds a file of 10 GB.
 func bomb(t *testing.T) []byte {
 	t.Helper()

@@ -13,6 +13,7 @@ import (
 	helmchart "helm.sh/helm/v3/pkg/chart"
 	"sigs.k8s.io/yaml"
 
+	"github.com/headwater-dev/headwater/hub/source/helm/aliases"
 	"github.com/headwater-dev/headwater/internal/artifact"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
@@ -79,7 +80,7 @@ func New(files map[string][]byte, maxFile int64) (*Chart, error) {
 		return nil, err
 	}
 	if requirements, ok := files[requirementsFile]; ok && metadata.APIVersion == helmchart.APIVersionV1 {
-		if err := yaml.Unmarshal(requirements, metadata); err != nil {
+		if err := unmarshal(requirements, metadata); err != nil {
 			return nil, fmt.Errorf("%s: %s", requirementsFile, reconcile.OneLine(err))
 		}
 	}
@@ -89,7 +90,7 @@ func New(files map[string][]byte, maxFile int64) (*Chart, error) {
 // ParseMetadata reads a Chart.yaml.
 func ParseMetadata(content []byte) (*helmchart.Metadata, error) {
 	metadata := &helmchart.Metadata{}
-	if err := yaml.Unmarshal(content, metadata); err != nil {
+	if err := unmarshal(content, metadata); err != nil {
 		return nil, fmt.Errorf("%s: %s", metadataFile, reconcile.OneLine(err))
 	}
 	if metadata.APIVersion == "" {
@@ -99,6 +100,14 @@ func ParseMetadata(content []byte) (*helmchart.Metadata, error) {
 		return nil, fmt.Errorf("%s: %s", metadataFile, reconcile.OneLine(err))
 	}
 	return metadata, nil
+}
+
+// unmarshal reads a file of YAML, whose aliases are bounded.
+func unmarshal(content []byte, into any) error {
+	if err := aliases.Bound(content); err != nil {
+		return err
+	}
+	return yaml.Unmarshal(content, into)
 }
 
 // WithMetadata is the version with build metadata in the place of its own.
@@ -123,7 +132,7 @@ func (c *Chart) SetVersion(version string) error {
 		return nil
 	}
 	content := map[string]any{}
-	if err := yaml.Unmarshal(c.Files[metadataFile], &content); err != nil {
+	if err := unmarshal(c.Files[metadataFile], &content); err != nil {
 		return fmt.Errorf("%s: %s", metadataFile, reconcile.OneLine(err))
 	}
 	content["version"] = version
@@ -145,7 +154,7 @@ func (c *Chart) Dependencies() ([]*helmchart.Dependency, error) {
 	wanted := c.Metadata.Dependencies
 	if ok {
 		lock := &helmchart.Lock{}
-		if err := yaml.Unmarshal(content, lock); err != nil {
+		if err := unmarshal(content, lock); err != nil {
 			return nil, fmt.Errorf("%s: %s", lockFile, reconcile.OneLine(err))
 		}
 		wanted = lock.Dependencies

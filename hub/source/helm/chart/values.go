@@ -26,7 +26,7 @@ func (c *Chart) MergeValues(paths []string, ignoreMissing bool, read func(path s
 		}
 		layer := map[string]any{}
 		if err == nil {
-			err = yaml.Unmarshal(content, &layer)
+			err = unmarshal(content, &layer)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("spec.valuesFiles: %q: %s", path, reconcile.OneLine(err))

@@ -191,6 +191,29 @@ func TestBounds(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring("alias")))
 }
 
+// TestALongTextManyTimes has few values, which are long: what the YAML library
+// counts is their number.
+func TestALongTextManyTimes(t *testing.T) {
+	anchor, aliases := "&a "+strings.Repeat("x", 50_000), strings.Repeat("*a, ", 200)
+	for name, text := range map[string]string{
+		"beside the entries": "apiVersion: v1\nx: " + anchor + "\ny: [" + aliases + "]\nentries: {}\n",
+		"in a version":       "apiVersion: v1\nentries:\n  a:\n  - name: a\n    version: 1.0.0\n    x: " + anchor + "\n    y: [" + aliases + "]\n",
+		"as its binary form": "apiVersion: v1\nx: " + strings.Replace(anchor, "&a ", "&a !!binary ", 1) + "\ny: [" + aliases + "]\nentries: {}\n",
+		"in a key":           "apiVersion: v1\nx: " + anchor + "\ny: [" + strings.ReplaceAll(aliases, "*a", "{*a : 1}") + "]\nentries: {}\n",
+		"by its map":         "apiVersion: v1\nx: &a {z: " + anchor[3:] + "}\ny: [" + aliases + "]\nentries: {}\n",
+		"by another alias":   "apiVersion: v1\nx: " + anchor + "\ny: &b [" + aliases[:80] + "]\nz: [*b, *b, *b, *b, *b]\nentries: {}\n",
+	} {
+		g := NewWithT(t)
+		_, err := Parse(strings.NewReader(text), int64(len(text)), &bytes.Buffer{})
+		g.Expect(err).To(MatchError(ContainSubstring("its aliases add up to more than 4194304 bytes")), name)
+		if strings.Contains(text, "entries: {}") {
+			text = strings.Replace(text, "entries: {}", "entries:", 1)
+		}
+		_, _, err = cut(text)
+		g.Expect(err).To(MatchError(ContainSubstring("its aliases add up to more than 4194304 bytes")), name)
+	}
+}
+
 func TestCache(t *testing.T) {
 	g := NewWithT(t)
 	i, _ := parse(t, plain)

@@ -13,6 +13,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 	"sigs.k8s.io/yaml"
 
+	"github.com/headwater-dev/headwater/hub/source/helm/aliases"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -231,9 +232,11 @@ func (p *parser) readWhole(r io.Reader) error {
 	return p.readJSON(bytes.NewReader(converted))
 }
 
-// toJSON converts YAML. Aliases can make it much larger than it was.
-func toJSON(text []byte) ([]byte, error) {
-	converted, err := yaml.YAMLToJSON(text)
+// toJSON converts YAML. Aliases make it larger than it was, within their bound.
+func toJSON(text []byte) (converted []byte, err error) {
+	if err = aliases.Bound(text); err == nil {
+		converted, err = yaml.YAMLToJSON(text)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the index is not YAML: %s", reconcile.OneLine(err))
 	}
