@@ -206,10 +206,7 @@ func TestALongTextManyTimes(t *testing.T) {
 		g := NewWithT(t)
 		_, err := Parse(strings.NewReader(text), int64(len(text)), &bytes.Buffer{})
 		g.Expect(err).To(MatchError(ContainSubstring("its aliases add up to more than 4194304 bytes")), name)
-		if strings.Contains(text, "entries: {}") {
-			text = strings.Replace(text, "entries: {}", "entries:", 1)
-		}
-		_, _, err = cut(text)
+		_, _, err = cut(strings.Replace(text, "entries: {}", "entries:", 1))
 		g.Expect(err).To(MatchError(ContainSubstring("its aliases add up to more than 4194304 bytes")), name)
 	}
 }
