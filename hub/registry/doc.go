@@ -11,7 +11,8 @@
 // how to log in, and the token that it gave, are kept for up to an hour with the
 // login that they are for, so that a poll is one request; they serve only who
 // brings the same login over the same transport, and are forgotten when anything
-// fails. Transports with a certificate or a proxy of a Secret are kept for as
+// fails but for the time of one object. Asking for them has a time of its own, in
+// which each object waits for as long as its own allows. Transports with a certificate or a proxy of a Secret are kept for as
 // long, each for the one namespace and the contents of the Secrets, so that nobody
 // comes by a connection that somebody else's certificate has opened. Logins of
 // clouds are those of internal/cloud, which keeps them for a while; the hub's own

@@ -19,7 +19,9 @@ import (
 // of answers are left out: they can hold anything. A registry that says when to
 // come back is waited for.
 func (s *Session) Failed(ctx context.Context, reason, doing string, err error) error {
-	s.forget()
+	if ctx.Err() == nil {
+		s.forget() // else it is the time that was short, of this object alone
+	}
 	prefix := s.access.Remote + ": " + doing
 	var answer *transport.Error
 	var request *url.Error

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/api/meta"
@@ -74,7 +75,7 @@ type Session struct {
 	access  Access
 	login   login
 	bounds  *bounds
-	options []remote.Option
+	options func() []remote.Option
 	// forget has the next session ask the registry anew how to log in.
 	forget func()
 }
@@ -109,15 +110,17 @@ func (o *Opener) Open(ctx context.Context, repository name.Repository, a Access)
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{access: a, login: found, bounds: newBounds()}
-	var puller *remote.Puller
-	puller, s.forget, err = o.kept.of(repository, a.Insecure, id, found.config, func() (*remote.Puller, error) {
-		return newPuller(&guard{base, a.Insecure}, found)
-	})
+	key, err := keyOf(repository, a.Insecure, id, found.config)
 	if err != nil {
 		return nil, err
 	}
-	s.options = []remote.Option{remote.WithContext(s.bounds.in(ctx)), remote.Reuse(puller)}
+	s := &Session{access: a, login: found, bounds: newBounds(), forget: func() { o.kept.forget(key) }}
+	s.options = sync.OnceValue(func() []remote.Option {
+		puller := o.kept.of(ctx, key, func(ctx context.Context) (http.RoundTripper, error) {
+			return handshake(ctx, repository, &guard{base, a.Insecure}, found)
+		})
+		return []remote.Option{remote.WithContext(s.bounds.in(ctx)), remote.Reuse(puller)}
+	})
 	return s, nil
 }
 
@@ -138,17 +141,11 @@ func (o *Opener) transport(ctx context.Context, secrets access.Secrets, a Access
 	return base, id, nil
 }
 
-// newPuller is how to read the repositories of one login.
-func newPuller(by http.RoundTripper, as login) (*remote.Puller, error) {
-	return remote.NewPuller(
-		remote.WithTransport(by),
-		remote.WithAuth(authn.FromConfig(as.config)),
-		remote.WithUserAgent("headwater"),
-		// The loop repeats what failed, with its own backoff.
-		remote.WithRetryBackoff(remote.Backoff{Steps: 1}),
-		remote.WithRetryPredicate(func(error) bool { return false }),
-		remote.WithRetryStatusCodes(),
-	)
+// handshake asks the registry how to log in, and does. What it returns sends the
+// login, or its token.
+func handshake(ctx context.Context, repository name.Repository, by http.RoundTripper, as login) (http.RoundTripper, error) {
+	return transport.NewWithContext(ctx, repository.Registry, authn.FromConfig(as.config),
+		transport.NewUserAgent(by, "headwater"), []string{repository.Scope(transport.PullScope)})
 }
 
 // withoutCertificates is the transport of registries without settings of their
@@ -165,5 +162,7 @@ func anyCertificate() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // G402: spec.insecure asks for it
 }
 
-// Options are those of every call to the registry in this session.
-func (s *Session) Options() []remote.Option { return s.options }
+// Options are those of every call to the registry in this session. The first time
+// they wait for the handshake, which may be another session's; the calls have the
+// error where it fails.
+func (s *Session) Options() []remote.Option { return s.options() }

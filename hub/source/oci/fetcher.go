@@ -25,6 +25,10 @@ const (
 	urlInvalidReason  = "URLInvalid"
 )
 
+// maxAnnotations bounds all annotations of a manifest, in bytes: they become part
+// of the status, and an object that is too large cannot be written.
+const maxAnnotations = 64 << 10
+
 // Annotations that say what an artifact was made of.
 const (
 	originSource   = "org.opencontainers.image.source"
@@ -124,6 +128,10 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.OCIRepository, rev so
 	if err != nil {
 		return source.Content{}, s.Failed(ctx, pullFailedReason, "reading the manifest "+rev.ID, err)
 	}
+	if size := sizeOf(manifest.Annotations); size > maxAnnotations {
+		return source.Content{}, reconcile.Fail(pullFailedReason,
+			fmt.Errorf("%s: %s: the manifest's annotations have %d bytes, more than %d", rev.Name, obj.Spec.URL, size, maxAnnotations))
+	}
 	selected, err := selectLayer(manifest, obj.Spec.LayerSelector)
 	if err != nil {
 		return source.Content{}, reconcile.Fail(layerFailedReason, fmt.Errorf("%s: %s: %w", rev.Name, obj.Spec.URL, err))
@@ -140,6 +148,13 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.OCIRepository, rev so
 		return source.Content{}, s.Failed(ctx, layerFailedReason, "reading the layer "+selected.Digest.String(), err)
 	}
 	return content, nil
+}
+
+func sizeOf(annotations map[string]string) (size int) {
+	for key, value := range annotations {
+		size += len(key) + len(value)
+	}
+	return size
 }
 
 func summary(obj *sourcev1.OCIRepository, rev source.Revision, annotations map[string]string) string {

@@ -300,6 +300,21 @@ func TestLayers(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring(`no layer has the media type "application/none" (spec.layerSelector.mediaType)`)))
 }
 
+// TestManyAnnotations are more than a status could hold.
+func TestManyAnnotations(t *testing.T) {
+	g := NewWithT(t)
+	r := newRegistry(t)
+	notes := map[string]string{}
+	for i := range 100 {
+		notes[fmt.Sprintf("note-%d", i)] = strings.Repeat("x", 1000)
+	}
+	r.push(t, "latest", mutate.Annotations(artifactOf(t, filesLayer(t, map[string]string{"a": "1"})), notes).(v1.Image))
+	f, obj := r.fetcher(), r.object()
+	_, err := f.Fetch(t.Context(), obj, resolve(t, f, obj), filepath.Join(t.TempDir(), "tree"))
+	g.Expect(err).To(MatchError(And(ContainSubstring(obj.Spec.URL), MatchRegexp("the manifest's annotations have [0-9]+ bytes, more than 65536"))))
+	g.Expect(r.blobs.Load()).To(BeZero(), "the layer is not asked for")
+}
+
 func TestBadLayers(t *testing.T) {
 	r := newRegistry(t)
 	outside := filepath.Join(t.TempDir(), "outside")

@@ -23,6 +23,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
@@ -42,6 +43,8 @@ type tokenRegistry struct {
 	token string
 	// broken answers 500 to everything.
 	broken bool
+	// slow holds back answers, as hold says.
+	slow func(what string)
 	// from are the connections that it is asked over.
 	from map[string]bool
 }
@@ -54,8 +57,11 @@ func newTokenRegistry(t *testing.T) *tokenRegistry {
 		r.mu.Lock()
 		r.asked = append(r.asked, request.Method+" "+request.URL.Path)
 		r.from[request.RemoteAddr] = true
-		token, broken := r.token, r.broken
+		token, broken, slow := r.token, r.broken, r.slow
 		r.mu.Unlock()
+		if slow != nil {
+			slow(request.Method + " " + request.URL.Path)
+		}
 		_, password, _ := request.BasicAuth()
 		switch {
 		case broken:
@@ -132,6 +138,81 @@ func TestAPollIsOneRequest(t *testing.T) {
 	g.Expect(secrets.Update(t.Context(), login)).To(Succeed())
 	_, err = f.Resolve(t.Context(), obj)
 	g.Expect(err).To(MatchError(ContainSubstring("401: the login of Secret team/login")))
+}
+
+// hold keeps the answers to such requests back until answer is called, and tells
+// of the first.
+func (r *tokenRegistry) hold(t *testing.T, held string) (asked <-chan struct{}, answer func()) {
+	t.Helper()
+	first, done := make(chan struct{}), make(chan struct{})
+	tell := sync.OnceFunc(func() { close(first) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.slow = func(what string) {
+		if what == held {
+			tell()
+			<-done
+		}
+	}
+	answer = sync.OnceFunc(func() { close(done) })
+	t.Cleanup(answer)
+	return first, answer
+}
+
+// within is the object with another timeout.
+func within(obj *sourcev1.OCIRepository, timeout time.Duration) *sourcev1.OCIRepository {
+	other := obj.DeepCopy()
+	other.Spec.Timeout = &metav1.Duration{Duration: timeout}
+	return other
+}
+
+// TestALoginIsWaitedForByEachForItself has objects of the same login, of which one
+// has little time.
+func TestALoginIsWaitedForByEachForItself(t *testing.T) {
+	for name, first := range map[string]time.Duration{"the first has little": 500 * time.Millisecond, "the first has much": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r := newTokenRegistry(t)
+			asked, answer := r.hold(t, "GET /v2/")
+			f, obj := r.fetcher(), r.object()
+			results := map[time.Duration]chan error{}
+			start := func(timeout time.Duration) {
+				result := make(chan error, 1)
+				results[timeout] = result
+				go func() {
+					_, err := f.Resolve(t.Context(), within(obj, timeout))
+					result <- err
+				}()
+			}
+			start(first)
+			<-asked
+			for _, timeout := range []time.Duration{500 * time.Millisecond, time.Hour} {
+				if timeout != first {
+					start(timeout)
+				}
+			}
+			g.Eventually(results[500*time.Millisecond]).WithTimeout(20 * time.Second).Should(Receive(MatchError(ContainSubstring("took longer than 500ms (spec.timeout)"))))
+			answer()
+			g.Eventually(results[time.Hour]).WithTimeout(20 * time.Second).Should(Receive(BeNil()))
+			g.Expect(r.since()).To(ConsistOf("GET /v2/", "GET /token", "HEAD /v2/team/app/manifests/latest"))
+		})
+	}
+}
+
+// TestALoginOutlivesATimeout has an object whose time is up after the login.
+func TestALoginOutlivesATimeout(t *testing.T) {
+	g := NewWithT(t)
+	r := newTokenRegistry(t)
+	const head = "HEAD /v2/team/app/manifests/latest"
+	f, obj := r.fetcher(), r.object()
+	resolve(t, f, obj)
+	_, answer := r.hold(t, head)
+	_, err := f.Resolve(t.Context(), within(obj, 100*time.Millisecond))
+	g.Expect(err).To(MatchError(ContainSubstring("took longer than 100ms (spec.timeout)")))
+	answer()
+	r.since()
+	resolve(t, f, obj)
+	g.Expect(r.since()).To(HaveEach(head))
 }
 
 // tunnels is a proxy that lets everything through, and counts the connections.
