@@ -98,6 +98,7 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.Bucket, rev source.Re
 		return source.Content{}, reconcile.Fail(operationFailedReason, err)
 	}
 	defer func() { _ = root.Close() }()
+	s.guard.objects.Store(true)
 	group, downloading := errgroup.WithContext(ctx)
 	group.SetLimit(downloads)
 	for key, listed := range rest {

@@ -211,6 +211,28 @@ func TestAChangeMeanwhileIsNotMixed(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring("changed while it was being read")))
 }
 
+// A list is read into memory, page by page.
+func TestListsAreBounded(t *testing.T) {
+	for _, c := range []struct {
+		bytes int
+		want  string
+	}{{17 << 20, "a list of more than 16777216 bytes"}, {4097, "a key of more than 4096 bytes"}} {
+		e := newEndpoint(t)
+		e.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+			if !r.URL.Query().Has("list-type") {
+				return false
+			}
+			w.Header().Set("Content-Type", "application/xml")
+			_, _ = io.WriteString(w, "<ListBucketResult><Name>platform</Name><IsTruncated>false</IsTruncated><Contents><Key>")
+			_, _ = io.WriteString(w, strings.Repeat("a", c.bytes))
+			_, _ = io.WriteString(w, "</Key><Size>1</Size></Contents></ListBucketResult>")
+			return true
+		}
+		_, err := e.fetcher().Resolve(t.Context(), e.object())
+		NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.want)))
+	}
+}
+
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	g := NewWithT(t)
 	e := newEndpoint(t)

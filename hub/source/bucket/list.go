@@ -61,6 +61,8 @@ func (s *session) find(ctx context.Context) (list, error) {
 	found, size := list{}, int64(0)
 	err := s.list(ctx, s.obj.Spec.Prefix, func(key string, e entry) error {
 		switch {
+		case len(key) > maxKeyBytes:
+			return fmt.Errorf("it has a key of more than %d bytes", maxKeyBytes)
 		case key == sourceignore.IgnoreFile:
 			patterns, err := s.ignored(ctx)
 			excluded = s.excluded(patterns)

@@ -23,6 +23,10 @@ const (
 	// maxSessionBytes bounds all that an endpoint may send in a session: the
 	// objects, and lists of them.
 	maxSessionBytes = maxBytes + 128<<20
+	// maxAnswerBytes bounds an answer that is no object: what clients read into memory.
+	maxAnswerBytes = 16 << 20
+	// maxKeyBytes is the longest key that an API takes: 1,024 characters.
+	maxKeyBytes = 4096
 )
 
 // storage is what the APIs of buckets have in common. An error of the endpoint
@@ -111,6 +115,8 @@ type guard struct {
 
 	most int64
 	left atomic.Int64
+	// objects says that from now on objects are read.
+	objects atomic.Bool
 	// after is how long the endpoint last asked us to stay away, in nanoseconds.
 	after atomic.Int64
 	// remedy is for redirects.
@@ -135,17 +141,21 @@ func (g *guard) RoundTrip(request *http.Request) (*http.Response, error) {
 	if after := access.RetryAfter(response.Header); after > 0 && response.StatusCode >= http.StatusBadRequest {
 		g.after.Store(int64(after))
 	}
-	response.Body = &bounded{response.Body, g}
+	response.Body = &bounded{ReadCloser: response.Body, by: g}
 	return response, nil
 }
 
 type bounded struct {
 	io.ReadCloser
-	by *guard
+	by   *guard
+	read int64
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	if b.read += int64(n); b.read > maxAnswerBytes && !b.by.objects.Load() {
+		return 0, fmt.Errorf("the endpoint answers with a list of more than %d bytes", maxAnswerBytes)
+	}
 	if b.by.left.Add(-int64(n)) < 0 {
 		return 0, fmt.Errorf("the endpoint answers with more than %d bytes", b.by.most)
 	}
