@@ -251,10 +251,14 @@ func (e *env) condition(name, kind string) string {
 	return string(condition.Status) + " " + condition.Reason + ": " + strings.ReplaceAll(condition.Message, e.namespace, "NS")
 }
 
+// within is how long something may take while all tests of the package run on one
+// API server: a fence whose making was not answered in time takes 40 s alone.
+const within = "90s"
+
 // becomes waits until Ready says that.
 func (e *env) becomes(name, want string) {
 	e.t.Helper()
-	e.EventuallyWithOffset(1, func() string { return e.ready(name) }, "20s", "50ms").Should(HavePrefix(want))
+	e.EventuallyWithOffset(1, func() string { return e.ready(name) }, within, "50ms").Should(HavePrefix(want))
 }
 
 // inventory is the ids of the inventory of the Kustomization web.
@@ -319,7 +323,7 @@ func (e *env) published(part string) string {
 		default:
 		}
 		return found
-	}, "20s", "10ms").Should(ContainSubstring(part))
+	}, within, "10ms").Should(ContainSubstring(part))
 	return strings.ReplaceAll(found, e.namespace, "NS")
 }
 
@@ -329,7 +333,7 @@ func (e *env) request(name, value string) {
 	e.edit(name, func(obj *kustomizev1.Kustomization) {
 		metav1.SetMetaDataAnnotation(&obj.ObjectMeta, meta.ReconcileRequestAnnotation, value)
 	})
-	e.EventuallyWithOffset(1, func() string { return e.get(name).Status.LastHandledReconcileAt }, "20s", "20ms").Should(Equal(value))
+	e.EventuallyWithOffset(1, func() string { return e.get(name).Status.LastHandledReconcileAt }, within, "20ms").Should(Equal(value))
 }
 
 // configMap is the YAML of a ConfigMap.

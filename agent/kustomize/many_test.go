@@ -60,7 +60,7 @@ func TestMoreObjectsThanAnInventoryHolds(t *testing.T) {
 	}
 	e.start()
 	e.becomes("good", "True")
-	e.Eventually(func() string { return e.ready("many") }, "1m", "50ms").Should(And(
+	e.Eventually(func() string { return e.ready("many") }, within, "50ms").Should(And(
 		HavePrefix("False ReconciliationFailed: writing the inventory of 8000 objects into the status: "),
 		HaveSuffix(": make several Kustomizations of this one")))
 	var list corev1.ConfigMapList

@@ -289,6 +289,8 @@ spec:
 	})
 	e.start()
 	e.becomes("web", "Unknown Progressing: waiting for: [Job/NS/migrate status: 'InProgress']")
+	// The next run waits until the Job is watched: what was never seen is made anew.
+	e.request("web", "1")
 	e.Expect(e.hub.Delete(e.t.Context(), e.object("batch/v1", "Job", "migrate"), client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
 	e.published("Health check passed")
 	e.Consistently(func() any { return e.object("batch/v1", "Job", "migrate") }, "2s", "100ms").Should(BeNil(), "it does not run again at once")
