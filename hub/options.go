@@ -75,7 +75,7 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.Int64Var(&o.helm.File, "helm-chart-file-max-size", 5<<20, "bytes of one file in a Helm chart at most")
 	flags.Int64Var(&o.helmCache, "helm-index-cache-size", 256<<20, "bytes of memory for indexes of Helm repositories, about")
 	flags.DurationVar(&o.memberLease, "member-lease-duration", 15*time.Second, "time after which a silent agent counts as gone")
-	flags.DurationVar(&o.reassignAfter, "reassign-after", 30*time.Second, "time after which the clusters of an agent that is gone are given to others")
+	flags.DurationVar(&o.reassignAfter, "reassign-after", 30*time.Second, "time after which the clusters of an agent that was stopped are given to others; of one that fell silent half of it, or --member-lease-duration if that is longer")
 }
 
 func scheme() *runtime.Scheme {

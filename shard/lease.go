@@ -45,16 +45,18 @@ type Lease struct {
 }
 
 // State is the state at the given time, and the time at which it changes
-// unless the agent does something; zero when it stays. An agent that is away
-// is gone when reassignAfter has passed since it was last seen.
+// unless the agent does something; zero when it stays. An agent that has left is
+// gone when reassignAfter has passed since then, and one that fell silent after
+// half of that, once its Lease has run out: whoever takes over from it has its
+// fences to wait out as well.
 func (l Lease) State(now time.Time, reassignAfter time.Duration) (LeaseState, time.Time) {
 	away := Expired
 	if l.Holder == "" {
 		away = Released
 	}
 	expires, gone := l.Seen.Add(l.Duration), l.Seen.Add(reassignAfter)
-	if gone.Before(expires) && away == Expired {
-		gone = expires
+	if away == Expired {
+		gone = l.Seen.Add(max(l.Duration, reassignAfter/2))
 	}
 	switch {
 	case away == Expired && now.Before(expires):

@@ -21,9 +21,10 @@ func TestLeaseState(t *testing.T) {
 	}{
 		"just renewed":                        {"a_1", 0, 30 * time.Second, shard.Alive, at(15)},
 		"about to expire":                     {"a_1", 14, 30 * time.Second, shard.Alive, at(15)},
-		"expired":                             {"a_1", 15, 30 * time.Second, shard.Expired, at(30)},
-		"expired for a while":                 {"a_1", 29, 30 * time.Second, shard.Expired, at(30)},
-		"gone":                                {"a_1", 30, 30 * time.Second, shard.Gone, time.Time{}},
+		"gone with its Lease":                 {"a_1", 15, 30 * time.Second, shard.Gone, time.Time{}},
+		"expired":                             {"a_1", 15, 60 * time.Second, shard.Expired, at(30)},
+		"expired for a while":                 {"a_1", 29, 60 * time.Second, shard.Expired, at(30)},
+		"gone":                                {"a_1", 30, 60 * time.Second, shard.Gone, time.Time{}},
 		"alive although reassigned early":     {"a_1", 14, 5 * time.Second, shard.Alive, at(15)},
 		"gone as soon as it has expired":      {"a_1", 15, 5 * time.Second, shard.Gone, time.Time{}},
 		"released":                            {"", 0, 30 * time.Second, shard.Released, at(30)},

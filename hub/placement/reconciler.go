@@ -45,9 +45,9 @@ type Reconciler struct {
 	Namespace string
 	// MemberLease is how long an agent may be silent; 15 s when zero.
 	MemberLease time.Duration
-	// ReassignAfter is how long an agent that is silent, or has left, may stay
-	// away until others take over, unless its pool says otherwise; 30 s when
-	// zero.
+	// ReassignAfter is how long an agent that has left may stay away until others
+	// take over, unless its pool says otherwise; 30 s when zero. One that is silent
+	// has half of it.
 	ReassignAfter time.Duration
 	// Settle is how long the first agents of a fleet that has no owners yet wait
 	// for more to join; AddToManager sets 3 s when zero.

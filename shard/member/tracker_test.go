@@ -44,7 +44,7 @@ func TestTrackerCountsFromWhatItSaw(t *testing.T) {
 	// Seen again unchanged: its time runs.
 	g.Expect(tracker.Observe(lease("u", "agent-0_a", there), here.Add(10*time.Second))).To(BeFalse())
 	g.Expect(state(14 * time.Second)).To(Equal(shard.Alive))
-	g.Expect(state(15 * time.Second)).To(Equal(shard.Expired))
+	g.Expect(state(15 * time.Second)).To(Equal(shard.Gone))
 
 	// A renewal is no news, but counts.
 	g.Expect(tracker.Observe(lease("u", "agent-0_a", there.Add(time.Second)), here.Add(10*time.Second))).To(BeFalse())

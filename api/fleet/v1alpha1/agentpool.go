@@ -62,8 +62,9 @@ type Placement struct {
 	// +optional
 	MovesPerMinute int32 `json:"movesPerMinute,omitempty"`
 
-	// ReassignAfter is how long an agent has to be lost before its clusters go
-	// to others. Default 30s.
+	// ReassignAfter is how long an agent that was stopped may be away, as for an
+	// upgrade, before its clusters go to others. One that falls silent, as by a
+	// crash, has half of it, but not less than its Lease lasts. Default 30s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
 	// +kubebuilder:default="30s"
