@@ -79,13 +79,13 @@ func (a *Applier) cleanUp(desired, live *unstructured.Unstructured) ([]operation
 	return patch, nil
 }
 
-// moveVersions writes the version of the manifest into our entries of a version
-// that the server does not have any more: it would drop them, and with them the
-// knowledge of which fields are ours.
+// moveVersions writes the version of the manifest into entries of a version that
+// the server does not have any more: it would drop them, and with them the
+// knowledge of which fields are whose, or take no write at all.
 func (a *Applier) moveVersions(entries []metav1.ManagedFieldsEntry, desired *unstructured.Unstructured) ([]metav1.ManagedFieldsEntry, bool) {
 	moved := false
 	for i, entry := range entries {
-		if !a.Owner.isOurs(entry) || entry.APIVersion == desired.GetAPIVersion() {
+		if entry.APIVersion == desired.GetAPIVersion() {
 			continue
 		}
 		old, err := schema.ParseGroupVersion(entry.APIVersion)
@@ -101,6 +101,18 @@ func (a *Applier) moveVersions(entries []metav1.ManagedFieldsEntry, desired *uns
 		entries[i].APIVersion = desired.GetAPIVersion()
 	}
 	return entries, moved
+}
+
+// lostVersions says whether somebody owns fields by a version that the server does
+// not have. What is remembered of its kinds may be older than the loss.
+func (a *Applier) lostVersions(live, desired *unstructured.Unstructured) bool {
+	other := func(entry metav1.ManagedFieldsEntry) bool { return entry.APIVersion != desired.GetAPIVersion() }
+	if !slices.ContainsFunc(live.GetManagedFields(), other) {
+		return false
+	}
+	apimeta.MaybeResetRESTMapper(a.Mapper)
+	_, lost := a.moveVersions(live.GetManagedFields(), desired)
+	return lost
 }
 
 // takeForeign applies the clean-up to the server's object. One that changes in the

@@ -278,6 +278,11 @@ func (a *Applier) dryRun(ctx context.Context, change *Change) error {
 	}
 	change.Live = live
 	switch {
+	case apierrors.IsInternalError(rejected) && live != nil && a.lostVersions(live, change.desired):
+		// The server cannot convert what it says of the fields, and takes no apply at
+		// all until they are moved, which comes before the object is applied.
+		change.Action = Configured
+		return nil
 	case rejected != nil && live != nil && a.forces(change.desired) && a.hasToReplace(ctx, change.desired, rejected):
 		change.Action, change.replace = Created, true
 		return nil

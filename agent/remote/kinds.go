@@ -72,9 +72,10 @@ func (t *tables) of(answer []byte) (table, error) {
 }
 
 // kinds is the RESTMapper of one target. It asks for a group and version when it
-// is first needed, and again for a kind that it does not know: definitions come
-// at any time. It answers questions by kind alone; the embedded mapper knows
-// nothing, and says so to questions by resource. It is safe for concurrent use.
+// is first needed, and again for a kind that it does not know, and after a Reset:
+// definitions come, change and go at any time. It answers questions by kind alone;
+// the embedded mapper knows nothing, and says so to questions by resource. It is
+// safe for concurrent use.
 type kinds struct {
 	apimeta.MultiRESTMapper
 	server rest.Interface
@@ -84,6 +85,16 @@ type kinds struct {
 	asking sync.Mutex
 	mu     sync.RWMutex
 	known  map[schema.GroupVersion]table
+}
+
+// Reset implements meta.ResettableRESTMapper: the server is asked anew. What is being
+// read meanwhile is forgotten as well, for it may be older.
+func (k *kinds) Reset() {
+	k.asking.Lock()
+	defer k.asking.Unlock()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.known = map[schema.GroupVersion]table{}
 }
 
 // RESTMapping implements meta.RESTMapper: the mapping of the first version that
@@ -161,9 +172,9 @@ func (k *kinds) read(ctx context.Context, gv schema.GroupVersion, seen table) (t
 	k.asking.Lock()
 	defer k.asking.Unlock()
 	k.mu.RLock()
-	now := k.known[gv]
+	now, ok := k.known[gv]
 	k.mu.RUnlock()
-	if !maps.Equal(now, seen) {
+	if ok && !maps.Equal(now, seen) {
 		return now, nil
 	}
 	answer, err := k.server.Get().AbsPath(pathOf(gv.Group), gv.Version).Do(ctx).Raw()
