@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/env"
+	"github.com/google/cel-go/common/overloads"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/ext"
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -45,7 +47,9 @@ type Compiler struct {
 // NewCompiler returns a compiler of its own language environment, which takes a
 // few milliseconds to make.
 func NewCompiler() (*Compiler, error) {
-	env, err := cel.NewEnv(
+	language, err := cel.NewCustomEnv(
+		cel.StdLib(cel.StdLibSubset(env.NewLibrarySubset().AddExcludedFunctions(env.NewFunction(overloads.Matches)))),
+		matching(),
 		cel.HomogeneousAggregateLiterals(),
 		cel.EagerlyValidateDeclarations(true),
 		cel.DefaultUTCTimeZone(true),
@@ -55,6 +59,9 @@ func NewCompiler() (*Compiler, error) {
 		ext.Sets(),
 		ext.Encoders(),
 	)
+	if err == nil {
+		language, err = bounded(language)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("set up CEL: %w", err)
 	}
@@ -62,7 +69,7 @@ func NewCompiler() (*Compiler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Compiler{env: env, kept: kept}, nil
+	return &Compiler{env: language, kept: kept}, nil
 }
 
 // Compile compiles an expression over the named variables, each an object. The
@@ -81,7 +88,6 @@ func (c *Compiler) Compile(text string, variables ...string) (*Condition, error)
 		return nil, err
 	}
 	program, err := env.Program(ast,
-		cel.EvalOptions(cel.OptOptimize),
 		cel.CostLimit(maxCost),
 		cel.InterruptCheckFrequency(checkEvery))
 	if err != nil {

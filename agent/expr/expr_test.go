@@ -65,6 +65,58 @@ func TestConditionsOverSelfAndDep(t *testing.T) {
 	}
 }
 
+// Each of these would take gigabytes, or minutes, in one call.
+func TestCallsThatAreTooMuch(t *testing.T) {
+	long := strings.Repeat("a", 900_000)
+	many := make([]any, 300_000)
+	for i := range many {
+		many[i] = "x"
+	}
+	values := map[string]any{"self": map[string]any{"long": long, "many": many}}
+	word := strings.Repeat("b", 15_000)
+	for name, text := range map[string]string{
+		"replace":         `self.long.replace('a', '` + word + `') == ''`,
+		"replace nothing": `self.long.replace('', '` + word + `') == ''`,
+		"replace some":    `self.long.replace('a', '` + word + `', 100000) == ''`,
+		"join":            `self.many.join('` + word + `') == ''`,
+		"join texts":      `[self.long, self.long].join() == ''`,
+		"format":          `'%s%s'.format([self.long, self.long]) == ''`,
+		"format a list":   `'%s'.format([[[self.long], {'x': self.long}]]) == ''`,
+		"matches":         `self.long.matches('(a?){500}')`,
+		"a long pattern":  `self.long.matches('` + word + `')`,
+		"contains":        `sets.contains(self.many, self.many)`,
+		"intersects":      `sets.intersects(self.many, self.many)`,
+		"equivalent":      `sets.equivalent(self.many, self.many)`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			condition, err := compiler(t).Compile(text, "self")
+			g.Expect(err).NotTo(HaveOccurred())
+			_, err = condition.Holds(t.Context(), values)
+			g.Expect(err).To(MatchError(Or(ContainSubstring("that are allowed"), ContainSubstring("cost limit exceeded"))))
+		})
+	}
+}
+
+func TestCallsThatAreNotTooMuch(t *testing.T) {
+	values := map[string]any{"self": map[string]any{"long": strings.Repeat("a", 900_000), "list": []any{"x", "y"}}}
+	for name, text := range map[string]string{
+		"replace":      `self.long.replace('b', 'c').size() == 900000`,
+		"replace some": `'aaa'.replace('a', 'b', 2) == 'bba' && 'ab'.replace('', '-') == '-a-b-'`,
+		"join":         `self.list.join(', ') == 'x, y' && self.list.join() == 'xy'`,
+		"format":       `'%s is %d of %s'.format(['a', 1, self.list]) == 'a is 1 of [x, y]'`,
+		"matches":      `self.long.matches('^a+$') && matches('abc', 'b')`,
+		"sets":         `sets.contains(self.list, ['x']) && sets.intersects(self.list, ['y', 'z']) && sets.equivalent(self.list, ['y', 'x'])`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			condition, err := compiler(t).Compile(text, "self")
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(condition.Holds(t.Context(), values)).To(BeTrue())
+		})
+	}
+}
+
 func TestExpressionsThatDoNotCompile(t *testing.T) {
 	for name, c := range map[string]struct{ text, err string }{
 		"empty":            {"", "parse the CEL expression"},
