@@ -61,7 +61,7 @@ func (t *tree) checkKustomization(dir string, content []byte) error {
 
 // checkFields looks at the paths anywhere below the value of a field.
 func (t *tree) checkFields(dir, field string, value any) error {
-	if slices.Contains(textFields, field) {
+	if isOne(textFields, field) {
 		return nil
 	}
 	switch value := value.(type) {
@@ -85,18 +85,28 @@ func (t *tree) checkFields(dir, field string, value any) error {
 	return nil
 }
 
+// isOne says whether a field is one of those named. Generators and transformers
+// read theirs with encoding/json, for which "Files" is "files".
+func isOne(names []string, field string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, field) })
+}
+
 func (t *tree) checkPath(dir, field, value string) error {
-	if !slices.Contains(pathFields, field) {
+	if !isOne(pathFields, field) {
 		return nil
 	}
-	isConfig := slices.Contains(configFields, field)
+	isConfig := isOne(configFields, field)
 	if isConfig {
-		if inline, err := configs([]byte(value)); err == nil && len(inline) > 0 {
+		inline, err := configs([]byte(value))
+		if err == nil && len(inline) > 0 {
 			return t.checkConfigs(dir, inline)
+		}
+		if err != nil && isInline(value) {
+			return err
 		}
 	}
 	target := value
-	if _, file, named := strings.Cut(value, "="); named && field == "files" {
+	if _, file, named := strings.Cut(value, "="); named && strings.EqualFold(field, "files") {
 		target = file
 	}
 	if overNetwork.MatchString(value) || overNetwork.MatchString(target) {
@@ -105,10 +115,10 @@ func (t *tree) checkPath(dir, field, value string) error {
 	if isInline(target) {
 		return nil
 	}
-	if slices.Contains(sealedFields, field) {
+	if isOne(sealedFields, field) {
 		t.sealed[clean(path.Join(dir, target))] = true
 	}
-	if err := checkInside(dir, field, target); err != nil || field == "path" {
+	if err := checkInside(dir, field, target); err != nil || strings.EqualFold(field, "path") {
 		return err
 	}
 	if isConfig {
@@ -122,13 +132,16 @@ func isInline(value string) bool {
 	return strings.Contains(value, "\n") || strings.HasPrefix(strings.TrimSpace(value), "{")
 }
 
-// checkConfigFile looks into a file that configures generators or transformers.
-// A directory in its place would have to be built to know what is in it.
+// checkConfigFile looks into a file that configures generators or transformers,
+// which is not decrypted: kustomize has to read what was looked at. A directory in
+// its place would have to be built to know what is in it.
 func (t *tree) checkConfigFile(dir, target string) error {
-	content, ok := t.content(clean(path.Join(dir, target)))
+	name := clean(path.Join(dir, target))
+	content, ok := t.content(name)
 	if !ok {
 		return fmt.Errorf("%q is not a file of the artifact", abbreviated(target))
 	}
+	t.configs[name] = true
 	if err := t.limitAliases(target, content); err != nil {
 		return err
 	}

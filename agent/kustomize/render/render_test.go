@@ -170,6 +170,14 @@ func TestRenderRefuses(t *testing.T) {
 			"generators: ['{apiVersion: builtin, kind: ConfigMapGenerator, metadata: {name: x}, files: [\"http://169.254.169.254/\"]}']"), "is remote"},
 		{"a remote file in a transformer's file", "", files("kustomization.yaml", "transformers: [t.yaml]\nresources: [one.yaml]", "one.yaml", one,
 			"t.yaml", "apiVersion: builtin\nkind: PatchTransformer\nmetadata: {name: x}\npath: http://169.254.169.254/\n"), `"http://169.254.169.254/" is remote`},
+		{"a remote file in a field with a capital letter", "", files("kustomization.yaml",
+			"generators: ['{apiVersion: builtin, kind: ConfigMapGenerator, metadata: {name: x}, Files: [\"x=http://169.254.169.254/\"]}']"), "is remote"},
+		{"a remote file in a field with a long s", "", files("kustomization.yaml",
+			"generators: ['{apiVersion: builtin, kind: ConfigMapGenerator, metadata: {name: x}, env\u017f: [\"http://169.254.169.254/\"]}']"), "is remote"},
+		{"a remote file in a transformer's file with a capital letter", "", files("kustomization.yaml", "transformers: [t.yaml]\nresources: [one.yaml]", "one.yaml", one,
+			"t.yaml", "apiVersion: builtin\nkind: PatchTransformer\nmetadata: {name: x}\nPath: http://169.254.169.254/\n"), `"http://169.254.169.254/" is remote`},
+		{"an inline generator that is read in two ways", "", files("kustomization.yaml",
+			"generators: ['{apiVersion: builtin, kind: ConfigMapGenerator, metadata: {name: x}, files: [], files: [\"x=http://127.0.0.1:1/\"]}']"), `key "files" already defined`},
 		{"a generator's directory", "", files("kustomization.yaml", "generators: [dir]", "dir/kustomization.yaml", "resources: []"), `generators: "dir" is not a file of the artifact`},
 		{"a plugin", "", files("kustomization.yaml", "transformers: [t.yaml]\nresources: [one.yaml]", "one.yaml", one,
 			"t.yaml", "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: x, annotations: {config.kubernetes.io/function: 'exec: {path: /bin/sh}'}}\n"), "external plugins disabled"},
@@ -275,6 +283,31 @@ func (d deaf) Object(ctx context.Context, _ *unstructured.Unstructured) error {
 	d.asked <- struct{}{}
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+// openers decrypt every YAML file to the same text.
+type openers struct{ text string }
+
+func (openers) ID() string { return "openers" }
+
+func (openers) Sealed(name string, _ []byte) bool { return strings.HasSuffix(name, ".yaml") }
+
+func (o openers) File(context.Context, string, []byte) ([]byte, error) { return []byte(o.text), nil }
+
+func (openers) Object(context.Context, *unstructured.Unstructured) error { return nil }
+
+// What a generator is to do was looked at as it lies in the artifact: what its file
+// is decrypted to has not been.
+func TestGeneratorsAreReadAsTheyWereLookedAt(t *testing.T) {
+	g := NewWithT(t)
+	r, err := New(Options{})
+	g.Expect(err).NotTo(HaveOccurred())
+	generator := "apiVersion: builtin\nkind: ConfigMapGenerator\nmetadata: {name: made}\noptions: {disableNameSuffixHash: true}\n"
+	objects, err := r.Render(t.Context(), Request{Digest: "sha256:1", Keys: openers{generator + "files: ['x=http://127.0.0.1:1/']\n"}, Open: have(files(
+		"kustomization.yaml", "generators: [gen.yaml]\nconfigMapGenerator: [{name: copy, files: [gen.yaml]}]\n",
+		"gen.yaml", generator+"literals: [a=b]\n"))})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(objects).To(ContainElement(And(HaveField("GetName()", "made"), HaveField("Object", HaveKeyWithValue("data", map[string]any{"a": "b"})))))
 }
 
 // A build that waits for a key is in nobody's way, and does not wait for ever.

@@ -60,6 +60,8 @@ type tree struct {
 	opened, missing map[string][]byte
 	// sealed are the files that kustomize puts into objects, found so far.
 	sealed map[string]bool
+	// configs are the files that say what is generated, found so far.
+	configs map[string]bool
 	// alone says that no other build runs, so that this one may bring a schema.
 	alone bool
 }
@@ -69,7 +71,7 @@ var _ filesys.FileSystem = (*tree)(nil)
 // newTree makes a file system of an artifact's files, given by slash-separated
 // paths. The files are shared, not copied.
 func newTree(ctx context.Context, files map[string][]byte, most limits) *tree {
-	t := &tree{ctx: ctx, files: files, dirs: map[string][]string{"": nil}, over: map[string][]byte{}, mounted: map[string][]byte{}, missing: map[string][]byte{}, sealed: map[string]bool{}, most: most}
+	t := &tree{ctx: ctx, files: files, dirs: map[string][]string{"": nil}, over: map[string][]byte{}, mounted: map[string][]byte{}, missing: map[string][]byte{}, sealed: map[string]bool{}, configs: map[string]bool{}, most: most}
 	for name := range files {
 		t.link(name)
 	}
@@ -151,7 +153,7 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 // unsealed is the content of a file, decrypted where kustomize would else put
 // ciphertext into an object. What nobody has opened yet is noted as missing.
 func (t *tree) unsealed(name string, content []byte) []byte {
-	if t.keys == nil || !t.sealed[name] {
+	if t.keys == nil || !t.sealed[name] || t.configs[name] {
 		return content
 	}
 	if opened, ok := t.opened[name]; ok {
