@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -89,12 +90,19 @@ func (a *Applier) applyOne(ctx context.Context, change *Change) error {
 	return nil
 }
 
-// update applies an object that is known well enough not to be read.
+// errForeign says that there is something in an object that the clean-up takes away.
+var errForeign = errors.New("others own fields that they are not to own")
+
+// update applies an object that is known well enough not to be read. It fails also
+// when that was not all, as for one that others may not merge into any longer.
 func (a *Applier) update(ctx context.Context, change *Change) error {
 	obj := change.desired.DeepCopy()
 	obj.SetUID(change.before.uid)
 	if err := a.apply(ctx, obj); err != nil {
 		return err
+	}
+	if a.Owner.hasForeign(obj) {
+		return errForeign
 	}
 	if obj.GetResourceVersion() == change.version {
 		change.Action = Unchanged

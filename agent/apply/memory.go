@@ -53,6 +53,8 @@ type known struct {
 	desired digest
 	// skipped says that the object was left alone as it is.
 	skipped bool
+	// once says that the object is left alone for as long as it is there.
+	once bool
 	// blind says that the fingerprint tells nothing of the object.
 	blind bool
 	// expires says that the object removes itself when it is done.
@@ -205,7 +207,7 @@ func compare(before known, ref Ref, view View) verdict {
 		return unclear
 	case order < 0:
 		return same
-	case seen.Present && seen.Print == before.print:
+	case seen.Present && (before.once || seen.Print == before.print):
 		return same
 	}
 	return drifted

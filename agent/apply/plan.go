@@ -338,13 +338,13 @@ func (a *Applier) skip(change *Change, live *unstructured.Unstructured, err erro
 		return err
 	}
 	change.Action, change.Live = Skipped, live
-	a.Memory.remember(a.Owner, change.Ref, live, known{desired: change.digest, skipped: true})
+	a.Memory.remember(a.Owner, change.Ref, live, known{desired: change.digest, skipped: true, once: a.onlyCreates(change.desired)})
 	return nil
 }
 
 // note remembers an object as the server has it now.
 func (a *Applier) note(change *Change, live *unstructured.Unstructured) {
-	now := known{desired: change.digest}
+	now := known{desired: change.digest, once: a.onlyCreates(change.desired)}
 	if change.corrects() {
 		before := change.before
 		now.corrections, now.corrected, now.delay = before.corrections, before.corrected, before.delay

@@ -2,6 +2,7 @@ package kustomize
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -97,6 +98,55 @@ func TestDriftIsPutBackAtOnce(t *testing.T) {
 	e.Eventually(e.value, "20s", "10ms").Should(Equal("a"))
 }
 
+// settled waits until no run is under way, and returns how many there were.
+func (e *env) settled() (runs uint64) {
+	e.t.Helper()
+	e.Eventually(func() bool {
+		before := runs
+		runs = e.runs()
+		return runs == before
+	}, "20s", "500ms").Should(BeTrue(), "a run is counted after it has written")
+	return runs
+}
+
+// What is applied only where it is not present is its program's from then on.
+func TestWhatIsAppliedOnceIsLeftAlone(t *testing.T) {
+	e := newEnv(t)
+	e.drift = DriftOptions{FullCheck: time.Hour}
+	e.push("1", "one.yaml", strings.Replace(configMap("one", "NS", "a"), "metadata:", "metadata:\n  annotations: {kustomize.toolkit.fluxcd.io/ssa: IfNotPresent}", 1))
+	e.kustomization("web")
+	e.start()
+	e.becomes("web", "True")
+	e.request("web", "first")
+	before := e.settled()
+	for _, value := range []string{"1", "2", "3"} {
+		e.change("its program", setValue(value))
+	}
+	e.Consistently(e.runs, "1s", "50ms").Should(Equal(before))
+	e.Expect(e.hub.Delete(t.Context(), e.object("v1", "ConfigMap", "one"))).To(Succeed())
+	e.Eventually(e.value, "20s", "10ms").Should(Equal("a"))
+}
+
+// An object that others might merge into belongs to its manifest alone from the
+// commit on that says so.
+func TestAnObjectThatIsMergedNoMore(t *testing.T) {
+	e := newEnv(t)
+	e.drift = DriftOptions{FullCheck: time.Hour}
+	e.push("1", "one.yaml", strings.Replace(configMap("one", "NS", "a"), "metadata:", "metadata:\n  annotations: {kustomize.toolkit.fluxcd.io/ssa: Merge}", 1))
+	e.kustomization("web")
+	e.start()
+	e.becomes("web", "True")
+	e.change("kubectl-edit", func(obj *unstructured.Unstructured) {
+		e.Expect(unstructured.SetNestedField(obj.Object, "by hand", "data", "more")).To(Succeed())
+	})
+	e.request("web", "first")
+	e.settled()
+	e.Expect(e.object("v1", "ConfigMap", "one").Object["data"]).To(HaveKey("more"))
+	e.push("2", "one.yaml", configMap("one", "NS", "b"))
+	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
+	e.Expect(e.object("v1", "ConfigMap", "one").Object["data"]).To(Equal(map[string]any{"value": "b"}))
+}
+
 // late is a target whose answers come when the view has seen long what was done.
 type late struct {
 	client.Client
@@ -150,13 +200,7 @@ func TestARunIsNotWokenByItself(t *testing.T) {
 	e.start()
 	e.becomes("web", "True")
 	e.request("web", "first")
-	var before uint64
-	e.Eventually(func() bool {
-		now := e.runs()
-		ended := now == before
-		before = now
-		return ended
-	}, "20s", "500ms").Should(BeTrue(), "a run is counted after it has written")
+	before := e.settled()
 	e.push("2", "one.yaml", configMap("one", "NS", "b")+"immutable: false\n")
 	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
 	e.Eventually(e.runs, "20s", "20ms").Should(Equal(before + 1))
