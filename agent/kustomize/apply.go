@@ -162,18 +162,24 @@ func recorded(obj *kustomizev1.Kustomization, to *target, refs []apply.Ref) kust
 }
 
 // pruneAll deletes all the objects; those that it cannot delete become the
-// inventory.
+// inventory, and so do those that are still to be waited for.
 func (r *Reconciler) pruneAll(ctx context.Context, obj *kustomizev1.Kustomization, from *target, refs []apply.Ref) error {
 	if err := r.fence(ctx, obj, from); err != nil {
 		return err
 	}
 	deleted, kept, err := from.applier.Prune(ctx, refs)
 	obj.Status.Inventory = toInventory(kept)
+	if waitsForTermination(obj) {
+		obj.Status.Inventory = toInventory(refs)
+	}
 	r.announce(ctx, obj, from, deleted)
 	if err != nil {
 		return reconcile.Fail(meta.PruneFailedReason, err)
 	}
-	return r.terminated(ctx, obj, from, refs)
+	if waitsForTermination(obj) {
+		return r.terminated(ctx, obj, from, refs)
+	}
+	return nil
 }
 
 func refsTo(objects []*unstructured.Unstructured) []apply.Ref {

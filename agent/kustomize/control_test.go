@@ -1,13 +1,16 @@
 package kustomize
 
 import (
+	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -232,6 +235,37 @@ func TestDeletionWaitsForTermination(t *testing.T) {
 			}
 		})
 	}
+}
+
+// mute is a target that does not answer reads as long as it is told to.
+type mute struct {
+	client.Client
+	quiet *atomic.Bool
+}
+
+func (m *mute) Get(ctx context.Context, key client.ObjectKey, obj client.Object, options ...client.GetOption) error {
+	if err := m.Client.Get(ctx, key, obj, options...); err != nil || !m.quiet.Load() || obj.GetDeletionTimestamp().IsZero() {
+		return err
+	}
+	return apierrors.NewTooManyRequests("busy", 1)
+}
+
+func TestATargetThatIsBusyIsWaitedFor(t *testing.T) {
+	e := newEnv(t)
+	var quiet atomic.Bool
+	e.wrap = func(next client.Client) client.Client { return &mute{next, &quiet} }
+	e.push("1", "one.yaml", strings.Replace(configMap("one", "NS", "a"), "metadata:", "metadata:\n  finalizers: [example.com/hold]", 1))
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.DeletionPolicy = "WaitForTermination" })
+	e.start()
+	e.becomes("web", "True")
+	quiet.Store(true)
+	obj := e.get("web")
+	e.Expect(e.hub.Delete(t.Context(), obj)).To(Succeed())
+	e.becomes("web", "False PruneFailed: ConfigMap/NS/one get failed (TooManyRequests)")
+	quiet.Store(false)
+	e.becomes("web", "Unknown Progressing: waiting for termination of: [ConfigMap/NS/one status: 'Terminating']")
+	e.release("one")
+	e.Eventually(func() error { return e.hub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj) }, "20s").Should(MatchError(ContainSubstring("not found")))
 }
 
 // release removes the finalizers of a ConfigMap.

@@ -36,13 +36,15 @@ func (r *Reconciler) Finalize(ctx context.Context, obj *kustomizev1.Kustomizatio
 	return r.pruneAt(ctx, obj, keyOf(obj), refs)
 }
 
-// terminated waits, where the spec asks for it, until what was deleted along
-// with the Kustomization is gone. The time runs from the deletion, and out: then
-// an event says what was left behind.
+// waitsForTermination says whether what is deleted along with the Kustomization is
+// to be gone before it.
+func waitsForTermination(obj *kustomizev1.Kustomization) bool {
+	return !obj.DeletionTimestamp.IsZero() && obj.Spec.DeletionPolicy == kustomizev1.DeletionPolicyWaitForTermination
+}
+
+// terminated waits until what was deleted along with the Kustomization is gone. The
+// time runs from the deletion, and out: then an event says what was left behind.
 func (r *Reconciler) terminated(ctx context.Context, obj *kustomizev1.Kustomization, from *target, refs []apply.Ref) error {
-	if obj.DeletionTimestamp.IsZero() || obj.Spec.DeletionPolicy != kustomizev1.DeletionPolicyWaitForTermination {
-		return nil
-	}
 	left, err := from.applier.Terminating(ctx, refs)
 	if err != nil {
 		return reconcile.Fail(meta.PruneFailedReason, err)
