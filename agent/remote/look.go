@@ -15,7 +15,7 @@ import (
 // when it cannot be made.
 func (t *Target) View(name string, options view.Options) *view.View {
 	s := t.session
-	options.Streams = streams(s.version)
+	options.Streams = streams(*s.version.Load())
 	return s.views.Get(name, s.config, &http.Client{Transport: s.config.Transport}, s.mapper, options)
 }
 
@@ -31,7 +31,7 @@ func streams(serverVersion string) bool {
 // Identity names the cluster that the connection leads to and its version:
 // what was found out about objects holds for as long as it stays the same.
 func (t *Target) Identity() string {
-	return t.session.config.Host + " " + t.session.uid + " " + t.session.version
+	return t.session.config.Host + " " + t.session.uid + " " + *t.session.version.Load()
 }
 
 // Shared is the configuration of the connection itself, for what all work for the

@@ -48,6 +48,7 @@ func (c *Clusters) report(ctx context.Context, of *cluster) {
 	}
 	fresh := record.Status.LastProbeTime != nil && now.Sub(record.Status.LastProbeTime.Time) < reportEvery
 	served := record.Status.ServedBy == c.Agent
+	changed = changed || current != nil && record.Status.Version != *current.version.Load()
 	if !changed && served && (fresh || current == nil) {
 		return
 	}
@@ -115,7 +116,7 @@ func statusOf(current *session, uid string, own []metav1.Condition, now time.Tim
 		status["clusterUID"] = uid
 	}
 	if current != nil {
-		status["version"] = current.version
+		status["version"] = *current.version.Load()
 		status["latencyMilliseconds"] = current.latency.Milliseconds()
 		status["lastProbeTime"] = metav1.NewTime(now)
 	}

@@ -22,8 +22,10 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -34,6 +36,8 @@ type front struct {
 	token string
 	// refused counts the requests with another one, lists those that list.
 	refused, lists atomic.Int32
+	// version, if set, is what the server says that it is.
+	version atomic.Pointer[string]
 }
 
 func newFront(t *testing.T, token string) *front {
@@ -65,6 +69,10 @@ func newFront(t *testing.T, token string) *front {
 		}
 		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/configmaps") && r.URL.Query().Get("watch") == "" {
 			f.lists.Add(1)
+		}
+		if version := f.version.Load(); version != nil && r.URL.Path == "/version" {
+			_, _ = fmt.Fprintf(w, `{"gitVersion":%q}`, *version)
+			return
 		}
 		proxy.ServeHTTP(w, r)
 	}))
@@ -112,6 +120,27 @@ func TestATargetBehindAProxy(t *testing.T) {
 	target := f.open(f.assign("prod", "agent-a", 1))
 	defer target.Close()
 	f.Expect(target.Client.Get(t.Context(), client.ObjectKey{Name: f.namespace}, &corev1.Namespace{})).To(Succeed())
+}
+
+// A server is upgraded behind a connection that holds: what was found out about its
+// objects has to be looked at again.
+func TestAServerThatIsUpgraded(t *testing.T) {
+	f := newFleet(t)
+	server := newFront(t, "token")
+	f.Expect(f.hub.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "prod"},
+		Data:       map[string][]byte{"value": server.kubeconfig(t, "token")},
+	})).To(Succeed())
+	target := f.open(f.assign("prod", "agent-a", 1))
+	defer target.Close()
+	before := target.Identity()
+	server.version.Store(ptr.To("v1.99.0"))
+	f.Eventually(target.Identity, "20s").ShouldNot(Equal(before))
+	f.Eventually(func() string {
+		var record fleetv1.RemoteCluster
+		f.Expect(f.hub.Get(t.Context(), client.ObjectKey{Namespace: f.namespace, Name: "prod"}, &record)).To(Succeed())
+		return record.Status.Version
+	}, "20s").Should(Equal("v1.99.0"))
 }
 
 // What a hand-over cuts off has not failed: whoever was at it has nothing to say.

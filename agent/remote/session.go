@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,6 +31,10 @@ const (
 	discoveryTimeout = 15 * time.Second
 	handshakeTimeout = 10 * time.Second
 	idleConnections  = 90 * time.Second
+
+	// versionEvery is after how many probes the server's version is read again: five
+	// minutes by default.
+	versionEvery = 30
 )
 
 // session is one live connection to a target, shared by all work for its key.
@@ -48,10 +53,13 @@ type session struct {
 	// views end with the session.
 	views view.Set
 	// cut ends every request of the session.
-	cut     context.CancelFunc
-	version string
+	cut context.CancelFunc
+	// version is the server's, which may be upgraded under the connection.
+	version atomic.Pointer[string]
 	uid     string
 	latency time.Duration
+	// probed counts the probes.
+	probed int
 }
 
 // newSession builds a session on the configuration without any I/O.
@@ -92,7 +100,8 @@ func (s *session) adopt(tried *session) error {
 		return err
 	}
 	s.put(own)
-	s.version, s.latency = tried.version, tried.latency
+	s.version.Store(tried.version.Load())
+	s.latency = tried.latency
 	return nil
 }
 
@@ -161,22 +170,24 @@ func leaseMapper() apimeta.RESTMapper {
 	return mapper
 }
 
-// probe asks the server whether it is there.
+// probe asks the server whether it is there, and now and then for its version.
 func (s *session) probe(ctx context.Context) error {
 	started := time.Now()
 	err := s.probes.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
 		err = s.probes.RESTClient().Get().AbsPath("/version").Do(ctx).Error()
 	}
-	if err == nil {
-		s.latency = time.Since(started)
+	if err != nil {
+		return err
 	}
-	return err
+	s.latency = time.Since(started)
+	if s.probed++; s.probed%versionEvery == 0 {
+		return s.readVersion(ctx)
+	}
+	return nil
 }
 
-// identify reads what the target says of itself. The UID of kube-system stands
-// for the cluster; credentials that may not read it leave it empty.
-func (s *session) identify(ctx context.Context) error {
+func (s *session) readVersion(ctx context.Context) error {
 	body, err := s.probes.RESTClient().Get().AbsPath("/version").Do(ctx).Raw()
 	if err != nil {
 		return fmt.Errorf("read version: %w", err)
@@ -185,9 +196,18 @@ func (s *session) identify(ctx context.Context) error {
 	if err := json.Unmarshal(body, &info); err != nil {
 		return fmt.Errorf("read version: %w", err)
 	}
-	s.version = info.GitVersion
+	s.version.Store(&info.GitVersion)
+	return nil
+}
+
+// identify reads what the target says of itself. The UID of kube-system stands
+// for the cluster; credentials that may not read it leave it empty.
+func (s *session) identify(ctx context.Context) error {
+	if err := s.readVersion(ctx); err != nil {
+		return err
+	}
 	var system corev1.Namespace
-	err = s.leases.Get(ctx, types.NamespacedName{Name: "kube-system"}, &system)
+	err := s.leases.Get(ctx, types.NamespacedName{Name: "kube-system"}, &system)
 	if err != nil && !apierrors.IsForbidden(err) && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("read namespace kube-system: %w", err)
 	}
