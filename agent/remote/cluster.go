@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -47,9 +48,9 @@ type cluster struct {
 	// mu is never held over I/O.
 	mu      sync.Mutex
 	session *session
-	// uid is the cluster that was reached last.
-	uid string
-	err error
+	// uid is the cluster that was reached last, and host the server.
+	uid, host string
+	err       error
 	// out is since when all attempts to reach it have failed; zero while it is.
 	out  time.Time
 	work int
@@ -131,6 +132,8 @@ func (c *cluster) connect(ctx context.Context) error {
 		return err
 	}
 	made.cut, made.reload = cut, c.reloader(made)
+	// Work that has begun with it may use it for long after another took its place.
+	runtime.AddCleanup(made, func(cut context.CancelFunc) { cut() }, cut)
 	err = made.probe(ctx)
 	if err == nil {
 		err = made.identify(ctx)
@@ -180,11 +183,11 @@ func (c *cluster) reloader(of *session) func(context.Context, *wire) *wire {
 // go on unless the new one leads to another cluster.
 func (c *cluster) replace(ctx context.Context, made *session) {
 	c.mu.Lock()
-	old, before := c.session, c.uid
+	old, before, host := c.session, c.uid, c.host
 	c.mu.Unlock()
 	// Where the uid may not be read, another server counts as another cluster.
 	elsewhere := before != made.uid && before != "" ||
-		before == "" && old != nil && old.config.Host != made.config.Host
+		before == "" && host != "" && host != made.config.Host
 	if elsewhere && old != nil {
 		old.cut()
 	}
@@ -194,7 +197,7 @@ func (c *cluster) replace(ctx context.Context, made *session) {
 		log.FromContext(ctx).V(1).Info("fence not prepared", "error", reconcile.Redact(err.Error()))
 	}
 	c.mu.Lock()
-	c.session, c.uid, c.err, c.out = made, made.uid, nil, time.Time{}
+	c.session, c.uid, c.host, c.err, c.out = made, made.uid, made.config.Host, nil, time.Time{}
 	c.mu.Unlock()
 	if old != nil {
 		old.close()

@@ -133,6 +133,9 @@ func (c *Clusters) applyStatus(ctx context.Context, name types.NamespacedName, s
 	if err != nil {
 		return err
 	}
+	// The loop that reports also probes, whether the hub answers or not.
+	ctx, cancel := context.WithTimeout(ctx, c.ProbeTimeout)
+	defer cancel()
 	record := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Name: name.Name, Namespace: name.Namespace}}
 	patch := client.RawPatch(types.ApplyPatchType, body)
 	if err := c.Client.Status().Patch(ctx, record, patch, client.FieldOwner(fieldManager), client.ForceOwnership); err != nil {

@@ -38,6 +38,8 @@ type front struct {
 	refused, lists atomic.Int32
 	// version, if set, is what the server says that it is.
 	version atomic.Pointer[string]
+	// nameless servers do not say which cluster they are.
+	nameless atomic.Bool
 }
 
 func newFront(t *testing.T, token string) *front {
@@ -69,6 +71,10 @@ func newFront(t *testing.T, token string) *front {
 		}
 		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/configmaps") && r.URL.Query().Get("watch") == "" {
 			f.lists.Add(1)
+		}
+		if f.nameless.Load() && strings.HasSuffix(r.URL.Path, "/namespaces/kube-system") {
+			w.WriteHeader(http.StatusForbidden)
+			return
 		}
 		if version := f.version.Load(); version != nil && r.URL.Path == "/version" {
 			_, _ = fmt.Fprintf(w, `{"gitVersion":%q}`, *version)
@@ -120,6 +126,38 @@ func TestATargetBehindAProxy(t *testing.T) {
 	target := f.open(f.assign("prod", "agent-a", 1))
 	defer target.Close()
 	f.Expect(target.Client.Get(t.Context(), client.ObjectKey{Name: f.namespace}, &corev1.Namespace{})).To(Succeed())
+}
+
+// A Secret is deleted, and made anew for another server. Where nobody may read which
+// cluster that is, the fence of the old one does not count there.
+func TestAnotherServerIsAnotherCluster(t *testing.T) {
+	f := newFleet(t)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "prod"}}
+	leadTo := func() {
+		server := newFront(t, "token")
+		server.nameless.Store(true)
+		secret.ResourceVersion, secret.Data = "", map[string][]byte{"value": server.kubeconfig(t, "token")}
+		f.Expect(f.hub.Create(t.Context(), secret)).To(Succeed())
+	}
+	leadTo()
+	key := f.assign("prod", "agent-a", 1)
+	target := f.open(key)
+	before, err := target.Fence(t.Context())
+	f.Expect(err).NotTo(HaveOccurred())
+	target.Close()
+
+	f.Expect(f.hub.Delete(t.Context(), secret)).To(Succeed())
+	f.Eventually(func() error {
+		target, err := f.clusters.Open(t.Context(), key)
+		if err == nil {
+			target.Close()
+		}
+		return err
+	}, "20s").Should(HaveOccurred())
+	leadTo()
+	target = f.open(key)
+	defer target.Close()
+	f.Expect(target.Fence(t.Context())).NotTo(Equal(before), "another may have acted there")
 }
 
 // A server is upgraded behind a connection that holds: what was found out about its
