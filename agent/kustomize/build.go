@@ -3,6 +3,7 @@ package kustomize
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 
@@ -73,9 +74,14 @@ func (r *Reconciler) build(ctx context.Context, obj *kustomizev1.Kustomization, 
 	if err != nil {
 		return nil, false, reconcile.Fail(meta.BuildFailedReason, err)
 	}
+	doing(ctx, obj, src, "Building manifests")
 	objects, moving, err = r.renderer.RenderNow(ctx, render.Request{
-		Digest:         src.Digest,
-		Open:           func(ctx context.Context) (render.Archive, error) { return r.archive(ctx, src) },
+		Digest: src.Digest,
+		Open: func(fetching context.Context) (render.Archive, error) {
+			doing(ctx, obj, src, "Fetching manifests")
+			defer doing(ctx, obj, src, "Building manifests")
+			return r.archive(fetching, src)
+		},
 		Settings:       settings(obj),
 		Keys:           keys,
 		Variables:      variables,
@@ -85,6 +91,11 @@ func (r *Reconciler) build(ctx context.Context, obj *kustomizev1.Kustomization, 
 		return nil, false, reconcile.Fail(meta.ArtifactFailedReason, err)
 	}
 	return objects, moving, reconcile.Fail(meta.BuildFailedReason, err)
+}
+
+// doing says what the run is at, in Flux's words (FLUX.md §2.2).
+func doing(ctx context.Context, obj *kustomizev1.Kustomization, src *meta.Artifact, what string) {
+	reconcile.Doing(ctx, fmt.Sprintf("%s for revision %s with a timeout of %s", what, src.Revision, obj.Timeout()))
 }
 
 // archive is an artifact's file.

@@ -268,6 +268,31 @@ func TestATargetThatIsBusyIsWaitedFor(t *testing.T) {
 	e.Eventually(func() error { return e.hub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj) }, "20s").Should(MatchError(ContainSubstring("not found")))
 }
 
+// slow is a target that takes nothing before it is told to.
+type slow struct {
+	client.Client
+	open chan struct{}
+}
+
+func (s *slow) Get(ctx context.Context, key client.ObjectKey, obj client.Object, options ...client.GetOption) error {
+	<-s.open
+	return s.Client.Get(ctx, key, obj, options...)
+}
+
+func TestALongRunSaysWhatItIsAt(t *testing.T) {
+	e := newEnv(t)
+	open := make(chan struct{})
+	e.wrap = func(next client.Client) client.Client { return &slow{next, open} }
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web")
+	e.start()
+	e.Eventually(func() string { return e.condition("web", "Reconciling") }, within).Should(
+		Equal("True Progressing: Detecting drift for revision main@sha1:1 with a timeout of 59m30s"))
+	close(open)
+	e.becomes("web", "True")
+	e.Expect(e.condition("web", "Reconciling")).To(BeEmpty())
+}
+
 // release removes the finalizers of a ConfigMap.
 func (e *env) release(name string) {
 	e.t.Helper()

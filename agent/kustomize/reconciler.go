@@ -129,6 +129,7 @@ func (r *Reconciler) check(obj *kustomizev1.Kustomization) error {
 
 // bring applies what is wanted and looks at its health.
 func (r *Reconciler) bring(ctx context.Context, obj *kustomizev1.Kustomization, to *target, want []*unstructured.Unstructured, run attempt) error {
+	doing(ctx, obj, to.src, "Detecting drift")
 	changes, err := r.apply(ctx, obj, to, want)
 	if err != nil {
 		return err

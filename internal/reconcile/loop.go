@@ -239,9 +239,10 @@ func (l *Loop[T]) patchFinalizers(ctx context.Context, obj T, change func([]stri
 	return err
 }
 
-// withProgress calls the phase and, when that takes long, says so in the
-// object's status meanwhile.
-func (l *Loop[T]) withProgress(ctx context.Context, obj T, phase func(context.Context, T) error) error {
+// withProgress calls the kind and, while that takes long, says in the object's
+// status what it is at.
+func (l *Loop[T]) withProgress(ctx context.Context, obj T, run func(context.Context, T) error) error {
+	at := &phase{text: "reconciliation in progress", changed: make(chan struct{}, 1)}
 	running, stop := context.WithCancel(ctx)
 	stopped := make(chan struct{})
 	timer := l.clock().NewTimer(progressAfter)
@@ -251,25 +252,34 @@ func (l *Loop[T]) withProgress(ctx context.Context, obj T, phase func(context.Co
 		select {
 		case <-running.Done():
 		case <-timer.C():
-			if cmp.Or(l.Progress, progressPace).Wait(running) != nil {
-				return
-			}
-			// From what was written last, not from obj as it began: the phase may
-			// have written ahead since.
-			base := l.Status.base(obj)
-			progress := base.DeepCopyObject().(T)
-			set(progress, meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingReason, "reconciliation in progress")
-			if err := l.Status.patchFrom(ctx, base, progress); err != nil {
-				log.FromContext(ctx).V(1).Info("progress not written", "error", Redact(err.Error()))
-			}
+			l.follow(running, ctx, obj, at)
 		}
 	}()
-	// Also where the phase panics: what recovers that is above, and goes on.
+	// Also where the run panics: what recovers that is above, and goes on.
 	defer func() {
 		stop()
 		<-stopped
 	}()
-	return phase(ctx, obj)
+	return run(context.WithValue(ctx, phaseKey{}, at), obj)
+}
+
+// follow writes what the run is at, and again when it goes on to something else.
+func (l *Loop[T]) follow(running, ctx context.Context, obj T, at *phase) {
+	for cmp.Or(l.Progress, progressPace).Wait(running) == nil {
+		// From what was written last, not from obj as it began: the run may have
+		// written ahead since.
+		base := l.Status.base(obj)
+		progress := base.DeepCopyObject().(T)
+		set(progress, meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingReason, at.read())
+		if err := l.Status.patchFrom(ctx, base, progress); err != nil {
+			log.FromContext(ctx).V(1).Info("progress not written", "error", Redact(err.Error()))
+		}
+		select {
+		case <-running.Done():
+			return
+		case <-at.changed:
+		}
+	}
 }
 
 func (l *Loop[T]) clock() clock.Clock {

@@ -305,12 +305,22 @@ func TestALongRunSaysSo(t *testing.T) {
 	b.Expect(err).NotTo(HaveOccurred())
 	clock := clocktesting.NewFakeClock(time.Now())
 	b.loop.Clock = clock
-	b.kind.reconcile = func(context.Context, *kustomizev1.Kustomization) error {
+	says := func() string {
+		condition := apimeta.FindStatusCondition(b.live().Status.Conditions, "Reconciling")
+		if condition == nil {
+			return ""
+		}
+		return string(condition.Status) + " " + condition.Reason + ": " + condition.Message
+	}
+	b.kind.reconcile = func(ctx context.Context, _ *kustomizev1.Kustomization) error {
 		b.Eventually(clock.HasWaiters).Should(BeTrue())
 		clock.Step(time.Second)
-		b.Expect(reasonOf(b.live(), "Reconciling")).To(BeEmpty())
+		b.Expect(says()).To(BeEmpty())
 		clock.Step(time.Second)
-		b.Eventually(func() string { return reasonOf(b.live(), "Reconciling") }).Should(Equal("True Progressing"))
+		b.Eventually(says).Should(Equal("True Progressing: reconciliation in progress"))
+		reconcile.Doing(ctx, "fetching")
+		reconcile.Doing(ctx, "building")
+		b.Eventually(says).Should(Equal("True Progressing: building"))
 		return nil
 	}
 	_, err = b.run()
