@@ -58,7 +58,7 @@ func (l *layer) get(ctx context.Context, key string, produce func(context.Contex
 		return result{}, false, err
 	}
 	if key == "" {
-		made, err = produce(ctx)
+		made, err = surviving(ctx, produce)
 		return made, false, err
 	}
 	l.mu.Lock()
@@ -89,7 +89,7 @@ func (l *layer) begin(ctx context.Context, key string, produce func(context.Cont
 	l.flights[key] = f
 	go func() {
 		defer cancel()
-		f.made, f.err = produce(ctx)
+		f.made, f.err = surviving(ctx, produce)
 		l.end(key, f)
 		close(f.done)
 	}()

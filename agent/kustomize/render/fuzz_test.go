@@ -56,7 +56,7 @@ func FuzzPatch(f *testing.F) {
 
 // FuzzSubstitution gives it texts and values of a tenant.
 func FuzzSubstitution(f *testing.F) {
-	for _, text := range []string{"${v}", "$${v}", "${v:-${w}}", "${v//a/b}", "${v:1:2}", "${#v}", "${v", "${v/#a/${w}}", "$v", "${v:=\\}}"} {
+	for _, text := range []string{"${v}", "$${v}", "${v:-${w}}", "${v//a/b}", "${v:1:2}", "${#v}", "${v", "${v/#a/${w}}", "$v", "${v:=\\}}", "${v%%*x}", "${v#${w}}"} {
 		f.Add(text, "value")
 	}
 	f.Fuzz(func(t *testing.T, text, value string) {
@@ -64,7 +64,8 @@ func FuzzSubstitution(f *testing.F) {
 			return
 		}
 		v := Variables{Values: map[string]string{"v": value}, Lenient: true}
-		made, err := v.expand(text)
+		trimming := mostTrimming
+		made, err := v.expand(text, &trimming)
 		if err == nil && !strings.Contains(text, "$") && utf8.ValidString(text) && made != text {
 			t.Errorf("%q became %q without a variable", text, made)
 		}

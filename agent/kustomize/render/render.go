@@ -93,6 +93,7 @@ type Renderer struct {
 
 // New makes a Renderer.
 func New(o Options) (*Renderer, error) {
+	surviveExits()
 	if o.MaxBytes == 0 {
 		o.MaxBytes = defaultMaxBytes
 	}

@@ -193,6 +193,23 @@ func TestRenderRefuses(t *testing.T) {
 	}
 }
 
+// kustomize ends the process on these. That must not be the agent's.
+func TestFilesOnWhichKustomizeExits(t *testing.T) {
+	withEmptyKey := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {'': x}\n"
+	merged := "configMapGenerator: [{name: c, behavior: merge, literals: [a=b]}]\n"
+	for name, content := range map[string]map[string][]byte{
+		"an empty key": files("kustomization.yaml", "resources: [c.yaml]\n"+merged, "c.yaml", withEmptyKey),
+		"an empty key of a patch": files("kustomization.yaml", "resources: [base]\n"+merged,
+			"base/kustomization.yaml", "resources: [c.yaml]\npatches: [{target: {kind: ConfigMap}, patch: '[{\"op\": \"add\", \"path\": \"/data/\", \"value\": \"x\"}]'}]\n",
+			"base/c.yaml", strings.Replace(withEmptyKey, "''", "y", 1)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := build(t, content, Settings{})
+			NewWithT(t).Expect(err).To(MatchError(ContainSubstring("kustomize crashed on these files")))
+		})
+	}
+}
+
 func TestRenderErrorsQuoteNoContent(t *testing.T) {
 	g := NewWithT(t)
 	_, err := build(t, files("secret.yaml", "- hunter2\n- hunter3\n"), Settings{})

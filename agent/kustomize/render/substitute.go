@@ -20,6 +20,10 @@ import (
 const (
 	mostExpressions = 20_000
 	mostSubstituted = 64 << 20
+	// mostTrimming is how many characters may be compared in a whole set of objects to
+	// find what to trim: each beginning of a value is held against the pattern at each
+	// of its places.
+	mostTrimming = 2_000_000_000
 )
 
 // variableName is what a variable may be called.
@@ -27,6 +31,9 @@ var variableName = regexp.MustCompile(`^[_[:alpha:]][_[:alpha:][:digit:]]*$`)
 
 // replaceAll is the one function whose result can be longer than its parts.
 var replaceAll = regexp.MustCompile(`\$\{[^}/]*//`)
+
+// trimmed finds the variables from which something is taken away by a pattern.
+var trimmed = regexp.MustCompile(`\$\{([_[:alpha:]][_[:alpha:][:digit:]]*)[#%]`)
 
 // errSubstituted says that a substitution was given up.
 var errSubstituted = fmt.Errorf("variables make it larger than %d bytes", mostSubstituted)
@@ -63,9 +70,9 @@ func (v *Variables) fill(objects []*unstructured.Unstructured) ([]*unstructured.
 		return objects, nil
 	}
 	filled := make([]*unstructured.Unstructured, len(objects))
-	seen := make(map[string]bool, len(objects))
+	seen, trimming := make(map[string]bool, len(objects)), mostTrimming
 	for i, obj := range objects {
-		made, err := v.fillOne(obj)
+		made, err := v.fillOne(obj, &trimming)
 		if err != nil {
 			return nil, fmt.Errorf("postBuild: %s: %w", nameOf(obj), err)
 		}
@@ -81,7 +88,7 @@ func (v *Variables) fill(objects []*unstructured.Unstructured) ([]*unstructured.
 
 // fillOne substitutes in the text of an object, as Flux does: a value that looks
 // like a number becomes one.
-func (v *Variables) fillOne(obj *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+func (v *Variables) fillOne(obj *unstructured.Unstructured, trimming *int) (*unstructured.Unstructured, error) {
 	if disabled(obj, "kustomize.toolkit.fluxcd.io/substitute") {
 		return obj, nil
 	}
@@ -92,7 +99,7 @@ func (v *Variables) fillOne(obj *unstructured.Unstructured) (*unstructured.Unstr
 	if !strings.Contains(string(text), "$") {
 		return obj, nil
 	}
-	replaced, err := v.expand(string(text))
+	replaced, err := v.expand(string(text), trimming)
 	if err != nil {
 		return nil, err
 	}
@@ -107,28 +114,46 @@ func (v *Variables) fillOne(obj *unstructured.Unstructured) (*unstructured.Unstr
 	return made, nil
 }
 
-// expand replaces the expressions of a text, within bounds.
-func (v *Variables) expand(text string) (string, error) {
+// expand replaces the expressions of a text, within bounds. Trimming is what is left
+// of mostTrimming.
+func (v *Variables) expand(text string, trimming *int) (replaced string, err error) {
+	defer func() {
+		if recover() != nil { // as of ${v:1:9223372036854775807}
+			replaced, err = "", errors.New("variable substitution: the numbers of a function are out of bounds")
+		}
+	}()
 	if strings.Count(text, "${") > mostExpressions {
 		return "", fmt.Errorf("it has more than %d expressions ${...}", mostExpressions)
 	}
 	multiplies := replaceAll.MatchString(text)
-	size, tooLarge := len(text), false
-	replaced, err := envsubst.Eval(text, func(name string) (string, bool) {
+	trims := map[string]bool{}
+	for _, found := range trimmed.FindAllStringSubmatch(text, -1) {
+		trims[found[1]] = true
+	}
+	size, exceeded := len(text), error(nil)
+	replaced, err = envsubst.Eval(text, func(name string) (string, bool) {
 		value, defined := v.Values[name]
 		value = strings.ReplaceAll(value, "\n", "")
 		size += len(value)
 		if multiplies {
 			size += len(value) * len(text)
 		}
-		if size > mostSubstituted {
-			tooLarge = true
-			return "", false
+		if trims[name] && exceeded == nil {
+			*trimming -= len(value) * len(value) * len(value)
 		}
-		return value, defined || v.Lenient
+		switch {
+		case exceeded != nil:
+		case size > mostSubstituted:
+			exceeded = errSubstituted
+		case *trimming < 0:
+			exceeded = fmt.Errorf("variable %s is too long to be trimmed by a pattern so often", name)
+		default:
+			return value, defined || v.Lenient
+		}
+		return "", false
 	})
-	if tooLarge {
-		return "", errSubstituted
+	if exceeded != nil {
+		return "", exceeded
 	}
 	if err != nil {
 		return "", fmt.Errorf("variable substitution: %w", err)

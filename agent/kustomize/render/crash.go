@@ -1,0 +1,62 @@
+package render
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+// errCrashed is what is said of files on which a library crashed. What a panic says
+// may quote what is in them.
+var errCrashed = errors.New("rendering crashed on these files: the agent's log says where")
+
+// surviving calls the function and turns its panic into an error: it runs in a
+// goroutine of its own, where nobody else would, and one tenant's files would end
+// the process for all.
+func surviving(ctx context.Context, do func(context.Context) (result, error)) (made result, err error) {
+	defer func() {
+		if recover() != nil {
+			ctrllog.FromContext(ctx).Error(errCrashed, "rendering crashed", "stack", string(debug.Stack()))
+			made, err = result{}, errCrashed
+		}
+	}()
+	return do(ctx)
+}
+
+// surviveExits makes a panic of the places in kustomize that end the process with
+// log.Fatal, which writes to the standard logger before it does.
+var surviveExits = sync.OnceFunc(func() { log.SetOutput(lastWords{os.Stderr}) })
+
+// lastWords is the output of the standard logger.
+type lastWords struct{ next io.Writer }
+
+// Write implements io.Writer.
+func (w lastWords) Write(b []byte) (int, error) {
+	if kustomizeExits() {
+		panic(errCrashed)
+	}
+	return w.next.Write(b)
+}
+
+// kustomizeExits says whether kustomize has called log.Fatal.
+func kustomizeExits() bool {
+	callers := make([]uintptr, 16)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(0, callers)])
+	for fatal, more := false, true; more; {
+		var frame runtime.Frame
+		frame, more = frames.Next()
+		if fatal {
+			return strings.HasPrefix(frame.Function, "sigs.k8s.io/kustomize/")
+		}
+		fatal = strings.HasPrefix(frame.Function, "log.Fatal")
+	}
+	return false
+}
