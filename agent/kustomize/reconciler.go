@@ -96,6 +96,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 	if short, err := r.unchanged(ctx, obj, src); short || err != nil {
 		return err
 	}
+	// Also for a build, which may have to wait for others.
+	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
+	defer cancel()
 	want, moving, err := r.build(ctx, obj, src)
 	if err != nil {
 		return err
@@ -104,8 +107,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 	if run.digest, err = digestOf(want); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
-	defer cancel()
 	to, err := r.open(ctx, obj, src)
 	if err != nil {
 		return err

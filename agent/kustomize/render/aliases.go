@@ -13,7 +13,10 @@ import (
 // muchAliased is where counting stops: more than any limit.
 const muchAliased = 1 << 30
 
-var errAliasCycle = errors.New("a YAML anchor contains an alias of itself")
+var (
+	errAliasCycle = errors.New("a YAML anchor contains an alias of itself")
+	errNotYAML    = errors.New("this is no YAML")
+)
 
 // textsDeep is how deep kustomize looks for YAML in texts: a kustomization holds a
 // transformer's configuration, and that a patch. The text in a text in a text, and
@@ -36,11 +39,17 @@ func (t *tree) limitAliases(name string, content []byte) error {
 				return fmt.Errorf("%s: with the texts in it that may be YAML themselves the build reads more than %d bytes", name, t.most.bytes)
 			}
 			found, err := aliasNodes(text)
+			if errors.Is(err, errNotYAML) {
+				continue // kustomize will say what is wrong
+			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
-			if t.used.aliases += found.aliased; t.used.aliases > t.most.aliases {
+			if t.used.aliases += found.aliased.values; t.used.aliases > t.most.aliases {
 				return fmt.Errorf("%s: YAML aliases stand for more than %d values", name, t.most.aliases)
+			}
+			if t.used.bytes += found.aliased.bytes; t.used.bytes > t.most.bytes {
+				return fmt.Errorf("%s: with what YAML aliases stand for the build reads more than %d bytes", name, t.most.bytes)
 			}
 			inner = append(inner, found.texts...)
 		}
@@ -55,45 +64,56 @@ func mayHoldYAML(text string) bool {
 	return strings.Contains(text, "&") && strings.Contains(text, "*") && strings.Contains(text, ":")
 }
 
-// aliasNodes counts what the aliases in the content stand for. Content that is not
-// YAML has none: kustomize will say what is wrong.
+// aliasNodes counts what the aliases in the content stand for. It fails with
+// errNotYAML where that cannot be told.
 func aliasNodes(content []byte) (counter, error) {
-	count := counter{sizes: map[*yaml.Node]int{}}
+	count := counter{extents: map[*yaml.Node]extent{}}
 	if bytes.IndexByte(content, '&') < 0 || bytes.IndexByte(content, '*') < 0 {
 		return count, nil
 	}
 	nodes, err := (&kio.ByteReader{Reader: bytes.NewReader(content), OmitReaderAnnotations: true}).Read()
 	if err != nil {
-		return count, nil
+		return count, errNotYAML
 	}
 	for _, node := range nodes {
-		if _, err := count.size(node.YNode()); err != nil {
+		if _, err := count.extent(node.YNode()); err != nil {
 			return count, err
 		}
 	}
-	count.sizes = nil // which hold the nodes
+	count.extents = nil // which hold the nodes
 	return count, nil
+}
+
+// extent is how much YAML there is: nodes, and bytes of the texts in them. Neither is
+// more than muchAliased.
+type extent struct{ values, bytes int }
+
+// underWay stands for the extent of a node that is being looked at.
+var underWay = extent{values: -1}
+
+func (e extent) plus(other extent) extent {
+	return extent{values: min(e.values+other.values, muchAliased), bytes: min(e.bytes+other.bytes, muchAliased)}
 }
 
 // counter finds out how large YAML becomes when aliases are replaced.
 type counter struct {
-	// sizes of nodes with an anchor; -1 while a node is being looked at.
-	sizes map[*yaml.Node]int
-	// aliased is the number of nodes that aliases stand for.
-	aliased int
+	// extents of nodes with an anchor.
+	extents map[*yaml.Node]extent
+	// aliased is what aliases stand for.
+	aliased extent
 	// texts may be YAML with aliases themselves.
 	texts [][]byte
 }
 
-// size is the number of nodes that the node stands for, at most muchAliased.
-func (c *counter) size(node *yaml.Node) (int, error) {
+// extent is what the node stands for.
+func (c *counter) extent(node *yaml.Node) (extent, error) {
 	if node == nil {
-		return 0, nil
+		return extent{}, nil
 	}
 	if node.Kind == yaml.AliasNode {
-		size, err := c.anchored(node.Alias)
-		c.aliased = min(c.aliased+size, muchAliased)
-		return size, err
+		found, err := c.anchored(node.Alias)
+		c.aliased = c.aliased.plus(found)
+		return found, err
 	}
 	if node.Kind == yaml.ScalarNode && mayHoldYAML(node.Value) {
 		// An inline patch, perhaps, which kustomize parses in turn.
@@ -105,29 +125,29 @@ func (c *counter) size(node *yaml.Node) (int, error) {
 	return c.children(node)
 }
 
-// anchored is the size of a node that aliases can stand for.
-func (c *counter) anchored(node *yaml.Node) (int, error) {
-	size, known := c.sizes[node]
-	if known && size < 0 {
-		return 0, errAliasCycle
+// anchored is the extent of a node that aliases can stand for.
+func (c *counter) anchored(node *yaml.Node) (extent, error) {
+	found, known := c.extents[node]
+	if known && found == underWay {
+		return extent{}, errAliasCycle
 	}
 	if known {
-		return size, nil
+		return found, nil
 	}
-	c.sizes[node] = -1
-	size, err := c.children(node)
-	c.sizes[node] = size
-	return size, err
+	c.extents[node] = underWay
+	found, err := c.children(node)
+	c.extents[node] = found
+	return found, err
 }
 
-func (c *counter) children(node *yaml.Node) (int, error) {
-	size := 1
+func (c *counter) children(node *yaml.Node) (extent, error) {
+	all := extent{values: 1, bytes: len(node.Value)}
 	for _, child := range node.Content {
-		inner, err := c.size(child)
+		inner, err := c.extent(child)
 		if err != nil {
-			return 0, err
+			return extent{}, err
 		}
-		size = min(size+inner, muchAliased)
+		all = all.plus(inner)
 	}
-	return size, nil
+	return all, nil
 }

@@ -42,6 +42,7 @@ func (t *tree) checkKustomization(dir string, content []byte) error {
 		return err
 	}
 	k.FixKustomization()
+	t.below(dir, slices.Concat(k.Resources, k.Components))
 	if len(k.HelmCharts) > 0 || len(k.HelmChartInflationGenerator) > 0 {
 		return fmt.Errorf("helmCharts: charts are not rendered by a Kustomization: use a HelmRelease")
 	}

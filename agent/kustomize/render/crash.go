@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
@@ -31,9 +32,13 @@ func surviving(ctx context.Context, do func(context.Context) (result, error)) (m
 	return do(ctx)
 }
 
-// surviveExits makes a panic of the places in kustomize that end the process with
-// log.Fatal, which writes to the standard logger before it does.
-var surviveExits = sync.OnceFunc(func() { log.SetOutput(lastWords{os.Stderr}) })
+// guard sets what kustomize has in variables of the process. The places in it that
+// end the process with log.Fatal write to the standard logger before they do, which
+// makes a panic of it. And patches that copy are bounded.
+var guard = sync.OnceFunc(func() {
+	log.SetOutput(lastWords{os.Stderr})
+	jsonpatch.AccumulatedCopySizeLimit = maxFileBytes
+})
 
 // lastWords is the output of the standard logger.
 type lastWords struct{ next io.Writer }

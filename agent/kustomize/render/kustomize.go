@@ -36,7 +36,7 @@ func (r *Renderer) objects(t *tree, dir string, k *types.Kustomization) (found [
 	}
 	ctx, cancel := context.WithTimeout(t.ctx, buildTimeout)
 	defer cancel()
-	t.ctx = ctx
+	t.ctx, t.counts = ctx, true
 	resources, err := beside(t, dir)
 	if errors.Is(err, errOwnSchema) {
 		t.again()
@@ -46,7 +46,7 @@ func (r *Renderer) objects(t *tree, dir string, k *types.Kustomization) (found [
 	if err != nil {
 		return nil, false, withoutContents(err)
 	}
-	found, err = objects(resources)
+	found, err = objects(resources, t.most.bytes)
 	return found, false, err
 }
 
@@ -108,13 +108,18 @@ func withoutContents(err error) error {
 	return errors.New(strings.TrimRight(strings.TrimSuffix(strings.TrimSuffix(text, "node contents"), "[patch: "), " :;[\n"))
 }
 
-// objects turns what kustomize rendered into objects.
-func objects(resources resmap.ResMap) ([]*unstructured.Unstructured, error) {
+// objects turns what kustomize rendered into objects, of so many bytes together:
+// transformers put one text into many of them.
+func objects(resources resmap.ResMap, most int) ([]*unstructured.Unstructured, error) {
 	var found []*unstructured.Unstructured
+	sum := 0
 	for _, res := range resources.Resources() {
-		obj, err := toObject(res)
+		obj, size, err := toObject(res)
 		if err != nil {
 			return nil, err
+		}
+		if sum += size; sum > most {
+			return nil, fmt.Errorf("the objects that were built have more than %d bytes: make several Kustomizations of them", most)
 		}
 		if isObject(obj) {
 			found = append(found, obj)
@@ -123,16 +128,16 @@ func objects(resources resmap.ResMap) ([]*unstructured.Unstructured, error) {
 	return found, nil
 }
 
-func toObject(res *resource.Resource) (*unstructured.Unstructured, error) {
+func toObject(res *resource.Resource) (made *unstructured.Unstructured, size int, err error) {
 	raw, err := res.MarshalJSON()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", res.CurId(), err)
+		return nil, 0, fmt.Errorf("%s: %w", res.CurId(), err)
 	}
-	obj := &unstructured.Unstructured{}
-	if err := obj.UnmarshalJSON(raw); err != nil {
-		return nil, fmt.Errorf("%s: it is no Kubernetes object: apiVersion and kind have to be set", res.CurId())
+	made = &unstructured.Unstructured{}
+	if err := made.UnmarshalJSON(raw); err != nil {
+		return nil, 0, fmt.Errorf("%s: it is no Kubernetes object: apiVersion and kind have to be set", res.CurId())
 	}
-	return obj, nil
+	return made, len(raw), nil
 }
 
 // isObject is false for what Flux leaves out: documents that kustomize itself is

@@ -21,6 +21,50 @@ func TestLargeInput(t *testing.T) {
 	g.Expect(made).To(HaveLen(many))
 }
 
+// A few megabytes of these ask for gigabytes, or for hours of a place among builds.
+func TestFilesThatBecomeTooLarge(t *testing.T) {
+	long := strings.Repeat("x", 8<<20)
+	aliases, maps, list, documents := "", "", "apiVersion: v1\nkind: List\nitems:\n", ""
+	for i := range 2000 {
+		aliases += fmt.Sprintf("  k%d: *a\n", i)
+		maps += fmt.Sprintf("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c%d}\n", i)
+	}
+	for i := range 25_000 {
+		list += fmt.Sprintf("- {apiVersion: v1, kind: ConfigMap, metadata: {name: c%d}}\n", i)
+		documents += fmt.Sprintf("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c%d}\n", i)
+	}
+	copies := `{"op": "add", "path": "/data", "value": {"x": "` + strings.Repeat("x", 1<<10) + `"}}`
+	for i := range 40 {
+		copies += fmt.Sprintf(`, {"op": "copy", "from": "/data", "path": "/data/k%d"}`, i)
+	}
+	overlays := files("l0/kustomization.yaml", "namePrefix: x-\nresources: [all.yaml]\n", "l0/all.yaml", maps)
+	for i := range 101 {
+		overlays[fmt.Sprintf("l%d/kustomization.yaml", i+1)] = fmt.Appendf(nil, "namePrefix: x-\nresources: [../l%d]\n", i)
+	}
+	for name, c := range map[string]struct {
+		files map[string][]byte
+		path  string
+		want  string
+	}{
+		"aliases of a long text": {files("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n  k: &a "+long+"\n"+aliases), "",
+			"with what YAML aliases stand for the build reads more than 268435456 bytes"},
+		"a long annotation of many": {files("kustomization.yaml", "resources: [a.yaml]\ncommonAnnotations: {a: "+long+"}\n", "a.yaml", maps), "",
+			"a.yaml: with this file the build has 2000 objects in 1 levels of overlays with 8388717 bytes of kustomizations"},
+		"a patch that copies": {files("kustomization.yaml", "resources: [a.yaml]\npatches: [{target: {kind: ConfigMap}, path: p.json}]\n",
+			"a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n", "p.json", "["+copies+"]"), "", "accumulated size increase"},
+		"many documents": {files("kustomization.yaml", "namePrefix: x-\nresources: [a.yaml]\n", "a.yaml", documents), "",
+			"a.yaml: with this file the build has 25000 objects in 1 levels of overlays"},
+		"a long list": {files("kustomization.yaml", "namePrefix: x-\nresources: [a.yaml]\n", "a.yaml", list), "",
+			"a.yaml: with this file the build has 25000 objects in 1 levels of overlays"},
+		"many levels": {overlays, "l101", "l0/all.yaml: with this file the build has 2000 objects in 102 levels of overlays"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := build(t, c.files, Settings{Path: c.path})
+			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.want)))
+		})
+	}
+}
+
 func TestInvalidUTF8(t *testing.T) {
 	g := NewWithT(t)
 	_, err := build(t, files("sub/odd.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: a}\ndata: {a: \"\xff\xfe\"}\n"), Settings{})

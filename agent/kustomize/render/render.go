@@ -93,7 +93,7 @@ type Renderer struct {
 
 // New makes a Renderer.
 func New(o Options) (*Renderer, error) {
-	surviveExits()
+	guard()
 	if o.MaxBytes == 0 {
 		o.MaxBytes = defaultMaxBytes
 	}
@@ -251,7 +251,7 @@ func (r *Renderer) build(ctx context.Context, req Request, known *outside) (resu
 	t.mount(known.fetched)
 	found, short, err := r.objects(t, dir, k)
 	var missing *remoteError
-	if len(t.missing) > 0 && !errors.As(err, &missing) {
+	if len(t.missing) > 0 && t.refusal == nil && !errors.As(err, &missing) {
 		// Whatever was made of ciphertext does not count.
 		return result{}, &sealedError{t.missing}
 	}

@@ -229,6 +229,10 @@ func TestRenderBombs(t *testing.T) {
 		previous := "*a" + string(rune('0'+i-1))
 		laughs += "a" + string(rune('0'+i)) + ": &a" + string(rune('0'+i)) + " [" + strings.Repeat(previous+", ", 9) + previous + "]\n"
 	}
+	var many strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&many, "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c%d}\n", i)
+	}
 	few := strings.Join(strings.SplitAfter(laughs, "\n")[:7], "") // 10,000 values
 	overlays := files("l0/one.yaml", one, "l0/kustomization.yaml", "resources: [one.yaml]")
 	for i := 1; i <= 25; i++ {
@@ -254,11 +258,13 @@ func TestRenderBombs(t *testing.T) {
 		{"texts that are YAML", "", files("texts.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata:\n  x: '&*:"+strings.Repeat("x", 800<<10)+"'\n"),
 			"texts.yaml: with the texts in it that may be YAML themselves the build reads more than 1048576 bytes"},
 		{"an anchor in itself", "", files("bomb.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata: &a {x: *a}\n"), "bomb.yaml: a YAML anchor contains an alias of itself"},
+		{"an annotation of many", "", files("kustomization.yaml", "resources: [many.yaml]\ncommonAnnotations: {a: "+strings.Repeat("x", 16<<10)+"}\n", "many.yaml", many.String()),
+			"the objects that were built have more than 1048576 bytes"},
 		{"overlays that double their bases", "lz", overlays, "the build reads more than 500 files"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := NewWithT(t)
-			r, err := New(Options{most: limits{reads: 500, bytes: 1 << 20, aliases: 1000}})
+			r, err := New(Options{most: limits{reads: 500, bytes: 1 << 20, aliases: 1000, steps: 1_000_000}})
 			g.Expect(err).NotTo(HaveOccurred())
 			_, err = r.Render(t.Context(), Request{Open: have(c.files), Settings: Settings{Path: c.path}})
 			g.Expect(err).To(MatchError(ContainSubstring(c.want)))

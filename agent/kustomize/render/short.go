@@ -147,5 +147,6 @@ func plain(res *resource.Resource) (*unstructured.Unstructured, error) {
 	if err := errors.Join(res.SetOrigin(nil), res.ClearTransformations()); err != nil {
 		return nil, err
 	}
-	return toObject(res)
+	obj, _, err := toObject(res)
+	return obj, err
 }

@@ -103,15 +103,32 @@ func (v *Variables) fillOne(obj *unstructured.Unstructured, trimming *int) (*uns
 	if err != nil {
 		return nil, err
 	}
-	raw, err := yaml.YAMLToJSON([]byte(replaced))
+	raw, err := toJSON(replaced)
 	if err != nil {
-		return nil, errors.New("with the variables filled in it is no YAML any more: quote them in the text")
+		return nil, err
 	}
 	made := &unstructured.Unstructured{}
 	if err := made.UnmarshalJSON(raw); err != nil || made.GetName() == "" {
 		return nil, errors.New("with the variables filled in it is no Kubernetes object any more")
 	}
 	return made, nil
+}
+
+// toJSON parses an object with the variables filled in, which may be YAML of a
+// tenant's making.
+func toJSON(replaced string) ([]byte, error) {
+	found, err := aliasNodes([]byte(replaced))
+	if err == nil && found.aliased.bytes > mostSubstituted {
+		return nil, errSubstituted
+	}
+	var raw []byte
+	if err == nil {
+		raw, err = yaml.YAMLToJSON([]byte(replaced))
+	}
+	if err != nil {
+		return nil, errors.New("with the variables filled in it is no YAML any more: quote them in the text")
+	}
+	return raw, nil
 }
 
 // expand replaces the expressions of a text, within bounds. Trimming is what is left

@@ -80,10 +80,12 @@ func TestSubstitutionRefuses(t *testing.T) {
 		{"numbers that overflow", "${v:1:9223372036854775807}", map[string]string{"v": "abc"}, "variable substitution: the numbers of a function are out of bounds"},
 		{"a value that takes hours to be trimmed", "${v%%*y}", map[string]string{"v": long}, "variable v is too long to be trimmed by a pattern so often"},
 		{"values that take hours to be trimmed", strings.Repeat("${v#*y}", 5000), map[string]string{"v": long[:100]}, "variable v is too long to be trimmed by a pattern so often"},
+		{"a value whose aliases multiply", "${v}", map[string]string{"v": "{k: &a " + long + strings.Repeat(", *a", 100) + "}"}, "variables make it larger than 67108864 bytes"},
+		{"a list whose aliases multiply", "${v}", map[string]string{"v": "[&a " + long + strings.Repeat(", *a", 100) + "]"}, "variables make it larger than 67108864 bytes"},
 		{"values that add up", strings.Repeat("${v}", 100), map[string]string{"v": long}, "variables make it larger than 67108864 bytes"},
 		{"values that multiply", "${v//x/" + strings.Repeat("y", 100) + "}", map[string]string{"v": long}, "variables make it larger than 67108864 bytes"},
 		{"expressions in expressions", strings.Repeat("${a:-", 1<<20), map[string]string{"v": "1"}, "more than 20000 expressions"},
-		{"aliases in a value", "${v}", map[string]string{"v": bomb()}, "ConfigMap/b/a: with the variables filled in"},
+		{"aliases in a value", "${v}", map[string]string{"v": bomb()}, "ConfigMap/b/a: variables make it larger than"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := NewWithT(t)

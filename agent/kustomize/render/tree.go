@@ -22,11 +22,15 @@ type limits struct {
 	reads, bytes int
 	// aliases is how many values the aliases of YAML may stand for.
 	aliases int
+	// steps that kustomize may have to do, of about a microsecond: at each level of
+	// the overlays it holds each object against all others, and any text of a
+	// kustomization may be written into all of them.
+	steps int
 }
 
 // defaultLimits are ten times what the largest real repositories need.
 func defaultLimits() limits {
-	return limits{reads: 20_000, bytes: 256 << 20, aliases: 200_000}
+	return limits{reads: 20_000, bytes: 256 << 20, aliases: 200_000, steps: 400_000_000}
 }
 
 // maxFileBytes is the largest file that a build reads. Parsed YAML takes many
@@ -62,6 +66,12 @@ type tree struct {
 	sealed map[string]bool
 	// configs are the files that say what is generated, found so far.
 	configs map[string]bool
+	// counts says that objects are counted: there are so many, in so many levels of
+	// overlays, with so many bytes of kustomizations. levels are those of directories,
+	// from zero.
+	counts                bool
+	objects, depth, texts int
+	levels                map[string]int
 	// alone says that no other build runs, so that this one may bring a schema.
 	alone bool
 }
@@ -71,7 +81,7 @@ var _ filesys.FileSystem = (*tree)(nil)
 // newTree makes a file system of an artifact's files, given by slash-separated
 // paths. The files are shared, not copied.
 func newTree(ctx context.Context, files map[string][]byte, most limits) *tree {
-	t := &tree{ctx: ctx, files: files, dirs: map[string][]string{"": nil}, over: map[string][]byte{}, mounted: map[string][]byte{}, missing: map[string][]byte{}, sealed: map[string]bool{}, configs: map[string]bool{}, most: most}
+	t := &tree{ctx: ctx, files: files, dirs: map[string][]string{"": nil}, over: map[string][]byte{}, mounted: map[string][]byte{}, missing: map[string][]byte{}, sealed: map[string]bool{}, configs: map[string]bool{}, levels: map[string]int{}, most: most}
 	for name := range files {
 		t.link(name)
 	}
@@ -138,6 +148,9 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 	if err := t.limitAliases(name, content); err != nil {
 		return nil, t.refuse(err)
 	}
+	if err := t.count(name, content); err != nil {
+		return nil, t.refuse(err)
+	}
 	if dir, base := splitPath(name); isKustomizationFile(base) {
 		err := t.checkKustomization(dir, content)
 		if err != nil {
@@ -168,6 +181,7 @@ func (t *tree) unsealed(name string, content []byte) []byte {
 // again lets another build begin at the same entry point.
 func (t *tree) again() {
 	t.used, t.refusal, t.missing = limits{}, nil, map[string][]byte{}
+	t.objects, t.depth, t.texts, t.levels = 0, 0, 0, map[string]int{}
 }
 
 func (t *tree) content(name string) ([]byte, bool) {
