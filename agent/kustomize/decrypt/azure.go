@@ -27,11 +27,11 @@ type azureFields struct {
 }
 
 // azureCredential reads a service principal with a secret or a certificate, or
-// the id of a managed identity.
-func azureCredential(content []byte) (*azkv.TokenCredential, error) {
+// the id of a managed identity, which is one of the node.
+func azureCredential(content []byte) (made *azkv.TokenCredential, node bool, err error) {
 	var f azureFields
 	if err := yaml.Unmarshal(content, &f); err != nil {
-		return nil, errors.New("it is no YAML with tenantId and clientId")
+		return nil, false, errors.New("it is no YAML with tenantId and clientId")
 	}
 	tenant, id, secret := cmp.Or(f.TenantID, f.Tenant), cmp.Or(f.ClientID, f.AppID), cmp.Or(f.ClientSecret, f.Password)
 	var options azcore.ClientOptions
@@ -40,9 +40,10 @@ func azureCredential(content []byte) (*azkv.TokenCredential, error) {
 	}
 	credential, err := newAzureCredential(f, tenant, id, secret, options)
 	if err != nil {
-		return nil, errors.New("it holds no credential that Azure's client takes")
+		return nil, false, errors.New("it holds no credential that Azure's client takes")
 	}
-	return azkv.NewTokenCredential(credential), nil
+	_, node = credential.(*azidentity.ManagedIdentityCredential)
+	return azkv.NewTokenCredential(credential), node, nil
 }
 
 func newAzureCredential(f azureFields, tenant, id, secret string, options azcore.ClientOptions) (azcore.TokenCredential, error) {
