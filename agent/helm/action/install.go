@@ -10,15 +10,12 @@ import (
 // Install releases for the first time. A release whose records say that it was
 // uninstalled is in nobody's way.
 func (s *Session) Install() error {
-	loaded, err := s.Chart()
-	if err != nil {
-		return err
-	}
 	var options helmv2.Install
 	if s.Object.Spec.Install != nil {
 		options = *s.Object.Spec.Install
 	}
-	if err := s.applyCRDs(loaded, options.CRDs); err != nil {
+	loaded, err := s.prepare(checks{crds: options.CRDs, skipSchema: options.DisableSchemaValidation})
+	if err != nil {
 		return s.ended(err)
 	}
 	if err := s.learn(); err != nil {
@@ -36,7 +33,7 @@ func (s *Session) Install() error {
 	install.WaitForJobs = !options.DisableWaitForJobs
 	install.DisableHooks = options.DisableHooks
 	install.DisableOpenAPIValidation = options.DisableOpenAPIValidation
-	install.SkipSchemaValidation = options.DisableSchemaValidation
+	install.SkipSchemaValidation = true // they were validated above
 	install.TakeOwnership = !options.DisableTakeOwnership
 	install.Replace = replace
 	install.CreateNamespace = options.CreateNamespace

@@ -8,15 +8,12 @@ import (
 
 // Upgrade releases once more.
 func (s *Session) Upgrade() error {
-	loaded, err := s.Chart()
-	if err != nil {
-		return err
-	}
 	var options helmv2.Upgrade
 	if s.Object.Spec.Upgrade != nil {
 		options = *s.Object.Spec.Upgrade
 	}
-	if err := s.applyCRDs(loaded, options.CRDs); err != nil {
+	loaded, err := s.prepare(checks{crds: options.CRDs, reuse: options.PreserveValues, skipSchema: options.DisableSchemaValidation})
+	if err != nil {
 		return s.ended(err)
 	}
 	if err := s.learn(); err != nil {
@@ -29,7 +26,7 @@ func (s *Session) Upgrade() error {
 	upgrade.WaitForJobs = !options.DisableWaitForJobs
 	upgrade.DisableHooks = options.DisableHooks
 	upgrade.DisableOpenAPIValidation = options.DisableOpenAPIValidation
-	upgrade.SkipSchemaValidation = options.DisableSchemaValidation
+	upgrade.SkipSchemaValidation = true // they were validated above
 	upgrade.TakeOwnership = !options.DisableTakeOwnership
 	upgrade.Force = options.Force
 	upgrade.ResetValues = !options.PreserveValues

@@ -105,6 +105,12 @@ func (f *Fetcher) Fetch(ctx context.Context, text string, most int64) (files map
 	return nil, "", plain(err)
 }
 
+// File fetches what the URL names, of not more than most bytes; more is an
+// ErrTooLarge.
+func (f *Fetcher) File(ctx context.Context, url string, most int64) ([]byte, error) {
+	return f.file(ctx, url, most)
+}
+
 // file fetches one file.
 func (f *Fetcher) file(ctx context.Context, from string, most int64) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
