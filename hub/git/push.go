@@ -72,6 +72,9 @@ func (s *Session) Push(ctx context.Context, pack Pack, updates []Update) error {
 		return err
 	}
 	report, err := conversation.ReceivePack(ctx, request)
+	if s.answer != nil && s.answer.left < 0 {
+		err = errPreludeTooLong // go-git says that something is missing
+	}
 	if err != nil && report == nil {
 		return s.Failed(ctx, "pushing", err)
 	}
