@@ -175,6 +175,22 @@ func TestExcludesAreBounded(t *testing.T) {
 	}
 }
 
+// Agents count the root and folders too.
+func TestABucketHasNoMoreThanAgentsUnpack(t *testing.T) {
+	g := NewWithT(t)
+	e := newEndpoint(t)
+	files := map[string]string{}
+	for i := range 49_999 {
+		files[fmt.Sprintf("%05d/x", i)] = ""
+	}
+	e.put(t, files)
+	_, err := e.fetcher().Resolve(t.Context(), e.object())
+	g.Expect(err).NotTo(HaveOccurred())
+	e.put(t, map[string]string{"y/z": ""})
+	_, err = e.fetcher().Resolve(t.Context(), e.object())
+	g.Expect(err).To(MatchError(ContainSubstring("it holds more than 100000 objects and folders")))
+}
+
 // A look at a bucket is a list and, where that shows a .sourceignore, a read of it,
 // which counts for the keys before it too.
 func TestRequestsOfALook(t *testing.T) {

@@ -6,18 +6,18 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/fluxcd/pkg/sourceignore"
 
 	"github.com/headwater-dev/headwater/hub/source"
+	"github.com/headwater-dev/headwater/internal/artifact"
 )
 
-const (
-	maxObjects = 100_000
-	maxBytes   = 512 << 20
-)
+// maxBytes is what agents unpack, as artifact.MaxFiles is.
+const maxBytes = 512 << 20
 
 // entry is what a list says of one object.
 type entry struct {
@@ -50,7 +50,7 @@ func (s *session) find(ctx context.Context) (list, error) {
 	if err != nil {
 		return nil, s.failed(ctx, "reading what is excluded", err)
 	}
-	found, size := list{}, int64(0)
+	found, folders, size := list{}, map[string]bool{".": true}, int64(0)
 	err = s.list(ctx, s.obj.Spec.Prefix, func(key string, e entry) error {
 		switch {
 		case ctx.Err() != nil: // many excludes take long
@@ -64,8 +64,11 @@ func (s *session) find(ctx context.Context) (list, error) {
 			return nil
 		}
 		found[key] = e
-		if size += e.size; size > maxBytes || len(found) > maxObjects {
-			return fmt.Errorf("it holds more than %d objects or %d bytes: set spec.prefix or spec.ignore", maxObjects, int64(maxBytes))
+		for dir := path.Dir(key); !folders[dir]; dir = path.Dir(dir) {
+			folders[dir] = true
+		}
+		if size += e.size; size > maxBytes || len(found)+len(folders) > artifact.MaxFiles {
+			return fmt.Errorf("it holds more than %d objects and folders or %d bytes: set spec.prefix or spec.ignore", artifact.MaxFiles, int64(maxBytes))
 		}
 		return nil
 	})
