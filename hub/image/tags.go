@@ -20,6 +20,9 @@ const (
 	dirMode   = 0o750
 	extension = ".tags"
 	unnamed   = "new-*"
+	// maxName leaves the extension room in the 255 bytes of a file's name; a
+	// namespace's and an object's name have 317 together.
+	maxName = 240
 )
 
 // ErrNotScanned says that there are no tags of the revision.
@@ -144,5 +147,9 @@ func remove(file string) error {
 // file is where the tags of a repository are. Namespaces have no dots, so no
 // two repositories share a file.
 func (t *Tags) file(repository types.NamespacedName) string {
-	return filepath.Join(t.dir, repository.Namespace+"."+repository.Name+extension)
+	name := repository.Namespace + "." + repository.Name
+	if len(name) > maxName {
+		name = fmt.Sprintf("%x", sha256.Sum256([]byte(name))) // which has no dot
+	}
+	return filepath.Join(t.dir, name+extension)
 }
