@@ -223,6 +223,25 @@ func TestTagsThatAreLostComeBack(t *testing.T) {
 	w.Eventually(func() ([]os.DirEntry, error) { return os.ReadDir(w.tags) }, within, "50ms").Should(BeEmpty(), "a repository that leaves takes its tags along")
 }
 
+// A scan keeps what it found before the status says so.
+func TestAPolicyChoosesWhileAScanEnds(t *testing.T) {
+	w := newWorld(t)
+	w.push("1.0.0")
+	scanned := w.scan(w.registry.Host, nil)
+	chosen := w.choose(w.namespace, scanned, nil)
+	w.ready(chosen, "True", "Succeeded", "resolved to 1.0.0")
+	w.ready(scanned, "True", "Succeeded", "")
+	tags, err := image.OpenTags(w.tags)
+	w.Expect(err).NotTo(HaveOccurred())
+	found := []string{"1.0.0", "1.1.0"}
+	w.Expect(tags.Put(client.ObjectKeyFromObject(scanned), found)).To(Succeed())
+	w.ask(chosen)
+	w.ready(chosen, "True", "Succeeded", "resolved to 1.0.0")
+	w.push("1.1.0")
+	w.ask(scanned)
+	w.ready(chosen, "True", "Succeeded", "resolved to 1.1.0")
+}
+
 func TestDigestsAreLookedUpAsAsked(t *testing.T) {
 	w := newWorld(t)
 	w.push("1.0.0")
