@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	kuberecord "k8s.io/client-go/tools/record"
+	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -57,6 +58,7 @@ type world struct {
 	namespace string
 	tags      string
 	registry  *testenv.Registry
+	clock     *clocktesting.FakePassiveClock // of the scans
 }
 
 func newWorld(t *testing.T) *world {
@@ -73,11 +75,12 @@ func newWorld(t *testing.T) *world {
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	w := &world{WithT: g, t: t, Client: mgr.GetClient(), tags: t.TempDir(), registry: testenv.StartRegistry()}
+	w.clock = clocktesting.NewFakePassiveClock(time.Now())
 	t.Cleanup(w.registry.Stop)
 	tags, err := image.OpenTags(w.tags)
 	g.Expect(err).NotTo(HaveOccurred())
 	events := &reconcile.Recorder{Kubernetes: kuberecord.NewFakeRecorder(1000), Scheme: kinds}
-	g.Expect((&repository.Reconciler{Tags: tags, Events: events}).AddToManager(mgr)).To(Succeed())
+	g.Expect((&repository.Reconciler{Tags: tags, Events: events, Clock: w.clock}).AddToManager(mgr)).To(Succeed())
 	g.Expect((&policy.Reconciler{Tags: tags, Events: events}).AddToManager(mgr)).To(Succeed())
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(t.Context()) }()
@@ -215,8 +218,8 @@ func TestTagsThatAreLostComeBack(t *testing.T) {
 
 	chosen := w.choose(w.namespace, scanned, nil)
 	w.ready(chosen, "False", "DependencyNotReady", "its tags are not there")
+	w.clock.SetTime(w.clock.Now().Add(time.Minute))
 	w.ask(scanned)
-	w.ask(chosen)
 	w.ready(chosen, "True", "Succeeded", "resolved to 1.0.0")
 
 	w.Expect(w.Delete(w.t.Context(), scanned)).To(Succeed())
