@@ -33,6 +33,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/image"
 	"github.com/headwater-dev/headwater/hub/image/policy"
 	"github.com/headwater-dev/headwater/hub/image/repository"
+	"github.com/headwater-dev/headwater/hub/registry"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 	"github.com/headwater-dev/headwater/internal/testenv"
 	"github.com/headwater-dev/headwater/internal/testenv/clouds"
@@ -266,6 +267,35 @@ func TestDigestsAreLookedUpAsAsked(t *testing.T) {
 	w.Expect(once.Status.LatestRef.Digest).To(Equal(first))
 	w.Expect(always.Status.LatestRef.Digest).To(Equal(moved))
 	w.Expect(always.Status.ObservedPreviousRef.Digest).To(Equal(first))
+}
+
+// A run whose status could not be written is made again.
+func TestADigestThatWasNotWrittenIsLookedUpAgain(t *testing.T) {
+	w := newWorld(t)
+	w.push("1.0.0")
+	scanned := w.scan(w.registry.Host, nil)
+	w.ready(scanned, "True", "Succeeded", "")
+	tags, err := image.OpenTags(w.tags)
+	w.Expect(err).NotTo(HaveOccurred())
+	r := &policy.Reconciler{
+		Tags: tags, Client: w.Client, Live: w.Client, Clock: w.clock,
+		Registry: &registry.Opener{Secrets: w.Client, Transport: &http.Transport{}},
+	}
+	obj := &imagev1.ImagePolicy{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "app"}}
+	obj.Spec.ImageRepositoryRef.Name = scanned.Name
+	obj.Spec.Policy.SemVer = &imagev1.SemVerPolicy{Range: "*"}
+	obj.Spec.DigestReflectionPolicy, obj.Spec.Interval = imagev1.ReflectAlways, &metav1.Duration{Duration: time.Hour}
+	w.Expect(r.Reconcile(t.Context(), obj)).To(Succeed())
+	old := obj.Status.LatestRef.Digest
+
+	w.clock.SetTime(w.clock.Now().Add(time.Hour))
+	_, err = w.registry.Push("team/app", "1.0.0", map[string]string{"tag": "moved"})
+	w.Expect(err).NotTo(HaveOccurred())
+	lost := obj.DeepCopy()
+	w.Expect(r.Reconcile(t.Context(), lost)).To(Succeed())
+	w.Expect(lost.Status.LatestRef.Digest).NotTo(Equal(old))
+	w.Expect(r.Reconcile(t.Context(), obj)).To(Succeed())
+	w.Expect(obj.Status.LatestRef.Digest).To(Equal(lost.Status.LatestRef.Digest))
 }
 
 func TestOtherNamespacesNeedToBeAllowed(t *testing.T) {
