@@ -94,7 +94,7 @@ func (s *Session) download(ctx context.Context, can *capability.List, want wante
 	}
 	defer func() { _ = response.Close() }()
 	files, kept := osfs.New(dir, osfs.WithBoundOS()), newRecent(keptBytes)
-	if err := receive(ctx, demultiplexed(request.Capabilities, response), files, kept); err != nil {
+	if err := receive(ctx, s.packfile(request.Capabilities, response), files, kept); err != nil {
 		return nil, err
 	}
 	objects := filesystem.NewStorageWithOptions(files, kept,

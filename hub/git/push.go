@@ -47,38 +47,58 @@ type Pack struct {
 }
 
 // Push brings the objects to the remote and moves the references: all of them or
-// none, where the server can. An error that wraps ErrMoved is worth another
-// attempt from the new head; what the server refuses is not.
+// none, where the server can; else one after the other, until one is refused. An
+// error that wraps ErrMoved is worth another attempt from the new head; what the
+// server refuses is not.
 func (s *Session) Push(ctx context.Context, pack Pack, updates []Update) error {
+	for len(updates) > 0 {
+		moved, err := s.push(ctx, pack, updates)
+		if err != nil {
+			return err
+		}
+		updates = updates[moved:]
+	}
+	return nil
+}
+
+// push is one request. It returns how many of the references it has moved: all where
+// the server does all or none.
+func (s *Session) push(ctx context.Context, pack Pack, updates []Update) (moved int, err error) {
 	conversation, err := s.remote.NewReceivePackSession(s.endpoint, s.auth)
 	if err != nil {
-		return s.Failed(ctx, "opening", err)
+		return 0, s.Failed(ctx, "opening", err)
 	}
 	defer func() { _ = conversation.Close() }()
 	refs, err := conversation.AdvertisedReferencesContext(ctx)
 	if err != nil && !errors.Is(err, transport.ErrEmptyRemoteRepository) {
-		return s.Failed(ctx, "listing the references to push to", err)
+		return 0, s.Failed(ctx, "listing the references to push to", err)
 	}
 	if refs == nil {
-		return s.Failed(ctx, "pushing", transport.ErrEmptyRemoteRepository)
+		return 0, s.Failed(ctx, "pushing", transport.ErrEmptyRemoteRepository)
 	}
 	for _, update := range updates {
 		if refs.References[update.Name.String()] != update.Old {
-			return fmt.Errorf("%s: %w", update.Name.Short(), ErrMoved)
+			return 0, fmt.Errorf("%s: %w", update.Name.Short(), ErrMoved)
 		}
+	}
+	if !refs.Capabilities.Supports(capability.Atomic) {
+		updates = updates[:1]
 	}
 	request, err := s.pushRequest(refs.Capabilities, pack, updates)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	report, err := conversation.ReceivePack(ctx, request)
+	if s.answer != nil && s.answer.left < 0 {
+		err = errPreludeTooLong // go-git says that something is missing
+	}
 	if err != nil && report == nil {
-		return s.Failed(ctx, "pushing", err)
+		return 0, s.Failed(ctx, "pushing", err)
 	}
 	if err != nil {
-		return s.rejected(ctx, updates, report)
+		return 0, s.rejected(ctx, updates, report)
 	}
-	return nil
+	return len(updates), nil
 }
 
 // pushRequest asks for the updates. What the server cannot do is an error where
@@ -88,7 +108,7 @@ func (s *Session) pushRequest(can *capability.List, pack Pack, updates []Update)
 	for _, update := range updates {
 		request.Commands = append(request.Commands, &packp.Command{Name: update.Name, Old: update.Old, New: update.New})
 	}
-	if len(updates) > 1 && can.Supports(capability.Atomic) {
+	if len(updates) > 1 {
 		if err := request.Capabilities.Set(capability.Atomic); err != nil {
 			return nil, err
 		}
@@ -113,15 +133,14 @@ func (s *Session) pushRequest(can *capability.List, pack Pack, updates []Update)
 }
 
 // rejected says why the server did not do what it was asked. It says in its own
-// words when a branch has moved, so the branch is looked at instead: one that is
-// where it was to go has been moved by us, where the server does not do all or none.
+// words when a branch has moved, so the branch is looked at instead.
 func (s *Session) rejected(ctx context.Context, updates []Update, report *packp.ReportStatus) error {
 	refs, err := s.List(ctx)
 	if err != nil {
 		return err
 	}
 	for _, update := range updates {
-		if at := refs.References[update.Name.String()]; at != update.Old && at != update.New {
+		if refs.References[update.Name.String()] != update.Old {
 			return fmt.Errorf("%s: %w", update.Name.Short(), ErrMoved)
 		}
 	}

@@ -1,12 +1,15 @@
 package git
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,6 +22,9 @@ import (
 const (
 	// maxListBytes bounds a list of references: some 500,000 of them.
 	maxListBytes = 64 << 20
+	// maxPreludeBytes bounds what a server sends before a packfile, and its answer to
+	// a push: a few lines, where one commit is asked for.
+	maxPreludeBytes = 1 << 20
 	// maxErrorBytes bounds what is read of the body of an error.
 	maxErrorBytes = 4 << 10
 )
@@ -49,6 +55,8 @@ type Session struct {
 	done     func()
 	// fetch is the part of the conversation that reads; nil before the list.
 	fetch transport.UploadPackSession
+	// answer is what is read of a server.
+	answer *limited
 	// stores are those with what was downloaded.
 	stores []io.Closer
 }
@@ -65,7 +73,7 @@ func (o *Opener) Open(ctx context.Context, obj *sourcev1.GitRepository) (*Sessio
 		return nil, s.Failed(ctx, "parsing", err)
 	}
 	if known.ssh != nil {
-		s.remote = overSSH{known.ssh}
+		s.remote = overSSH{known.ssh, s.prelude}
 		return s, nil
 	}
 	base, done, err := o.transport(ctx, obj, known)
@@ -82,7 +90,7 @@ func (o *Opener) Open(ctx context.Context, obj *sourcev1.GitRepository) (*Sessio
 	}
 	// Redirects of the first request alone are followed, and go-git drops the
 	// credentials when they lead to another host.
-	s.remote = githttp.NewClientWithOptions(&http.Client{Transport: bounded{base}},
+	s.remote = githttp.NewClientWithOptions(&http.Client{Transport: bounded{base, s.prelude}},
 		&githttp.ClientOptions{RedirectPolicy: githttp.FollowInitialRedirects})
 	return s, nil
 }
@@ -132,10 +140,29 @@ func (s *Session) List(ctx context.Context) (*packp.AdvRefs, error) {
 	return refs, nil
 }
 
+// prelude bounds the answer to a request until packfile says that it has got to
+// what it is about.
+func (s *Session) prelude(answer io.Reader) io.Reader {
+	s.answer = &limited{answer, maxPreludeBytes, errPreludeTooLong}
+	return s.answer
+}
+
+// packfile is the answer from where the packfile begins. Packfiles go to disk, and
+// have a bound of their own.
+func (s *Session) packfile(used *capability.List, answer io.Reader) io.Reader {
+	pack := bufio.NewReader(demultiplexed(used, answer))
+	if _, err := pack.Peek(1); err == nil {
+		s.answer.left = math.MaxInt64
+	}
+	return pack // has the error as well
+}
+
 // bounded keeps a remote from filling our memory with an endless list of
-// references or an endless error. Packfiles go to disk, and have a bound of their own.
+// references, endless lines before a packfile, or an endless error.
 type bounded struct {
 	http.RoundTripper
+	// prelude bounds what else is answered.
+	prelude func(io.Reader) io.Reader
 }
 
 // RoundTrip sends the request and bounds the answer's body.
@@ -149,6 +176,8 @@ func (b bounded) RoundTrip(request *http.Request) (*http.Response, error) {
 		response.Body = body{io.LimitReader(response.Body, maxErrorBytes), response.Body}
 	case request.Method == http.MethodGet:
 		response.Body = body{&limited{response.Body, maxListBytes, errListTooLong}, response.Body}
+	default:
+		response.Body = body{b.prelude(response.Body), response.Body}
 	}
 	return response, nil
 }
@@ -159,6 +188,8 @@ type body struct {
 }
 
 var errListTooLong = fmt.Errorf("the list of references is longer than %d bytes", maxListBytes)
+
+var errPreludeTooLong = fmt.Errorf("the server sends more than %d bytes besides what it was asked for", maxPreludeBytes)
 
 // limited fails, rather than ends, at its limit: half of something must not pass for
 // the whole.

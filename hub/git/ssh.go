@@ -30,22 +30,25 @@ const (
 // know where to and with which keys.
 type overSSH struct {
 	login *sshLogin
+	// prelude bounds the answers to requests.
+	prelude func(io.Reader) io.Reader
 }
 
 // NewUploadPackSession prepares a conversation; nothing is sent yet.
 func (o overSSH) NewUploadPackSession(to *transport.Endpoint, _ transport.AuthMethod) (transport.UploadPackSession, error) {
-	return &sshSession{login: o.login, to: to, service: transport.UploadPackServiceName}, nil
+	return &sshSession{login: o.login, prelude: o.prelude, to: to, service: transport.UploadPackServiceName}, nil
 }
 
 // NewReceivePackSession prepares a conversation; nothing is sent yet.
 func (o overSSH) NewReceivePackSession(to *transport.Endpoint, _ transport.AuthMethod) (transport.ReceivePackSession, error) {
-	return &sshSession{login: o.login, to: to, service: transport.ReceivePackServiceName}, nil
+	return &sshSession{login: o.login, prelude: o.prelude, to: to, service: transport.ReceivePackServiceName}, nil
 }
 
 // sshSession is one run of git-upload-pack or git-receive-pack at the remote. The
 // connection is closed when a context ends that it was last called with.
 type sshSession struct {
 	login   *sshLogin
+	prelude func(io.Reader) io.Reader
 	to      *transport.Endpoint
 	service string
 
@@ -150,7 +153,7 @@ func (s *sshSession) UploadPack(ctx context.Context, request *packp.UploadPackRe
 		return nil, s.explain(err)
 	}
 	response := packp.NewUploadPackResponse(request)
-	if err := response.Decode(io.NopCloser(s.out)); err != nil {
+	if err := response.Decode(io.NopCloser(s.prelude(s.out))); err != nil {
 		return nil, s.explain(err)
 	}
 	return response, nil
@@ -171,7 +174,7 @@ func (s *sshSession) ReceivePack(ctx context.Context, request *packp.ReferenceUp
 		return nil, s.explain(s.command.Wait())
 	}
 	report := packp.NewReportStatus()
-	if err := report.Decode(demultiplexed(request.Capabilities, s.out)); err != nil {
+	if err := report.Decode(demultiplexed(request.Capabilities, s.prelude(s.out))); err != nil {
 		return nil, s.explain(err)
 	}
 	return report, report.Error()

@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	kuberecord "k8s.io/client-go/tools/record"
+	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -32,6 +33,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/image"
 	"github.com/headwater-dev/headwater/hub/image/policy"
 	"github.com/headwater-dev/headwater/hub/image/repository"
+	"github.com/headwater-dev/headwater/hub/registry"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 	"github.com/headwater-dev/headwater/internal/testenv"
 	"github.com/headwater-dev/headwater/internal/testenv/clouds"
@@ -57,6 +59,7 @@ type world struct {
 	namespace string
 	tags      string
 	registry  *testenv.Registry
+	clock     *clocktesting.FakePassiveClock // of the scans
 }
 
 func newWorld(t *testing.T) *world {
@@ -73,11 +76,12 @@ func newWorld(t *testing.T) *world {
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	w := &world{WithT: g, t: t, Client: mgr.GetClient(), tags: t.TempDir(), registry: testenv.StartRegistry()}
+	w.clock = clocktesting.NewFakePassiveClock(time.Now())
 	t.Cleanup(w.registry.Stop)
 	tags, err := image.OpenTags(w.tags)
 	g.Expect(err).NotTo(HaveOccurred())
 	events := &reconcile.Recorder{Kubernetes: kuberecord.NewFakeRecorder(1000), Scheme: kinds}
-	g.Expect((&repository.Reconciler{Tags: tags, Events: events}).AddToManager(mgr)).To(Succeed())
+	g.Expect((&repository.Reconciler{Tags: tags, Events: events, Clock: w.clock}).AddToManager(mgr)).To(Succeed())
 	g.Expect((&policy.Reconciler{Tags: tags, Events: events}).AddToManager(mgr)).To(Succeed())
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(t.Context()) }()
@@ -215,12 +219,31 @@ func TestTagsThatAreLostComeBack(t *testing.T) {
 
 	chosen := w.choose(w.namespace, scanned, nil)
 	w.ready(chosen, "False", "DependencyNotReady", "its tags are not there")
+	w.clock.SetTime(w.clock.Now().Add(time.Minute))
 	w.ask(scanned)
-	w.ask(chosen)
 	w.ready(chosen, "True", "Succeeded", "resolved to 1.0.0")
 
 	w.Expect(w.Delete(w.t.Context(), scanned)).To(Succeed())
 	w.Eventually(func() ([]os.DirEntry, error) { return os.ReadDir(w.tags) }, within, "50ms").Should(BeEmpty(), "a repository that leaves takes its tags along")
+}
+
+// A scan keeps what it found before the status says so.
+func TestAPolicyChoosesWhileAScanEnds(t *testing.T) {
+	w := newWorld(t)
+	w.push("1.0.0")
+	scanned := w.scan(w.registry.Host, nil)
+	chosen := w.choose(w.namespace, scanned, nil)
+	w.ready(chosen, "True", "Succeeded", "resolved to 1.0.0")
+	w.ready(scanned, "True", "Succeeded", "")
+	tags, err := image.OpenTags(w.tags)
+	w.Expect(err).NotTo(HaveOccurred())
+	found := []string{"1.0.0", "1.1.0"}
+	w.Expect(tags.Put(client.ObjectKeyFromObject(scanned), found)).To(Succeed())
+	w.ask(chosen)
+	w.ready(chosen, "True", "Succeeded", "resolved to 1.0.0")
+	w.push("1.1.0")
+	w.ask(scanned)
+	w.ready(chosen, "True", "Succeeded", "resolved to 1.1.0")
 }
 
 func TestDigestsAreLookedUpAsAsked(t *testing.T) {
@@ -244,6 +267,35 @@ func TestDigestsAreLookedUpAsAsked(t *testing.T) {
 	w.Expect(once.Status.LatestRef.Digest).To(Equal(first))
 	w.Expect(always.Status.LatestRef.Digest).To(Equal(moved))
 	w.Expect(always.Status.ObservedPreviousRef.Digest).To(Equal(first))
+}
+
+// A run whose status could not be written is made again.
+func TestADigestThatWasNotWrittenIsLookedUpAgain(t *testing.T) {
+	w := newWorld(t)
+	w.push("1.0.0")
+	scanned := w.scan(w.registry.Host, nil)
+	w.ready(scanned, "True", "Succeeded", "")
+	tags, err := image.OpenTags(w.tags)
+	w.Expect(err).NotTo(HaveOccurred())
+	r := &policy.Reconciler{
+		Tags: tags, Client: w.Client, Live: w.Client, Clock: w.clock,
+		Registry: &registry.Opener{Secrets: w.Client, Transport: &http.Transport{}},
+	}
+	obj := &imagev1.ImagePolicy{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "app"}}
+	obj.Spec.ImageRepositoryRef.Name = scanned.Name
+	obj.Spec.Policy.SemVer = &imagev1.SemVerPolicy{Range: "*"}
+	obj.Spec.DigestReflectionPolicy, obj.Spec.Interval = imagev1.ReflectAlways, &metav1.Duration{Duration: time.Hour}
+	w.Expect(r.Reconcile(t.Context(), obj)).To(Succeed())
+	old := obj.Status.LatestRef.Digest
+
+	w.clock.SetTime(w.clock.Now().Add(time.Hour))
+	_, err = w.registry.Push("team/app", "1.0.0", map[string]string{"tag": "moved"})
+	w.Expect(err).NotTo(HaveOccurred())
+	lost := obj.DeepCopy()
+	w.Expect(r.Reconcile(t.Context(), lost)).To(Succeed())
+	w.Expect(lost.Status.LatestRef.Digest).NotTo(Equal(old))
+	w.Expect(r.Reconcile(t.Context(), obj)).To(Succeed())
+	w.Expect(obj.Status.LatestRef.Digest).To(Equal(lost.Status.LatestRef.Digest))
 }
 
 func TestOtherNamespacesNeedToBeAllowed(t *testing.T) {

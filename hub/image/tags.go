@@ -19,7 +19,12 @@ import (
 const (
 	dirMode   = 0o750
 	extension = ".tags"
-	unnamed   = "new-*"
+	// before is added to the name of the file that was replaced last.
+	before  = ".before"
+	unnamed = "new-*"
+	// maxName leaves the extensions room in the 255 bytes of a file's name; a
+	// namespace's and an object's name have 317 together.
+	maxName = 240
 )
 
 // ErrNotScanned says that there are no tags of the revision.
@@ -74,8 +79,8 @@ func write(w *bufio.Writer, tags []string) error {
 	return nil
 }
 
-// Put replaces the tags of the repository: whoever reads finds the old ones or
-// the new ones. A tag holds no newline.
+// Put replaces the tags of the repository. Those that it replaces can still be read
+// until the next Put: a status may name their revision yet. A tag holds no newline.
 func (t *Tags) Put(repository types.NamespacedName, tags []string) error {
 	file, err := os.CreateTemp(t.dir, unnamed)
 	if err != nil {
@@ -83,8 +88,12 @@ func (t *Tags) Put(repository types.NamespacedName, tags []string) error {
 	}
 	w := bufio.NewWriter(file)
 	err = write(w, tags)
+	to := t.file(repository)
 	if err = errors.Join(err, w.Flush(), file.Close()); err == nil {
-		err = os.Rename(file.Name(), t.file(repository))
+		err = os.Rename(to, to+before)
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = os.Rename(file.Name(), to)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("keeping the tags of ImageRepository %s: %w", repository, err), remove(file.Name()))
@@ -94,25 +103,25 @@ func (t *Tags) Put(repository types.NamespacedName, tags []string) error {
 
 // Get returns the tags of the revision, or ErrNotScanned.
 func (t *Tags) Get(repository types.NamespacedName, revision string) ([]string, error) {
-	content, err := os.ReadFile(t.file(repository))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNotScanned
+	for _, file := range []string{t.file(repository), t.file(repository) + before} {
+		content, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("reading the tags of ImageRepository %s: %w", repository, err)
+		}
+		h := sha256.New()
+		_, _ = h.Write(content) // a hash takes everything
+		switch {
+		case err != nil || revisionOf(h) != revision:
+		case len(content) == 0:
+			return nil, nil
+		default:
+			return strings.Split(string(content), "\n"), nil
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the tags of ImageRepository %s: %w", repository, err)
-	}
-	h := sha256.New()
-	_, _ = h.Write(content) // a hash takes everything
-	if revisionOf(h) != revision {
-		return nil, ErrNotScanned
-	}
-	if len(content) == 0 {
-		return nil, nil
-	}
-	return strings.Split(string(content), "\n"), nil
+	return nil, ErrNotScanned
 }
 
-// Has says whether the tags of the revision are there.
+// Has says whether the tags of the revision are those that were put last.
 func (t *Tags) Has(repository types.NamespacedName, revision string) (bool, error) {
 	file, err := os.Open(t.file(repository))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -131,7 +140,7 @@ func (t *Tags) Has(repository types.NamespacedName, revision string) (bool, erro
 
 // Remove forgets the tags of the repository.
 func (t *Tags) Remove(repository types.NamespacedName) error {
-	return remove(t.file(repository))
+	return errors.Join(remove(t.file(repository)), remove(t.file(repository)+before))
 }
 
 func remove(file string) error {
@@ -144,5 +153,9 @@ func remove(file string) error {
 // file is where the tags of a repository are. Namespaces have no dots, so no
 // two repositories share a file.
 func (t *Tags) file(repository types.NamespacedName) string {
-	return filepath.Join(t.dir, repository.Namespace+"."+repository.Name+extension)
+	name := repository.Namespace + "." + repository.Name
+	if len(name) > maxName {
+		name = fmt.Sprintf("%x", sha256.Sum256([]byte(name))) // which has no dot
+	}
+	return filepath.Join(t.dir, name+extension)
 }

@@ -3,6 +3,7 @@ package image
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -40,6 +41,18 @@ func TestTagsAreThoseOfTheRevision(t *testing.T) {
 	g.Expect(tags.Remove(app)).To(Succeed())
 	_, err = tags.Get(app, Revision(nil))
 	g.Expect(err).To(MatchError(ErrNotScanned))
+}
+
+func TestRepositoriesMayHaveLongNames(t *testing.T) {
+	g := NewWithT(t)
+	tags, err := OpenTags(t.TempDir())
+	g.Expect(err).NotTo(HaveOccurred())
+	one := types.NamespacedName{Namespace: strings.Repeat("n", 63), Name: strings.Repeat("a", 252) + "1"}
+	two := types.NamespacedName{Namespace: one.Namespace, Name: strings.Repeat("a", 252) + "2"}
+	g.Expect(tags.Put(one, []string{"1.0.0"})).To(Succeed())
+	g.Expect(tags.Put(two, []string{"2.0.0"})).To(Succeed())
+	g.Expect(tags.Get(one, Revision([]string{"1.0.0"}))).To(Equal([]string{"1.0.0"}))
+	g.Expect(tags.Get(two, Revision([]string{"2.0.0"}))).To(Equal([]string{"2.0.0"}))
 }
 
 func TestDamagedTagsCountAsNone(t *testing.T) {

@@ -31,12 +31,12 @@ const (
 // then the patterns of each .sourceignore in its directory, and last those of
 // the spec, which can so take a file in again.
 func excluder(ctx context.Context, tree fs.FS, ignore *string) (func(path string, isDir bool) bool, error) {
-	var all excludes
+	var all Excludes
 	if err := all.addFiles(ctx, tree); err != nil {
 		return nil, fmt.Errorf("reading the %s files: %w", sourceignore.IgnoreFile, err)
 	}
 	if ignore != nil {
-		if err := all.add(*ignore, nil); err != nil {
+		if err := all.Add(*ignore, nil); err != nil {
 			return nil, fmt.Errorf("spec.ignore: %w", err)
 		}
 	}
@@ -49,8 +49,9 @@ func excluder(ctx context.Context, tree fs.FS, ignore *string) (func(path string
 	}, nil
 }
 
-// excludes are patterns, the later of which overrule the earlier.
-type excludes struct {
+// Excludes are patterns, the later of which overrule the earlier. The zero value has
+// none.
+type Excludes struct {
 	patterns     []gitignore.Pattern
 	bytes, lines int
 }
@@ -58,7 +59,7 @@ type excludes struct {
 // addFiles adds each .sourceignore; a directory's comes before those of the
 // directories in it, which can overrule it. Directories deeper than an artifact
 // has any are not looked at.
-func (e *excludes) addFiles(ctx context.Context, tree fs.FS) error {
+func (e *Excludes) addFiles(ctx context.Context, tree fs.FS) error {
 	return fs.WalkDir(tree, ".", func(dir string, d fs.DirEntry, err error) error {
 		if err := errors.Join(err, context.Cause(ctx)); err != nil || !d.IsDir() {
 			return err
@@ -75,16 +76,17 @@ func (e *excludes) addFiles(ctx context.Context, tree fs.FS) error {
 		if dir != "." {
 			domain = strings.Split(dir, "/")
 		}
-		if err := e.add(content, domain); err != nil {
+		if err := e.Add(content, domain); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		return nil
 	})
 }
 
-// add parses content that holds below the domain, once its size is known to be
-// within bounds.
-func (e *excludes) add(content string, domain []string) error {
+// Add parses content that holds below the domain, the path of a directory, once its
+// size is known to be within bounds: 256 KiB and 10,000 lines for all, and 4096 bytes
+// for each line.
+func (e *Excludes) Add(content string, domain []string) error {
 	if e.bytes += len(content); e.bytes > maxIgnoreBytes {
 		return fmt.Errorf("all excludes together have more than %d bytes", maxIgnoreBytes)
 	}
@@ -101,8 +103,19 @@ func (e *excludes) add(content string, domain []string) error {
 	return nil
 }
 
-// readIgnore is empty where there is no such file, and ends a byte beyond the
-// bound.
+// Match says whether the path, of a file, is excluded.
+func (e *Excludes) Match(path string) bool {
+	return sourceignore.NewMatcher(e.patterns).Match(strings.Split(path, "/"), false)
+}
+
+// ReadIgnore reads a .sourceignore, and ends a byte beyond the bound, which Add
+// refuses.
+func ReadIgnore(r io.Reader) (string, error) {
+	content, err := io.ReadAll(io.LimitReader(r, maxIgnoreBytes+1))
+	return string(content), err
+}
+
+// readIgnore is empty where there is no such file.
 func readIgnore(tree fs.FS, name string) (string, error) {
 	info, err := fs.Stat(tree, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -116,6 +129,5 @@ func readIgnore(tree fs.FS, name string) (string, error) {
 		return "", err
 	}
 	defer func() { _ = f.Close() }()
-	content, err := io.ReadAll(io.LimitReader(f, maxIgnoreBytes+1))
-	return string(content), err
+	return ReadIgnore(f)
 }

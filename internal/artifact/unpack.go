@@ -18,7 +18,10 @@ var ErrTooLarge = errors.New("the archive is too large")
 var errLongPath = fmt.Errorf("%w: the path has more than %d bytes", ErrTooLarge, maxPath)
 
 const (
-	defaultMaxFiles = 100_000
+	// MaxFiles is the number of entries that an archive may have where nothing else
+	// is said: files, directories, and the root.
+	MaxFiles = 100_000
+
 	defaultMaxBytes = 512 << 20
 	defaultMaxRatio = 500
 	// ratioFloor is the size below which the ratio is not judged: small trees
@@ -46,7 +49,7 @@ type Limits struct {
 
 func (l Limits) orDefaults() Limits {
 	if l.Files == 0 {
-		l.Files = defaultMaxFiles
+		l.Files = MaxFiles
 	}
 	if l.Bytes == 0 {
 		l.Bytes = defaultMaxBytes

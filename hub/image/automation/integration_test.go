@@ -357,15 +357,34 @@ func TestNoCommitsAreLost(t *testing.T) {
 	}
 }
 
-// A server that does not take all or none may move one reference and refuse another.
+// A server that does not take all or none may move one reference and refuse another:
+// that is said, and tried, until it is taken.
 func TestAReferenceThatIsRefusedIsSaid(t *testing.T) {
-	w := newWorld(t)
-	w.git("config", "receive.advertiseAtomic", "false")
-	w.hook("update", `[ "$1" != refs/heads/release ]`)
-	obj := w.automate(func(spec *imagev1.ImageUpdateAutomationSpec) {
-		spec.GitSpec.Push = &imagev1.PushSpec{Branch: "main", Refspec: "HEAD:release"}
-	})
-	w.ready(obj, "False", "GitOperationFailed", "refuses the push: command error on refs/heads/release: hook declined")
+	for refused, push := range map[string]*imagev1.PushSpec{
+		"release": {Branch: "main", Refspec: "HEAD:release"},
+		"aside":   {Branch: "aside", Refspec: "HEAD:main"},
+		"main":    {Branch: "aside", Refspec: "HEAD:main"},
+	} {
+		t.Run(refused+" of "+push.Branch+" and "+push.Refspec, func(t *testing.T) {
+			w := newWorld(t)
+			w.git("config", "receive.advertiseAtomic", "false")
+			w.hook("update", `[ "$1" != refs/heads/`+refused+` ]`)
+			before := w.head("main")
+			obj := w.automate(func(spec *imagev1.ImageUpdateAutomationSpec) { spec.GitSpec.Push = push })
+			want := "refuses the push: command error on refs/heads/" + refused + ": hook declined"
+			w.ready(obj, "False", "GitOperationFailed", want)
+			w.ask(obj)
+			w.ready(obj, "False", "GitOperationFailed", want)
+			w.Expect(w.head("main")).To(Equal(before))
+
+			w.hook("update", "exit 0")
+			w.ask(obj)
+			w.ready(obj, "True", "Succeeded", "repository up-to-date")
+			w.Expect(w.git("show", "main:apps/web/web.yaml")).To(ContainSubstring("app:1.1.0"))
+			other := map[bool]string{true: "release", false: "aside"}[push.Branch == "main"]
+			w.Expect(w.head(other)).To(Equal(w.head("main")))
+		})
+	}
 }
 
 // What a spec asks for is done also where it could not be begun at first, and nothing

@@ -1,6 +1,7 @@
 package automation
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -98,6 +99,9 @@ func (r route) destination(push *imagev1.PushSpec) (plumbing.ReferenceName, erro
 // updates move the references to the commit. What is there has to be what was checked
 // out, or commits would be lost; spec.git.push.branch alone is reset, wherever it is,
 // where it is another branch than the checkout's.
+//
+// Where the server moves one after the other, that branch goes first, and the
+// checkout's last: a run after one that was cut short finds the same to do again.
 func (r route) updates(references map[string]plumbing.Hash, base, commit plumbing.Hash) ([]git.Update, error) {
 	updates := make([]git.Update, len(r.to))
 	for i, name := range r.to {
@@ -107,5 +111,16 @@ func (r route) updates(references map[string]plumbing.Hash, base, commit plumbin
 		}
 		updates[i] = git.Update{Name: name, Old: old, New: commit}
 	}
+	slices.SortStableFunc(updates, func(a, b git.Update) int { return cmp.Compare(r.rank(a.Name), r.rank(b.Name)) })
 	return updates, nil
+}
+
+func (r route) rank(name plumbing.ReferenceName) int {
+	switch name {
+	case r.reset:
+		return 0
+	case r.branch:
+		return 2
+	}
+	return 1
 }

@@ -85,19 +85,20 @@ func (r *Reconciler) policiesOf(ctx context.Context, repository client.Object) [
 	return requests
 }
 
-// scanned passes repositories whose scan has found something else than before,
-// and those that allow others than before to read them.
+// scanned passes repositories whose scan has found something else than before, or
+// the same again after it was lost, and those that allow others than before to read them.
 func scanned() predicate.Predicate {
-	revision := func(obj client.Object) string {
+	result := func(obj client.Object) string {
 		repository, ok := obj.(*imagev1.ImageRepository)
 		if !ok || repository.Status.LastScanResult == nil {
 			return ""
 		}
-		return repository.Status.CanonicalImageName + "@" + repository.Status.LastScanResult.Revision
+		found := repository.Status.LastScanResult
+		return repository.Status.CanonicalImageName + "@" + found.Revision + " " + found.ScanTime.String()
 	}
 	return predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			return revision(e.ObjectOld) != revision(e.ObjectNew) || e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration()
+			return result(e.ObjectOld) != result(e.ObjectNew) || e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration()
 		},
 		DeleteFunc: func(event.DeleteEvent) bool { return false },
 	}

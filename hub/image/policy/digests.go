@@ -16,29 +16,31 @@ type digests struct {
 	seen map[types.NamespacedName]lookup
 }
 
-// lookup is when a digest was looked up, and for which reconcile request.
+// lookup is when a digest was looked up, for which reconcile request, and what was
+// found.
 type lookup struct {
-	at      time.Time
-	request string
+	at              time.Time
+	request, digest string
 }
 
-// due says whether the digest of the policy is to be looked up again: the
-// interval is over, or somebody asked for a reconcile.
+// due says whether the digest of the policy, which has one, is to be looked up again:
+// the interval is over, somebody asked for a reconcile, or what was found last did
+// not get into the status.
 func (d *digests) due(key types.NamespacedName, obj *imagev1.ImagePolicy, now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	last, ok := d.seen[key]
 	// A run comes a little before the interval's end as well: intervals vary.
-	return !ok || last.request != requestOf(obj) || now.Sub(last.at) >= obj.Interval()*9/10
+	return !ok || last.request != requestOf(obj) || last.digest != obj.Status.LatestRef.Digest || now.Sub(last.at) >= obj.Interval()*9/10
 }
 
-func (d *digests) looked(key types.NamespacedName, obj *imagev1.ImagePolicy, now time.Time) {
+func (d *digests) looked(key types.NamespacedName, obj *imagev1.ImagePolicy, digest string, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.seen == nil {
 		d.seen = map[types.NamespacedName]lookup{}
 	}
-	d.seen[key] = lookup{at: now, request: requestOf(obj)}
+	d.seen[key] = lookup{at: now, request: requestOf(obj), digest: digest}
 }
 
 func (d *digests) forget(key types.NamespacedName) {

@@ -185,7 +185,7 @@ func (r *Reconciler) digest(ctx context.Context, obj *imagev1.ImagePolicy, repos
 	if err != nil {
 		return "", err
 	}
-	r.digests.looked(key, obj, now)
+	r.digests.looked(key, obj, digest, now)
 	return digest, nil
 }
 

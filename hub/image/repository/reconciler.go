@@ -120,7 +120,8 @@ func (r *Reconciler) store(obj *imagev1.ImageRepository, canonical string, tags 
 	if err != nil {
 		return reconcile.Fail(readOperationFailedReason, err)
 	}
-	if before == nil || before.Revision != now.Revision || before.TagCount != now.TagCount || !slices.Equal(before.LatestTags, now.LatestTags) {
+	// Tags that were lost are a result as well: policies wait for them.
+	if !kept || before == nil || before.Revision != now.Revision || before.TagCount != now.TagCount || !slices.Equal(before.LatestTags, now.LatestTags) {
 		now.ScanTime = metav1.NewTime(r.Clock.Now())
 		obj.Status.LastScanResult = now
 	}

@@ -153,6 +153,44 @@ func TestPrefixAndIgnore(t *testing.T) {
 	}))
 }
 
+// Each key is held against each line.
+func TestExcludesAreBounded(t *testing.T) {
+	for name, c := range map[string]struct{ file, spec, want string }{
+		"lines":      {strings.Repeat("a\n", 10_001), "", ".sourceignore: all excludes together have more than 10000 lines"},
+		"bytes":      {strings.Repeat("0123456789abcdef0123456789abcde\n", 8193), "", ".sourceignore: all excludes together have more than 262144 bytes"},
+		"both files": {strings.Repeat("a\n", 6000), strings.Repeat("b\n", 6000), "spec.ignore: all excludes together have more than 10000 lines"},
+		"one line":   {"a\n" + strings.Repeat("a", 70_000) + "\nsecret\n", "", ".sourceignore: line 2 has more than 4096 bytes"},
+	} {
+		for _, prefix := range []string{"", "a/"} {
+			t.Run(name+prefix, func(t *testing.T) {
+				g := NewWithT(t)
+				e := newEndpoint(t)
+				e.put(t, map[string]string{"a/b": "1", "secret": "2", ".sourceignore": c.file})
+				obj := e.object()
+				obj.Spec.Prefix, obj.Spec.Ignore = prefix, &c.spec
+				_, err := e.fetcher().Resolve(t.Context(), obj)
+				g.Expect(err).To(MatchError(ContainSubstring(c.want)))
+			})
+		}
+	}
+}
+
+// Agents count the root and folders too.
+func TestABucketHasNoMoreThanAgentsUnpack(t *testing.T) {
+	g := NewWithT(t)
+	e := newEndpoint(t)
+	files := map[string]string{}
+	for i := range 49_999 {
+		files[fmt.Sprintf("%05d/x", i)] = ""
+	}
+	e.put(t, files)
+	_, err := e.fetcher().Resolve(t.Context(), e.object())
+	g.Expect(err).NotTo(HaveOccurred())
+	e.put(t, map[string]string{"y/z": ""})
+	_, err = e.fetcher().Resolve(t.Context(), e.object())
+	g.Expect(err).To(MatchError(ContainSubstring("it holds more than 100000 objects and folders")))
+}
+
 // A look at a bucket is a list and, where that shows a .sourceignore, a read of it,
 // which counts for the keys before it too.
 func TestRequestsOfALook(t *testing.T) {

@@ -3,25 +3,21 @@ package bucket
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/fluxcd/pkg/sourceignore"
 
 	"github.com/headwater-dev/headwater/hub/source"
+	"github.com/headwater-dev/headwater/internal/artifact"
 )
 
-const (
-	maxObjects = 100_000
-	maxBytes   = 512 << 20
-	// maxIgnoreBytes bounds the .sourceignore of a bucket.
-	maxIgnoreBytes = 1 << 20
-)
+// maxBytes is what agents unpack, as artifact.MaxFiles is.
+const maxBytes = 512 << 20
 
 // entry is what a list says of one object.
 type entry struct {
@@ -50,50 +46,63 @@ const listing = "listing"
 // find lists the keys below spec.prefix, without what is excluded. It asks for the
 // .sourceignore only where the list shows one, or cannot because of a prefix.
 func (s *session) find(ctx context.Context) (list, error) {
-	var patterns string
-	if s.obj.Spec.Prefix != "" {
-		var err error
-		if patterns, err = s.ignored(ctx); err != nil {
-			return nil, s.failed(ctx, "reading "+sourceignore.IgnoreFile, err)
-		}
+	excludes, err := s.excludes(ctx, s.obj.Spec.Prefix != "")
+	if err != nil {
+		return nil, s.failed(ctx, "reading what is excluded", err)
 	}
-	excluded := s.excluded(patterns)
-	found, size := list{}, int64(0)
-	err := s.list(ctx, s.obj.Spec.Prefix, func(key string, e entry) error {
+	found, folders, size := list{}, map[string]bool{".": true}, int64(0)
+	err = s.list(ctx, s.obj.Spec.Prefix, func(key string, e entry) error {
 		switch {
+		case ctx.Err() != nil: // many excludes take long
+			return ctx.Err()
 		case len(key) > maxKeyBytes:
 			return fmt.Errorf("it has a key of more than %d bytes", maxKeyBytes)
 		case key == sourceignore.IgnoreFile:
-			patterns, err := s.ignored(ctx)
-			excluded = s.excluded(patterns)
+			excludes, err = s.excludes(ctx, true)
 			return err
-		case strings.HasSuffix(key, "/"), excluded(key):
+		case strings.HasSuffix(key, "/"), excludes.Match(key):
 			return nil
 		}
 		found[key] = e
-		if size += e.size; size > maxBytes || len(found) > maxObjects {
-			return fmt.Errorf("it holds more than %d objects or %d bytes: set spec.prefix or spec.ignore", maxObjects, int64(maxBytes))
+		for dir := path.Dir(key); !folders[dir]; dir = path.Dir(dir) {
+			folders[dir] = true
+		}
+		if size += e.size; size > maxBytes || len(found)+len(folders) > artifact.MaxFiles {
+			return fmt.Errorf("it holds more than %d objects and folders or %d bytes: set spec.prefix or spec.ignore", artifact.MaxFiles, int64(maxBytes))
 		}
 		return nil
 	})
+	// Some keys come before the .sourceignore.
+	maps.DeleteFunc(found, func(key string, _ entry) bool { return ctx.Err() == nil && excludes.Match(key) })
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		return nil, s.failed(ctx, listing, err)
 	}
-	// Some keys come before the .sourceignore.
-	maps.DeleteFunc(found, func(key string, _ entry) bool { return excluded(key) })
 	return found, nil
 }
 
-// excluded tells the keys that these patterns exclude, or spec.ignore.
-func (s *session) excluded(patterns string) func(key string) bool {
-	if s.obj.Spec.Ignore != nil {
-		patterns += "\n" + *s.obj.Spec.Ignore
+// excludes are the patterns of spec.ignore, behind those of the bucket's own file
+// where that is to be read.
+func (s *session) excludes(ctx context.Context, own bool) (*source.Excludes, error) {
+	var all source.Excludes
+	if own {
+		patterns, err := s.ignored(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err := all.Add(patterns, nil); err != nil {
+			return nil, fmt.Errorf("%s: %w", sourceignore.IgnoreFile, err)
+		}
 	}
-	matcher := sourceignore.NewMatcher(sourceignore.ReadPatterns(strings.NewReader(patterns), nil))
-	return func(key string) bool { return matcher.Match(strings.Split(key, "/"), false) }
+	if s.obj.Spec.Ignore == nil {
+		return &all, nil
+	}
+	if err := all.Add(*s.obj.Spec.Ignore, nil); err != nil {
+		return nil, fmt.Errorf("spec.ignore: %w", err)
+	}
+	return &all, nil
 }
 
 // ignored reads the .sourceignore at the root of the bucket, if there is one.
@@ -101,12 +110,9 @@ func (s *session) ignored(ctx context.Context) (string, error) {
 	object, err := s.open(ctx, sourceignore.IgnoreFile, entry{})
 	if err == nil {
 		defer func() { _ = object.Close() }()
-		var content []byte
-		if content, err = io.ReadAll(io.LimitReader(object, maxIgnoreBytes+1)); err == nil && len(content) > maxIgnoreBytes {
-			err = errors.New("it is larger than 1 MiB")
-		}
-		if err == nil {
-			return string(content), nil
+		var content string
+		if content, err = source.ReadIgnore(object); err == nil {
+			return content, nil
 		}
 	}
 	if s.status(err) == http.StatusNotFound {

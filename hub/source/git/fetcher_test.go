@@ -361,3 +361,38 @@ func TestEndlessAnswers(t *testing.T) {
 		})
 	}
 }
+
+// preludes are what a server can send before the packfile without an end: here they
+// end, late, so that who reads them all says something else.
+func preludes() map[string]string {
+	packet := func(line string) string { return fmt.Sprintf("%04x%s", len(line)+4, line) }
+	return map[string]string{
+		"shallow":  strings.Repeat(packet("shallow "+strings.Repeat("1", 40)), 30_000),
+		"ack":      "0000" + strings.Repeat(packet("ACK "+strings.Repeat("1", 40)+"\n"), 30_000),
+		"progress": "0000" + packet("NAK\n") + strings.Repeat(packet("\x02Counting objects\r"), 70_000) + "0000",
+	}
+}
+
+const longPrelude = "more than 1048576 bytes besides what it was asked for"
+
+func TestEndlessPreludes(t *testing.T) {
+	for name, prelude := range preludes() {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			repository := newRepository(t)
+			commit(t, repository, map[string]string{"a": "1"})
+			server, obj, fetcher := newFront(t, repository, httptest.NewServer), newObject(repository.URL), newFetcher()
+			obj.Spec.URL = server.URL + "/fleet.git"
+			rev, err := fetcher.Resolve(t.Context(), obj)
+			g.Expect(err).NotTo(HaveOccurred())
+			server.turn(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodPost {
+					_, _ = io.WriteString(w, prelude)
+				}
+				return r.Method != http.MethodPost
+			})
+			_, err = fetcher.Fetch(t.Context(), obj, rev, t.TempDir())
+			g.Expect(err).To(MatchError(ContainSubstring(longPrelude)))
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/headwater-dev/headwater/api/meta"
@@ -282,4 +284,62 @@ func TestSSHEndsWithItsContext(t *testing.T) {
 			g.Eventually(ended, patience).Should(Receive(MatchError(context.Canceled)))
 		})
 	}
+}
+
+// TestSSHEndlessPreludes has a server that answers before it is asked.
+func TestSSHEndlessPreludes(t *testing.T) {
+	for name, prelude := range preludes() {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			w := newSSHWorld(t, newKey(t, "ed25519"))
+			commit(t, w.repository, map[string]string{"a": "1"})
+			obj := w.object()
+			rev, err := w.fetcher().Resolve(t.Context(), obj)
+			g.Expect(err).NotTo(HaveOccurred())
+			server := listenSSH(t, rev.ID+" refs/heads/main\x00shallow side-band-64k no-progress allow-tip-sha1-in-want\n", prelude)
+			w.secret["known_hosts"], obj.Spec.URL = server.knownHosts, "ssh://git@"+server.addr+"/fleet.git"
+			_, err = w.fetcher().Fetch(t.Context(), obj, rev, t.TempDir())
+			g.Expect(err).To(MatchError(ContainSubstring(longPrelude)))
+		})
+	}
+}
+
+// hostile is a Git server of one reference and one answer.
+type hostile struct {
+	addr, knownHosts string
+}
+
+func listenSSH(t *testing.T, reference, answer string) hostile {
+	t.Helper()
+	g := NewWithT(t)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { _ = listener.Close() })
+	key := signerOf(t, newKey(t, "ed25519"))
+	config := &ssh.ServerConfig{NoClientAuth: true}
+	config.AddHostKey(key)
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		_, channels, requests, err := ssh.NewServerConn(conn, config)
+		if err != nil {
+			return
+		}
+		go ssh.DiscardRequests(requests)
+		for offered := range channels {
+			channel, requests, err := offered.Accept()
+			if err != nil {
+				return
+			}
+			_ = (<-requests).Reply(true, nil)
+			go ssh.DiscardRequests(requests)
+			_, _ = fmt.Fprintf(channel, "%04x%s0000%s", len(reference)+4, reference, answer)
+			_ = channel.CloseWrite()
+			_, _ = io.Copy(io.Discard, channel) // until the client has gone
+		}
+	}()
+	return hostile{listener.Addr().String(), knownhosts.Line([]string{listener.Addr().String()}, key.PublicKey()) + "\n"}
 }
