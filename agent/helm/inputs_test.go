@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -275,6 +276,28 @@ func TestReleasesOfAKubeconfigAndAServiceAccount(t *testing.T) {
 
 const crd = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.helm.example.com}\n" +
 	"spec: {group: helm.example.com, scope: Namespaced, names: {plural: things, kind: Thing}, versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, description: DESCRIPTION, x-kubernetes-preserve-unknown-fields: true}}}]}\n"
+
+// A subchart that the values switch off brings nothing, CRDs included.
+func TestCRDsOfASubchartThatIsOff(t *testing.T) {
+	for name, on := range map[string]bool{"on": true, "off": false} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			e.release("web", func(obj *helmv2.HelmRelease) { obj.Spec.Values = values(fmt.Sprintf("sub: {enabled: %t}", on)) })
+			e.start()
+			e.push("web", appChart("1.0.0", files{
+				"Chart.yaml":                "apiVersion: v2\nname: app\nversion: 1.0.0\ndependencies: [{name: sub, version: '*', condition: sub.enabled}]\n",
+				"charts/sub/Chart.yaml":     "apiVersion: v2\nname: sub\nversion: 1.0.0\n",
+				"charts/sub/crds/subs.yaml": ownCRD("Sub", "subs"),
+			}))
+			e.becomes("web", "True InstallSucceeded")
+			obj := &unstructured.Unstructured{}
+			obj.SetAPIVersion("apiextensions.k8s.io/v1")
+			obj.SetKind("CustomResourceDefinition")
+			err := e.hub.Get(t.Context(), client.ObjectKey{Name: "subs." + e.namespace + ".example.com"}, obj)
+			e.Expect(err == nil).To(Equal(on))
+		})
+	}
+}
 
 func TestCRDsAndWhatIsMadeOfThem(t *testing.T) {
 	e := newEnv(t)
