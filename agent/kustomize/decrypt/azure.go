@@ -27,11 +27,11 @@ type azureFields struct {
 }
 
 // azureCredential reads a service principal with a secret or a certificate, or
-// the id of a managed identity, which is one of the node.
-func azureCredential(content []byte) (made *azkv.TokenCredential, node bool, err error) {
+// the id of a managed identity.
+func azureCredential(content []byte) (*azkv.TokenCredential, error) {
 	var f azureFields
 	if err := yaml.Unmarshal(content, &f); err != nil {
-		return nil, false, errors.New("it is no YAML with tenantId and clientId")
+		return nil, errors.New("it is no YAML with tenantId and clientId")
 	}
 	tenant, id, secret := cmp.Or(f.TenantID, f.Tenant), cmp.Or(f.ClientID, f.AppID), cmp.Or(f.ClientSecret, f.Password)
 	var options azcore.ClientOptions
@@ -40,10 +40,9 @@ func azureCredential(content []byte) (made *azkv.TokenCredential, node bool, err
 	}
 	credential, err := newAzureCredential(f, tenant, id, secret, options)
 	if err != nil {
-		return nil, false, errors.New("it holds no credential that Azure's client takes")
+		return nil, errors.New("it holds no credential that Azure's client takes")
 	}
-	_, node = credential.(*azidentity.ManagedIdentityCredential)
-	return azkv.NewTokenCredential(credential), node, nil
+	return azkv.NewTokenCredential(credential), nil
 }
 
 func newAzureCredential(f azureFields, tenant, id, secret string, options azcore.ClientOptions) (azcore.TokenCredential, error) {

@@ -81,11 +81,6 @@ func TestCloudsOpenKeysForAServiceAccount(t *testing.T) {
 			g.Expect(open(trusted)).To(Succeed())
 			g.Expect(open(trusted, Secret{Data: map[string][]byte{}})).To(Succeed(), "beside a Secret with other keys")
 
-			if cloud == "azure" {
-				managed := Secret{Data: map[string][]byte{"sops.azure-kv": []byte("clientId: node")}}
-				g.Expect(open(intruder, managed)).To(MatchError(ContainSubstring("names a managed identity, which is the agent's")))
-			}
-
 			clouds.trust(hub, "system:serviceaccount:"+namespace+":keys", dataKey)
 			err := open(intruder)
 			g.Expect(err).To(MatchError(ContainSubstring(refusals[cloud])))

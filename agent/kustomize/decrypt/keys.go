@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -97,9 +96,7 @@ type ring struct {
 	vault string
 	aws   *kms.CredentialsProvider
 	azure *azkv.TokenCredential
-	// node says that azure is an identity of the node that the agent runs on.
-	node bool
-	gcp  []byte
+	gcp   []byte
 	// identity is what the clouds know that have no credentials here; the
 	// process's own when nil.
 	identity *Identity
@@ -136,8 +133,8 @@ func (r *ring) add(name string, content []byte) error {
 	case name == "sops.aws-kms":
 		return r.addAWS(content)
 	case name == "sops.azure-kv":
-		var err error
-		r.azure, r.node, err = azureCredential(content)
+		credential, err := azureCredential(content)
+		r.azure = credential
 		return err
 	case name == "sops.gcp-kms":
 		return r.addGCP(content)
@@ -149,15 +146,10 @@ func (r *ring) add(name string, content []byte) error {
 // files to read, addresses to ask and programs to run, with the agent's rights.
 func (r *ring) addGCP(content []byte) error {
 	var fields struct {
-		Type   string `json:"type"`
-		Tokens string `json:"token_uri"`
+		Type string `json:"type"`
 	}
 	if err := json.Unmarshal(content, &fields); err != nil || fields.Type != "service_account" && fields.Type != "authorized_user" {
 		return errors.New("it has to be the JSON key file of a service account, or of an authorized user")
-	}
-	if address, err := url.Parse(fields.Tokens); err != nil || fields.Tokens != "" &&
-		(address.Scheme != "https" || address.Host != "oauth2.googleapis.com" && address.Host != "accounts.google.com") {
-		return errors.New("its token_uri is none of Google's")
 	}
 	r.gcp = bytes.TrimSpace(content)
 	return nil

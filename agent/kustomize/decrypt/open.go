@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"regexp"
 	"slices"
@@ -21,7 +20,6 @@ import (
 	"github.com/getsops/sops/v3/stores/ini"
 	sopsjson "github.com/getsops/sops/v3/stores/json"
 	sopsyaml "github.com/getsops/sops/v3/stores/yaml"
-	yamlv3 "go.yaml.in/yaml/v3"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
@@ -142,63 +140,6 @@ func store(format formats.Format) sops.Store {
 	return sopsjson.NewBinaryStore(&config.JSONBinaryStoreConfig{})
 }
 
-// bounded refuses files on which SOPS' parsers never end: they follow YAML's aliases
-// wherever these lead, and JSON as deep as it goes, until the process is out of stack,
-// which nothing survives. SOPS itself writes no aliases.
-func bounded(content []byte, format formats.Format) error {
-	switch format {
-	case formats.Yaml:
-		return withoutAliases(content)
-	case formats.Json, formats.Binary:
-		return notDeep(content)
-	}
-	return nil
-}
-
-func withoutAliases(content []byte) error {
-	documents := yamlv3.NewDecoder(bytes.NewReader(content))
-	for {
-		var document yamlv3.Node
-		if err := documents.Decode(&document); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return errUnreadable
-		}
-		if hasAlias(&document) {
-			return errors.New("it has YAML aliases, which SOPS does not keep: write them out")
-		}
-	}
-}
-
-func hasAlias(node *yamlv3.Node) bool {
-	return node.Kind == yamlv3.AliasNode || slices.ContainsFunc(node.Content, hasAlias)
-}
-
-// mostNested is how deep JSON may be, which is as deep as the API server takes it.
-const mostNested = 10_000
-
-func notDeep(content []byte) error {
-	tokens, depth := json.NewDecoder(bytes.NewReader(content)), 0
-	for {
-		token, err := tokens.Token()
-		if err != nil {
-			return nil // its end, or what the parser will say is wrong
-		}
-		switch token {
-		case json.Delim('['), json.Delim('{'):
-			depth++
-		case json.Delim(']'), json.Delim('}'):
-			depth--
-		}
-		if depth > mostNested {
-			return errUnreadable
-		}
-	}
-}
-
-// errUnreadable is what is said of a file that is none of SOPS.
-var errUnreadable = errors.New("it is no SOPS file that can be read")
-
 // open decrypts a file of one format and writes it in another. SOPS's parsers
 // panic on some files.
 func (k *Keys) open(ctx context.Context, content []byte, from, to formats.Format) (plain []byte, err error) {
@@ -210,12 +151,9 @@ func (k *Keys) open(ctx context.Context, content []byte, from, to formats.Format
 	if len(content) > mostBytes {
 		return nil, fmt.Errorf("a SOPS file of %d bytes is larger than the limit of %d", len(content), mostBytes)
 	}
-	if err := bounded(content, from); err != nil {
-		return nil, err
-	}
 	tree, err := store(from).LoadEncryptedFile(content)
 	if err != nil {
-		return nil, errUnreadable
+		return nil, errors.New("it is no SOPS file that can be read")
 	}
 	named := 0
 	for _, group := range tree.Metadata.KeyGroups {

@@ -124,8 +124,6 @@ func (r *ring) byAzure(ctx context.Context, key *keyservice.AzureKeyVaultKey, se
 	master := azkv.NewMasterKey(key.GetVaultUrl(), key.GetName(), key.GetVersion())
 	master.EncryptedKey = string(sealed)
 	switch {
-	case r.node && r.identity != nil:
-		return nil, errors.New("sops.azure-kv names a managed identity, which is the agent's: with a ServiceAccount named it takes a clientSecret or a clientCertificate")
 	case r.azure != nil:
 		r.azure.ApplyToMasterKey(master)
 	case r.identity != nil:
