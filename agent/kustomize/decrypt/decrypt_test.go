@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -276,6 +277,54 @@ func TestTooLarge(t *testing.T) {
 	g.Expect(err).To(MatchError("a SOPS file of 6291465 bytes is larger than the limit of 5242880"))
 }
 
+// bombs are files for which SOPS's parsers would take all of the stack, or of the
+// memory, whatever keys there are.
+func bombs() map[string]file {
+	const head = "x: 1\nsops: {}\n# mac: ENC[\n"
+	laughs := "---\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+	for i := range 9 {
+		laughs += fmt.Sprintf("a%d: &a%d [%s]\n", i+1, i+1, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d, ", i), 10), ", "))
+	}
+	return map[string]file{
+		"an anchor in itself": {content: head + "---\na: &a\n- *a\n", format: formats.Yaml},
+		"a merge of itself":   {content: head + "---\na: &a\n  <<: *a\n", format: formats.Yaml},
+		"aliases of aliases":  {content: head + laughs, format: formats.Yaml},
+		"deep YAML":           {content: head + "---\na: " + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + "\n", format: formats.Yaml},
+		"deep JSON":           {content: `{"sops": {"mac": "ENC[x]"}, "a": ` + strings.Repeat("[", 5_000_000), format: formats.Json},
+		"deep dotenv":         {content: "sops_mac=ENC[x]\nsops_a" + strings.Repeat("__map_", 800_000) + "=x\n", format: formats.Dotenv},
+		"deep ini":            {content: "[sops]\nmac = ENC[x]\na" + strings.Repeat("__map_", 800_000) + " = x\n", format: formats.Ini},
+	}
+}
+
+func TestBombs(t *testing.T) {
+	names := map[formats.Format]string{formats.Yaml: "a.yaml", formats.Json: "a.json", formats.Dotenv: "a.env", formats.Ini: "a.ini"}
+	for name, bomb := range bombs() {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			want := MatchError(Or(ContainSubstring("it has YAML aliases"), ContainSubstring("it nests deeper than 100 levels")))
+			_, err := New("a").File(t.Context(), names[bomb.format], []byte(bomb.content))
+			g.Expect(err).To(want)
+			g.Expect(New("a").Object(t.Context(), &unstructured.Unstructured{Object: map[string]any{
+				"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": "db"},
+				"data": map[string]any{"x": base64.StdEncoding.EncodeToString([]byte(bomb.content))},
+			}})).To(want, "as a value of a Secret")
+		})
+	}
+}
+
+// A hundred levels are allowed, in every format that has any.
+func TestDeepFiles(t *testing.T) {
+	dataKey := newDataKey(t)
+	identity, master := ageKey(t, dataKey)
+	k := New("a", Secret{Data: map[string][]byte{"x.agekey": []byte(identity)}})
+	plain := `{"a": ` + strings.Repeat("[", mostDeep-1) + `"hunter2"` + strings.Repeat("]", mostDeep-1) + "}"
+	for name, format := range map[string]formats.Format{"a.yaml": formats.Yaml, "a.json": formats.Json} {
+		opened, err := k.File(t.Context(), name, seal(t, file{content: plain, format: format}, master, dataKey))
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		NewWithT(t).Expect(yaml.YAMLToJSON(opened)).To(MatchJSON(plain), name)
+	}
+}
+
 func TestID(t *testing.T) {
 	g := NewWithT(t)
 	seen := map[string]bool{}
@@ -294,6 +343,8 @@ func FuzzFile(f *testing.F) {
 	f.Add("a.env", []byte("A=x\nsops_mac=ENC[x]\nsops_age__list_0__map_enc=x\n"))
 	f.Add("a.ini", []byte("[sops]\nmac = ENC[x]\n"))
 	f.Add("a", []byte(`{"data": "x", "sops": {"mac": "ENC[x]"}}`))
+	f.Add("a.yaml", []byte("x: 1\nsops: {}\n# mac: ENC[\n---\na: &a\n- *a\n"))
+	f.Add("a.json", []byte(`{"sops": {"mac": "ENC[x]"}, "a": `+strings.Repeat("[", 1<<12)))
 	f.Fuzz(func(t *testing.T, name string, content []byte) {
 		if len(content) > 1<<16 || bytes.Contains(content, []byte("kms")) || bytes.Contains(content, []byte("azure")) {
 			return // the clouds' own clients would go out

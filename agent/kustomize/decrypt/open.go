@@ -141,7 +141,7 @@ func store(format formats.Format) sops.Store {
 }
 
 // open decrypts a file of one format and writes it in another. SOPS's parsers
-// panic on some files.
+// panic on some files that are within bounds.
 func (k *Keys) open(ctx context.Context, content []byte, from, to formats.Format) (plain []byte, err error) {
 	defer func() {
 		if crash := recover(); crash != nil {
@@ -150,6 +150,9 @@ func (k *Keys) open(ctx context.Context, content []byte, from, to formats.Format
 	}()
 	if len(content) > mostBytes {
 		return nil, fmt.Errorf("a SOPS file of %d bytes is larger than the limit of %d", len(content), mostBytes)
+	}
+	if err := bounded(content, from); err != nil {
+		return nil, err
 	}
 	tree, err := store(from).LoadEncryptedFile(content)
 	if err != nil {
