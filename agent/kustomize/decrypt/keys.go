@@ -76,11 +76,10 @@ func (k *Keys) rings() ([]*ring, error) {
 	var rings []*ring
 	vaults := &logins{vaults: k.vaults, identity: k.identity}
 	for _, secret := range k.secrets {
-		r, err := readRing(secret.Data)
-		if err != nil {
+		r := &ring{identity: k.identity, logins: vaults}
+		if err := r.read(secret.Data); err != nil {
 			return nil, fmt.Errorf("decryption Secret %s: %w", secret.Name, err)
 		}
-		r.identity, r.logins = k.identity, vaults
 		rings = append(rings, r)
 	}
 	if len(rings) == 0 {
@@ -103,15 +102,14 @@ type ring struct {
 	logins   *logins
 }
 
-// readRing reads keys. Its errors quote none of them.
-func readRing(data map[string][]byte) (*ring, error) {
-	r := &ring{}
+// read adds keys. Its errors quote none of them.
+func (r *ring) read(data map[string][]byte) error {
 	for _, name := range slices.Sorted(maps.Keys(data)) {
 		if err := r.add(name, data[name]); err != nil {
-			return nil, fmt.Errorf("key %s: %w", name, err)
+			return fmt.Errorf("key %s: %w", name, err)
 		}
 	}
-	return r, nil
+	return nil
 }
 
 func (r *ring) add(name string, content []byte) error {
@@ -133,9 +131,7 @@ func (r *ring) add(name string, content []byte) error {
 	case name == "sops.aws-kms":
 		return r.addAWS(content)
 	case name == "sops.azure-kv":
-		credential, err := azureCredential(content)
-		r.azure = credential
-		return err
+		return r.addAzure(content)
 	case name == "sops.gcp-kms":
 		return r.addGCP(content)
 	}
