@@ -29,6 +29,8 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
+
+	"github.com/headwater-dev/headwater/agent/kustomize/render"
 )
 
 // file is what is encrypted, and the values to encrypt; all of them when empty.
@@ -163,6 +165,57 @@ func TestFile(t *testing.T) {
 		})
 	}
 }
+
+// The files of generators are in the formats that Flux takes them for.
+func TestFilesOfGenerators(t *testing.T) {
+	dataKey := newDataKey(t)
+	identity, master := ageKey(t, dataKey)
+	keys := New("a", Secret{Data: map[string][]byte{"x.agekey": []byte(identity)}})
+	renderer, err := render.New(render.Options{})
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	const docker = `{"auths":{"x":{"auth":"hunter2"}}}`
+	for generator, c := range map[string]struct {
+		path string
+		file
+		key, want string
+	}{
+		"envs: [secrets.enc]":                     {"secrets.enc", file{content: "PASSWORD=hunter2\n", format: formats.Dotenv}, "PASSWORD", "hunter2"},
+		"envs: [app.env.prod]":                    {"app.env.prod", file{content: "PASSWORD=hunter2\n", format: formats.Dotenv}, "PASSWORD", "hunter2"},
+		"env: app.env":                            {"app.env", file{content: "PASSWORD=hunter2\n", format: formats.Dotenv}, "PASSWORD", "hunter2"},
+		"files: [config.json=config.enc]":         {"config.enc", file{content: `{"a":"hunter2"}`, format: formats.Json}, "config.json", `{"a":"hunter2"}`},
+		"files: [config.json]":                    {"config.json", file{content: `{"a":"hunter2"}`, format: formats.Json}, "config.json", `{"a":"hunter2"}`},
+		"files: [.dockerconfigjson=sub/reg.json]": {"sub/reg.json", file{content: docker, format: formats.Json}, ".dockerconfigjson", docker},
+		"files: [token=token.yaml]":               {"token.yaml", file{content: `{"a":"hunter2"}`, format: formats.Binary}, "token", `{"a":"hunter2"}`},
+	} {
+		t.Run(generator, func(t *testing.T) {
+			g := NewWithT(t)
+			objects, err := renderer.Render(t.Context(), render.Request{Keys: keys, Open: func(context.Context) (render.Archive, error) {
+				return archive{
+					"kustomization.yaml": []byte("secretGenerator: [{name: made, " + generator + "}]"),
+					c.path:               seal(t, c.file, master, dataKey),
+				}, nil
+			}})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(objects).To(HaveLen(1))
+			value, _, err := unstructured.NestedString(objects[0].Object, "data", c.key)
+			g.Expect(err).NotTo(HaveOccurred())
+			opened, err := base64.StdEncoding.DecodeString(value)
+			g.Expect(err).NotTo(HaveOccurred())
+			if json.Valid([]byte(c.want)) {
+				g.Expect(opened).To(MatchJSON(c.want))
+				return
+			}
+			g.Expect(string(opened)).To(Equal(c.want))
+		})
+	}
+}
+
+// archive is an artifact at hand.
+type archive map[string][]byte
+
+func (a archive) Files() (map[string][]byte, error) { return a, nil }
+
+func (archive) Close() error { return nil }
 
 func TestSecretValues(t *testing.T) {
 	g := NewWithT(t)

@@ -45,9 +45,17 @@ func marker(format formats.Format) string {
 	return `"mac": "ENC[`
 }
 
+// formatOf is the format that a name says, as in Flux.
+func formatOf(name string) formats.Format {
+	if strings.HasSuffix(name, corev1.DockerConfigJsonKey) {
+		return formats.Json
+	}
+	return formats.FormatForPath(name)
+}
+
 // Sealed says whether a file is encrypted in the format that its name says.
 func (k *Keys) Sealed(name string, content []byte) bool {
-	return bytes.Contains(content, []byte(marker(formats.FormatForPath(name))))
+	return bytes.Contains(content, []byte(marker(formatOf(name))))
 }
 
 // File returns a file's content, decrypted if it is encrypted in the format that
@@ -56,7 +64,7 @@ func (k *Keys) File(ctx context.Context, name string, content []byte) ([]byte, e
 	if !k.Sealed(name, content) {
 		return content, nil
 	}
-	format := formats.FormatForPath(name)
+	format := formatOf(name)
 	return k.open(ctx, content, format, format)
 }
 
@@ -115,11 +123,7 @@ func (k *Keys) value(ctx context.Context, name string, encoded any) (string, err
 		if !bytes.Contains(content, []byte(marker(format))) {
 			continue
 		}
-		as := formats.FormatForPath(name)
-		if name == corev1.DockerConfigJsonKey {
-			as = formats.Json
-		}
-		opened, err := k.open(ctx, content, format, as)
+		opened, err := k.open(ctx, content, format, formatOf(name))
 		return base64.StdEncoding.EncodeToString(opened), err
 	}
 	return "", nil
