@@ -229,6 +229,7 @@ func TestSecretValues(t *testing.T) {
 		"data": map[string]any{
 			"config.yaml": value(formats.Yaml, "a: hunter2\n"), "token": value(formats.Binary, "hunter2"), "plain": "aGVsbG8=",
 			".dockerconfigjson": value(formats.Json, `{"auths":{"x":{"auth":"hunter2"}}}`), "a.env": value(formats.Dotenv, "A=hunter2\n"),
+			"empty": value(formats.Binary, ""),
 		},
 	}}
 	g.Expect(New("a", Secret{Data: map[string][]byte{"x.agekey": []byte(identity)}}).Object(t.Context(), obj)).To(Succeed())
@@ -243,6 +244,7 @@ func TestSecretValues(t *testing.T) {
 	g.Expect(decoded["token"]).To(Equal("hunter2"))
 	g.Expect(decoded["plain"]).To(Equal("hello"))
 	g.Expect(decoded["a.env"]).To(Equal("A=hunter2\n"))
+	g.Expect(decoded["empty"]).To(BeEmpty())
 	g.Expect(json.Valid([]byte(decoded[".dockerconfigjson"]))).To(BeTrue())
 }
 

@@ -81,11 +81,11 @@ func (k *Keys) Object(ctx context.Context, obj *unstructured.Unstructured) error
 	}
 	data, _, _ := unstructured.NestedMap(obj.Object, "data")
 	for _, name := range slices.Sorted(maps.Keys(data)) {
-		opened, err := k.value(ctx, name, data[name])
+		opened, encrypted, err := k.value(ctx, name, data[name])
 		if err != nil {
 			return fmt.Errorf("data %s: %w", name, err)
 		}
-		if opened != "" {
+		if encrypted {
 			data[name] = opened
 			obj.Object["data"] = data
 		}
@@ -111,22 +111,21 @@ func (k *Keys) whole(ctx context.Context, obj *unstructured.Unstructured) error 
 	return nil
 }
 
-// value is a value of a Secret, decrypted and encoded again; empty when it is
-// not encrypted.
-func (k *Keys) value(ctx context.Context, name string, encoded any) (string, error) {
+// value is a value of a Secret, decrypted and encoded again, if it is encrypted.
+func (k *Keys) value(ctx context.Context, name string, encoded any) (opened string, encrypted bool, err error) {
 	text, _ := encoded.(string)
 	content, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
-		return "", nil
+		return "", false, nil
 	}
 	for _, format := range []formats.Format{formats.Yaml, formats.Json, formats.Dotenv, formats.Ini} {
 		if !bytes.Contains(content, []byte(marker(format))) {
 			continue
 		}
-		opened, err := k.open(ctx, content, format, formatOf(name))
-		return base64.StdEncoding.EncodeToString(opened), err
+		plain, err := k.open(ctx, content, format, formatOf(name))
+		return base64.StdEncoding.EncodeToString(plain), true, err
 	}
-	return "", nil
+	return "", false, nil
 }
 
 // store reads and writes a format.
