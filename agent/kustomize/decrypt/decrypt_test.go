@@ -276,6 +276,12 @@ func TestRefusals(t *testing.T) {
 		{"Google credentials that run a program", byAge, map[string][]byte{"sops.gcp-kms": []byte(
 			`{"type":"external_account","credential_source":{"executable":{"command":"hunter2"}}}`,
 		)}, "key sops.gcp-kms: it has to be the JSON key file of a service account"},
+		{"Google credentials that ask an address of their own", byAge, map[string][]byte{"sops.gcp-kms": []byte(
+			`{"type":"service_account","client_email":"a@b","private_key":"hunter2","token_uri":"http://127.0.0.1:1/hunter2"}`,
+		)}, "key sops.gcp-kms: its token_uri has to be Google's"},
+		{"Google credentials that ask an address like Google's", byAge, map[string][]byte{"sops.gcp-kms": []byte(
+			`{"type":"authorized_user","Token_URI":"https://oauth2.googleapis.com@127.0.0.1:1/hunter2"}`,
+		)}, "key sops.gcp-kms: its token_uri has to be Google's"},
 		{"no Azure credentials", byAge, map[string][]byte{"sops.azure-kv": []byte("tenantId: hunter2")}, "key sops.azure-kv: it holds no credential"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -288,6 +294,29 @@ func TestRefusals(t *testing.T) {
 			g.Expect(err.Error()).NotTo(ContainSubstring("hunter2"))
 		})
 	}
+}
+
+func TestGooglesKeyFiles(t *testing.T) {
+	for _, at := range []string{"", `, "token_uri": "https://oauth2.googleapis.com/token"`, `, "token_uri": "https://accounts.google.com/o/oauth2/token"`} {
+		r := &ring{}
+		NewWithT(t).Expect(r.add("sops.gcp-kms", []byte(`{"type": "service_account"`+at+`}`))).To(Succeed())
+	}
+}
+
+// A file names the Vault to ask. What is at that address and is no Vault is not shown.
+func TestWhatIsNoVaultIsNotShown(t *testing.T) {
+	g := NewWithT(t)
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "hunter2", http.StatusForbidden)
+	}))
+	defer page.Close()
+	dataKey := newDataKey(t)
+	vault := hcvault.NewMasterKey(page.URL, "transit", "key")
+	vault.EncryptedKey = "vault:v1:x"
+	obj := object(t, seal(t, file{content: manifest, format: formats.Yaml, only: "^stringData$"}, vault, dataKey))
+	err := New("a", Secret{Data: map[string][]byte{"sops.vault-token": []byte("token")}}).Object(t.Context(), obj)
+	g.Expect(err).To(MatchError(ContainSubstring(page.URL + " answers 403, and not as a Vault does")))
+	g.Expect(err.Error()).NotTo(ContainSubstring("hunter2"))
 }
 
 // A file that names more keys than anybody has is refused before one is asked for, and

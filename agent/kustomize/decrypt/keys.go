@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -138,14 +139,21 @@ func (r *ring) add(name string, content []byte) error {
 	return nil
 }
 
+// googleTokenHosts are the hosts where Google has key files exchanged for tokens.
+var googleTokenHosts = []string{"oauth2.googleapis.com", "accounts.google.com", "www.googleapis.com"}
+
 // addGCP takes the kinds of key files that hold all they need. The others name
 // files to read, addresses to ask and programs to run, with the agent's rights.
 func (r *ring) addGCP(content []byte) error {
 	var fields struct {
-		Type string `json:"type"`
+		Type     string `json:"type"`
+		TokenURI string `json:"token_uri"`
 	}
 	if err := json.Unmarshal(content, &fields); err != nil || fields.Type != "service_account" && fields.Type != "authorized_user" {
 		return errors.New("it has to be the JSON key file of a service account, or of an authorized user")
+	}
+	if at, err := url.Parse(fields.TokenURI); fields.TokenURI != "" && (err != nil || at.Scheme != "https" || !slices.Contains(googleTokenHosts, at.Host)) {
+		return errors.New("its token_uri has to be Google's, https://oauth2.googleapis.com/token, or be left out")
 	}
 	r.gcp = bytes.TrimSpace(content)
 	return nil
