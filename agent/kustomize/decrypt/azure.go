@@ -26,12 +26,13 @@ type azureFields struct {
 	Password string `json:"password"`
 }
 
-// azureCredential reads a service principal with a secret or a certificate, or
-// the id of a managed identity.
-func azureCredential(content []byte) (*azkv.TokenCredential, error) {
+// addAzure takes a service principal with a secret or a certificate. The id of a
+// managed identity stands for one of the agent's own, and so does not count beside a
+// ServiceAccount.
+func (r *ring) addAzure(content []byte) error {
 	var f azureFields
 	if err := yaml.Unmarshal(content, &f); err != nil {
-		return nil, errors.New("it is no YAML with tenantId and clientId")
+		return errors.New("it is no YAML with tenantId and clientId")
 	}
 	tenant, id, secret := cmp.Or(f.TenantID, f.Tenant), cmp.Or(f.ClientID, f.AppID), cmp.Or(f.ClientSecret, f.Password)
 	var options azcore.ClientOptions
@@ -40,9 +41,14 @@ func azureCredential(content []byte) (*azkv.TokenCredential, error) {
 	}
 	credential, err := newAzureCredential(f, tenant, id, secret, options)
 	if err != nil {
-		return nil, errors.New("it holds no credential that Azure's client takes")
+		return errors.New("it holds no credential that Azure's client takes")
 	}
-	return azkv.NewTokenCredential(credential), nil
+	if _, managed := credential.(*azidentity.ManagedIdentityCredential); managed && r.identity != nil {
+		return errors.New("it names a managed identity of the agent, which is not used where a ServiceAccount is named: " +
+			"it needs tenantId, clientId, and clientSecret or clientCertificate")
+	}
+	r.azure = azkv.NewTokenCredential(credential)
+	return nil
 }
 
 func newAzureCredential(f azureFields, tenant, id, secret string, options azcore.ClientOptions) (azcore.TokenCredential, error) {

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -28,6 +29,8 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
+
+	"github.com/headwater-dev/headwater/agent/kustomize/render"
 )
 
 // file is what is encrypted, and the values to encrypt; all of them when empty.
@@ -163,6 +166,57 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// The files of generators are in the formats that Flux takes them for.
+func TestFilesOfGenerators(t *testing.T) {
+	dataKey := newDataKey(t)
+	identity, master := ageKey(t, dataKey)
+	keys := New("a", Secret{Data: map[string][]byte{"x.agekey": []byte(identity)}})
+	renderer, err := render.New(render.Options{})
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	const docker = `{"auths":{"x":{"auth":"hunter2"}}}`
+	for generator, c := range map[string]struct {
+		path string
+		file
+		key, want string
+	}{
+		"envs: [secrets.enc]":                     {"secrets.enc", file{content: "PASSWORD=hunter2\n", format: formats.Dotenv}, "PASSWORD", "hunter2"},
+		"envs: [app.env.prod]":                    {"app.env.prod", file{content: "PASSWORD=hunter2\n", format: formats.Dotenv}, "PASSWORD", "hunter2"},
+		"env: app.env":                            {"app.env", file{content: "PASSWORD=hunter2\n", format: formats.Dotenv}, "PASSWORD", "hunter2"},
+		"files: [config.json=config.enc]":         {"config.enc", file{content: `{"a":"hunter2"}`, format: formats.Json}, "config.json", `{"a":"hunter2"}`},
+		"files: [config.json]":                    {"config.json", file{content: `{"a":"hunter2"}`, format: formats.Json}, "config.json", `{"a":"hunter2"}`},
+		"files: [.dockerconfigjson=sub/reg.json]": {"sub/reg.json", file{content: docker, format: formats.Json}, ".dockerconfigjson", docker},
+		"files: [token=token.yaml]":               {"token.yaml", file{content: `{"a":"hunter2"}`, format: formats.Binary}, "token", `{"a":"hunter2"}`},
+	} {
+		t.Run(generator, func(t *testing.T) {
+			g := NewWithT(t)
+			objects, err := renderer.Render(t.Context(), render.Request{Keys: keys, Open: func(context.Context) (render.Archive, error) {
+				return archive{
+					"kustomization.yaml": []byte("secretGenerator: [{name: made, " + generator + "}]"),
+					c.path:               seal(t, c.file, master, dataKey),
+				}, nil
+			}})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(objects).To(HaveLen(1))
+			value, _, err := unstructured.NestedString(objects[0].Object, "data", c.key)
+			g.Expect(err).NotTo(HaveOccurred())
+			opened, err := base64.StdEncoding.DecodeString(value)
+			g.Expect(err).NotTo(HaveOccurred())
+			if json.Valid([]byte(c.want)) {
+				g.Expect(opened).To(MatchJSON(c.want))
+				return
+			}
+			g.Expect(string(opened)).To(Equal(c.want))
+		})
+	}
+}
+
+// archive is an artifact at hand.
+type archive map[string][]byte
+
+func (a archive) Files() (map[string][]byte, error) { return a, nil }
+
+func (archive) Close() error { return nil }
+
 func TestSecretValues(t *testing.T) {
 	g := NewWithT(t)
 	dataKey := newDataKey(t)
@@ -175,6 +229,7 @@ func TestSecretValues(t *testing.T) {
 		"data": map[string]any{
 			"config.yaml": value(formats.Yaml, "a: hunter2\n"), "token": value(formats.Binary, "hunter2"), "plain": "aGVsbG8=",
 			".dockerconfigjson": value(formats.Json, `{"auths":{"x":{"auth":"hunter2"}}}`), "a.env": value(formats.Dotenv, "A=hunter2\n"),
+			"empty": value(formats.Binary, ""),
 		},
 	}}
 	g.Expect(New("a", Secret{Data: map[string][]byte{"x.agekey": []byte(identity)}}).Object(t.Context(), obj)).To(Succeed())
@@ -189,6 +244,7 @@ func TestSecretValues(t *testing.T) {
 	g.Expect(decoded["token"]).To(Equal("hunter2"))
 	g.Expect(decoded["plain"]).To(Equal("hello"))
 	g.Expect(decoded["a.env"]).To(Equal("A=hunter2\n"))
+	g.Expect(decoded["empty"]).To(BeEmpty())
 	g.Expect(json.Valid([]byte(decoded[".dockerconfigjson"]))).To(BeTrue())
 }
 
@@ -220,6 +276,12 @@ func TestRefusals(t *testing.T) {
 		{"Google credentials that run a program", byAge, map[string][]byte{"sops.gcp-kms": []byte(
 			`{"type":"external_account","credential_source":{"executable":{"command":"hunter2"}}}`,
 		)}, "key sops.gcp-kms: it has to be the JSON key file of a service account"},
+		{"Google credentials that ask an address of their own", byAge, map[string][]byte{"sops.gcp-kms": []byte(
+			`{"type":"service_account","client_email":"a@b","private_key":"hunter2","token_uri":"http://127.0.0.1:1/hunter2"}`,
+		)}, "key sops.gcp-kms: its token_uri has to be Google's"},
+		{"Google credentials that ask an address like Google's", byAge, map[string][]byte{"sops.gcp-kms": []byte(
+			`{"type":"authorized_user","Token_URI":"https://oauth2.googleapis.com@127.0.0.1:1/hunter2"}`,
+		)}, "key sops.gcp-kms: its token_uri has to be Google's"},
 		{"no Azure credentials", byAge, map[string][]byte{"sops.azure-kv": []byte("tenantId: hunter2")}, "key sops.azure-kv: it holds no credential"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -232,6 +294,29 @@ func TestRefusals(t *testing.T) {
 			g.Expect(err.Error()).NotTo(ContainSubstring("hunter2"))
 		})
 	}
+}
+
+func TestGooglesKeyFiles(t *testing.T) {
+	for _, at := range []string{"", `, "token_uri": "https://oauth2.googleapis.com/token"`, `, "token_uri": "https://accounts.google.com/o/oauth2/token"`} {
+		r := &ring{}
+		NewWithT(t).Expect(r.add("sops.gcp-kms", []byte(`{"type": "service_account"`+at+`}`))).To(Succeed())
+	}
+}
+
+// A file names the Vault to ask. What is at that address and is no Vault is not shown.
+func TestWhatIsNoVaultIsNotShown(t *testing.T) {
+	g := NewWithT(t)
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "hunter2", http.StatusForbidden)
+	}))
+	defer page.Close()
+	dataKey := newDataKey(t)
+	vault := hcvault.NewMasterKey(page.URL, "transit", "key")
+	vault.EncryptedKey = "vault:v1:x"
+	obj := object(t, seal(t, file{content: manifest, format: formats.Yaml, only: "^stringData$"}, vault, dataKey))
+	err := New("a", Secret{Data: map[string][]byte{"sops.vault-token": []byte("token")}}).Object(t.Context(), obj)
+	g.Expect(err).To(MatchError(ContainSubstring(page.URL + " answers 403, and not as a Vault does")))
+	g.Expect(err.Error()).NotTo(ContainSubstring("hunter2"))
 }
 
 // A file that names more keys than anybody has is refused before one is asked for, and
@@ -276,6 +361,54 @@ func TestTooLarge(t *testing.T) {
 	g.Expect(err).To(MatchError("a SOPS file of 6291465 bytes is larger than the limit of 5242880"))
 }
 
+// bombs are files for which SOPS's parsers would take all of the stack, or of the
+// memory, whatever keys there are.
+func bombs() map[string]file {
+	const head = "x: 1\nsops: {}\n# mac: ENC[\n"
+	laughs := "---\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+	for i := range 9 {
+		laughs += fmt.Sprintf("a%d: &a%d [%s]\n", i+1, i+1, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d, ", i), 10), ", "))
+	}
+	return map[string]file{
+		"an anchor in itself": {content: head + "---\na: &a\n- *a\n", format: formats.Yaml},
+		"a merge of itself":   {content: head + "---\na: &a\n  <<: *a\n", format: formats.Yaml},
+		"aliases of aliases":  {content: head + laughs, format: formats.Yaml},
+		"deep YAML":           {content: head + "---\na: " + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + "\n", format: formats.Yaml},
+		"deep JSON":           {content: `{"sops": {"mac": "ENC[x]"}, "a": ` + strings.Repeat("[", 5_000_000), format: formats.Json},
+		"deep dotenv":         {content: "sops_mac=ENC[x]\nsops_a" + strings.Repeat("__map_", 800_000) + "=x\n", format: formats.Dotenv},
+		"deep ini":            {content: "[sops]\nmac = ENC[x]\na" + strings.Repeat("__map_", 800_000) + " = x\n", format: formats.Ini},
+	}
+}
+
+func TestBombs(t *testing.T) {
+	names := map[formats.Format]string{formats.Yaml: "a.yaml", formats.Json: "a.json", formats.Dotenv: "a.env", formats.Ini: "a.ini"}
+	for name, bomb := range bombs() {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			want := MatchError(Or(ContainSubstring("it has YAML aliases"), ContainSubstring("it nests deeper than 100 levels")))
+			_, err := New("a").File(t.Context(), names[bomb.format], []byte(bomb.content))
+			g.Expect(err).To(want)
+			g.Expect(New("a").Object(t.Context(), &unstructured.Unstructured{Object: map[string]any{
+				"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": "db"},
+				"data": map[string]any{"x": base64.StdEncoding.EncodeToString([]byte(bomb.content))},
+			}})).To(want, "as a value of a Secret")
+		})
+	}
+}
+
+// A hundred levels are allowed, in every format that has any.
+func TestDeepFiles(t *testing.T) {
+	dataKey := newDataKey(t)
+	identity, master := ageKey(t, dataKey)
+	k := New("a", Secret{Data: map[string][]byte{"x.agekey": []byte(identity)}})
+	plain := `{"a": ` + strings.Repeat("[", mostDeep-1) + `"hunter2"` + strings.Repeat("]", mostDeep-1) + "}"
+	for name, format := range map[string]formats.Format{"a.yaml": formats.Yaml, "a.json": formats.Json} {
+		opened, err := k.File(t.Context(), name, seal(t, file{content: plain, format: format}, master, dataKey))
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		NewWithT(t).Expect(yaml.YAMLToJSON(opened)).To(MatchJSON(plain), name)
+	}
+}
+
 func TestID(t *testing.T) {
 	g := NewWithT(t)
 	seen := map[string]bool{}
@@ -294,6 +427,8 @@ func FuzzFile(f *testing.F) {
 	f.Add("a.env", []byte("A=x\nsops_mac=ENC[x]\nsops_age__list_0__map_enc=x\n"))
 	f.Add("a.ini", []byte("[sops]\nmac = ENC[x]\n"))
 	f.Add("a", []byte(`{"data": "x", "sops": {"mac": "ENC[x]"}}`))
+	f.Add("a.yaml", []byte("x: 1\nsops: {}\n# mac: ENC[\n---\na: &a\n- *a\n"))
+	f.Add("a.json", []byte(`{"sops": {"mac": "ENC[x]"}, "a": `+strings.Repeat("[", 1<<12)))
 	f.Fuzz(func(t *testing.T, name string, content []byte) {
 		if len(content) > 1<<16 || bytes.Contains(content, []byte("kms")) || bytes.Contains(content, []byte("azure")) {
 			return // the clouds' own clients would go out

@@ -2,6 +2,8 @@ package decrypt
 
 import (
 	"encoding/base64"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -102,6 +104,31 @@ func TestCloudsOpenKeysForTheProcess(t *testing.T) {
 	clouds.trust(nil, "", dataKey)
 	file := seal(t, file{content: manifest, format: formats.Yaml, only: "^stringData$"}, masters()["aws"], dataKey)
 	g.Expect(New("a").Object(t.Context(), object(t, file))).To(Succeed())
+}
+
+// A managed identity is the agent's own: a Secret may name it only where the agent's
+// identity is used anyway.
+func TestManagedIdentitiesAreTheProcesss(t *testing.T) {
+	g := NewWithT(t)
+	machine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		answerJSON(w, http.StatusOK, map[string]any{
+			"access_token": "token of the application", "expires_on": "2082758400", "resource": "https://vault.azure.net", "token_type": "Bearer",
+		})
+	}))
+	defer machine.Close()
+	t.Setenv("IDENTITY_ENDPOINT", machine.URL)
+	t.Setenv("IDENTITY_HEADER", "header")
+	dataKey := newDataKey(t)
+	clouds.trust(nil, "", dataKey)
+	file := seal(t, file{content: manifest, format: formats.Yaml, only: "^stringData$"}, masters()["azure"], dataKey)
+	secret := Secret{Name: "a/keys", Data: map[string][]byte{"sops.azure-kv": []byte("clientId: " + azureClient)}}
+	g.Expect(New("a", secret).Object(t.Context(), object(t, file))).To(Succeed())
+
+	clouds.trust(nil, "", dataKey)
+	named := &Identity{Account: &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "gone"}}}
+	g.Expect(New("a", secret).As(named).Object(t.Context(), object(t, file))).
+		To(MatchError(ContainSubstring("decryption Secret a/keys: key sops.azure-kv: it names a managed identity of the agent")))
+	g.Expect(clouds.seen()).To(BeEmpty())
 }
 
 // What the ARN of a key says becomes part of a host's name.

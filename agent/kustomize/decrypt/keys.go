@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -76,11 +77,10 @@ func (k *Keys) rings() ([]*ring, error) {
 	var rings []*ring
 	vaults := &logins{vaults: k.vaults, identity: k.identity}
 	for _, secret := range k.secrets {
-		r, err := readRing(secret.Data)
-		if err != nil {
+		r := &ring{identity: k.identity, logins: vaults}
+		if err := r.read(secret.Data); err != nil {
 			return nil, fmt.Errorf("decryption Secret %s: %w", secret.Name, err)
 		}
-		r.identity, r.logins = k.identity, vaults
 		rings = append(rings, r)
 	}
 	if len(rings) == 0 {
@@ -103,15 +103,14 @@ type ring struct {
 	logins   *logins
 }
 
-// readRing reads keys. Its errors quote none of them.
-func readRing(data map[string][]byte) (*ring, error) {
-	r := &ring{}
+// read adds keys. Its errors quote none of them.
+func (r *ring) read(data map[string][]byte) error {
 	for _, name := range slices.Sorted(maps.Keys(data)) {
 		if err := r.add(name, data[name]); err != nil {
-			return nil, fmt.Errorf("key %s: %w", name, err)
+			return fmt.Errorf("key %s: %w", name, err)
 		}
 	}
-	return r, nil
+	return nil
 }
 
 func (r *ring) add(name string, content []byte) error {
@@ -133,23 +132,28 @@ func (r *ring) add(name string, content []byte) error {
 	case name == "sops.aws-kms":
 		return r.addAWS(content)
 	case name == "sops.azure-kv":
-		credential, err := azureCredential(content)
-		r.azure = credential
-		return err
+		return r.addAzure(content)
 	case name == "sops.gcp-kms":
 		return r.addGCP(content)
 	}
 	return nil
 }
 
+// googleTokenHosts are the hosts where Google has key files exchanged for tokens.
+var googleTokenHosts = []string{"oauth2.googleapis.com", "accounts.google.com", "www.googleapis.com"}
+
 // addGCP takes the kinds of key files that hold all they need. The others name
 // files to read, addresses to ask and programs to run, with the agent's rights.
 func (r *ring) addGCP(content []byte) error {
 	var fields struct {
-		Type string `json:"type"`
+		Type     string `json:"type"`
+		TokenURI string `json:"token_uri"`
 	}
 	if err := json.Unmarshal(content, &fields); err != nil || fields.Type != "service_account" && fields.Type != "authorized_user" {
 		return errors.New("it has to be the JSON key file of a service account, or of an authorized user")
+	}
+	if at, err := url.Parse(fields.TokenURI); fields.TokenURI != "" && (err != nil || at.Scheme != "https" || !slices.Contains(googleTokenHosts, at.Host)) {
+		return errors.New("its token_uri has to be Google's, https://oauth2.googleapis.com/token, or be left out")
 	}
 	r.gcp = bytes.TrimSpace(content)
 	return nil

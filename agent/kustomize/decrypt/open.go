@@ -45,9 +45,17 @@ func marker(format formats.Format) string {
 	return `"mac": "ENC[`
 }
 
+// formatOf is the format that a name says, as in Flux.
+func formatOf(name string) formats.Format {
+	if strings.HasSuffix(name, corev1.DockerConfigJsonKey) {
+		return formats.Json
+	}
+	return formats.FormatForPath(name)
+}
+
 // Sealed says whether a file is encrypted in the format that its name says.
 func (k *Keys) Sealed(name string, content []byte) bool {
-	return bytes.Contains(content, []byte(marker(formats.FormatForPath(name))))
+	return bytes.Contains(content, []byte(marker(formatOf(name))))
 }
 
 // File returns a file's content, decrypted if it is encrypted in the format that
@@ -56,7 +64,7 @@ func (k *Keys) File(ctx context.Context, name string, content []byte) ([]byte, e
 	if !k.Sealed(name, content) {
 		return content, nil
 	}
-	format := formats.FormatForPath(name)
+	format := formatOf(name)
 	return k.open(ctx, content, format, format)
 }
 
@@ -73,11 +81,11 @@ func (k *Keys) Object(ctx context.Context, obj *unstructured.Unstructured) error
 	}
 	data, _, _ := unstructured.NestedMap(obj.Object, "data")
 	for _, name := range slices.Sorted(maps.Keys(data)) {
-		opened, err := k.value(ctx, name, data[name])
+		opened, encrypted, err := k.value(ctx, name, data[name])
 		if err != nil {
 			return fmt.Errorf("data %s: %w", name, err)
 		}
-		if opened != "" {
+		if encrypted {
 			data[name] = opened
 			obj.Object["data"] = data
 		}
@@ -103,26 +111,21 @@ func (k *Keys) whole(ctx context.Context, obj *unstructured.Unstructured) error 
 	return nil
 }
 
-// value is a value of a Secret, decrypted and encoded again; empty when it is
-// not encrypted.
-func (k *Keys) value(ctx context.Context, name string, encoded any) (string, error) {
+// value is a value of a Secret, decrypted and encoded again, if it is encrypted.
+func (k *Keys) value(ctx context.Context, name string, encoded any) (opened string, encrypted bool, err error) {
 	text, _ := encoded.(string)
 	content, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
-		return "", nil
+		return "", false, nil
 	}
 	for _, format := range []formats.Format{formats.Yaml, formats.Json, formats.Dotenv, formats.Ini} {
 		if !bytes.Contains(content, []byte(marker(format))) {
 			continue
 		}
-		as := formats.FormatForPath(name)
-		if name == corev1.DockerConfigJsonKey {
-			as = formats.Json
-		}
-		opened, err := k.open(ctx, content, format, as)
-		return base64.StdEncoding.EncodeToString(opened), err
+		plain, err := k.open(ctx, content, format, formatOf(name))
+		return base64.StdEncoding.EncodeToString(plain), true, err
 	}
-	return "", nil
+	return "", false, nil
 }
 
 // store reads and writes a format.
@@ -141,7 +144,7 @@ func store(format formats.Format) sops.Store {
 }
 
 // open decrypts a file of one format and writes it in another. SOPS's parsers
-// panic on some files.
+// panic on some files that are within bounds.
 func (k *Keys) open(ctx context.Context, content []byte, from, to formats.Format) (plain []byte, err error) {
 	defer func() {
 		if crash := recover(); crash != nil {
@@ -150,6 +153,9 @@ func (k *Keys) open(ctx context.Context, content []byte, from, to formats.Format
 	}()
 	if len(content) > mostBytes {
 		return nil, fmt.Errorf("a SOPS file of %d bytes is larger than the limit of %d", len(content), mostBytes)
+	}
+	if err := bounded(content, from); err != nil {
+		return nil, err
 	}
 	tree, err := store(from).LoadEncryptedFile(content)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/getsops/sops/v3/hcvault"
 	"github.com/getsops/sops/v3/keyservice"
 	"github.com/getsops/sops/v3/kms"
+	vaultapi "github.com/hashicorp/vault/api"
 	"google.golang.org/grpc"
 )
 
@@ -98,7 +99,13 @@ func (r *ring) byVault(ctx context.Context, key *keyservice.VaultKey, sealed []b
 	master := hcvault.NewMasterKey(key.GetVaultAddress(), key.GetEnginePath(), key.GetKeyName())
 	master.EncryptedKey = string(sealed)
 	hcvault.Token(token).ApplyToMasterKey(master)
-	return master.DecryptContext(ctx)
+	plain, err := master.DecryptContext(ctx)
+	var answer *vaultapi.ResponseError
+	if errors.As(err, &answer) && answer.RawError {
+		// The address is a file's. What else the agent reaches is not shown.
+		return nil, fmt.Errorf("%s answers %d, and not as a Vault does", abbreviated(key.GetVaultAddress()), answer.StatusCode)
+	}
+	return plain, err
 }
 
 func (r *ring) byAWS(ctx context.Context, key *keyservice.KmsKey, sealed []byte) ([]byte, error) {

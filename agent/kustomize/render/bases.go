@@ -30,6 +30,9 @@ var configFields = []string{"generators", "transformers", "validators"}
 // be encrypted as a whole.
 var sealedFields = []string{"path", "files", "env", "envs", "patchesStrategicMerge"}
 
+// formatEndings are those that say how a file is encrypted.
+var formatEndings = []string{".yaml", ".yml", ".json", ".env", ".ini"}
+
 // textFields hold names and values of labels and annotations, never paths.
 var textFields = []string{"commonLabels", "commonAnnotations", "labels", "annotations", "pairs"}
 
@@ -117,7 +120,7 @@ func (t *tree) checkPath(dir, field, value string) error {
 		return nil
 	}
 	if isOne(sealedFields, field) {
-		t.sealed[clean(path.Join(dir, target))] = true
+		t.sealed[clean(path.Join(dir, target))] = sealedAs(field, value, target)
 	}
 	if err := checkInside(dir, field, target); err != nil || strings.EqualFold(field, "path") {
 		return err
@@ -126,6 +129,23 @@ func (t *tree) checkPath(dir, field, value string) error {
 		return t.checkConfigFile(dir, target)
 	}
 	return nil
+}
+
+// sealedAs is the name whose ending says in what format a file is encrypted, as in
+// Flux: that of the key which the file becomes, and dotenv for variables in a file of
+// any other ending.
+func sealedAs(field, value, target string) string {
+	switch {
+	case strings.EqualFold(field, "files"):
+		if key, _, named := strings.Cut(value, "="); named {
+			return key
+		}
+	case isOne([]string{"env", "envs"}, field):
+		if !slices.Contains(formatEndings, path.Ext(target)) {
+			return target + ".env"
+		}
+	}
+	return target
 }
 
 // isInline says whether a value is a patch itself rather than the path of one.

@@ -27,8 +27,14 @@ type outside struct {
 	patience time.Duration
 }
 
-// sealedError says that a build needs files that were not decrypted yet.
-type sealedError struct{ files map[string][]byte }
+// sealedFile is an encrypted file, and the name that says its format.
+type sealedFile struct {
+	as      string
+	content []byte
+}
+
+// sealedError says that a build needs files, by path, that were not decrypted yet.
+type sealedError struct{ files map[string]sealedFile }
 
 func (e *sealedError) Error() string { return fmt.Sprintf("%d files are encrypted", len(e.files)) }
 
@@ -56,10 +62,10 @@ func (r *Renderer) buildOpened(ctx context.Context, req Request) (result, error)
 }
 
 // open decrypts files.
-func (o *outside) open(ctx context.Context, keys Keys, files map[string][]byte) error {
+func (o *outside) open(ctx context.Context, keys Keys, files map[string]sealedFile) error {
 	return o.wait(ctx, func(ctx context.Context) error {
 		for _, name := range slices.Sorted(maps.Keys(files)) {
-			opened, err := keys.File(ctx, name, files[name])
+			opened, err := keys.File(ctx, files[name].as, files[name].content)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}

@@ -23,10 +23,11 @@ type Keys interface {
 	// ID names whose keys these are and their state. What they opened is shown
 	// to those alone who come with the same ID.
 	ID() string
-	// Sealed says whether a file is encrypted.
+	// Sealed says whether a file is encrypted in the format that the name's ending
+	// says.
 	Sealed(name string, content []byte) bool
-	// File returns the content of a file, decrypted if it was encrypted. It may wait
-	// for the network until the context ends, as Object may.
+	// File returns the content of a file, decrypted if Sealed. It may wait for the
+	// network until the context ends, as Object may.
 	File(ctx context.Context, name string, content []byte) ([]byte, error)
 	// Object decrypts an object in place, if it is encrypted.
 	Object(ctx context.Context, obj *unstructured.Unstructured) error

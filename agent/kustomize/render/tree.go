@@ -60,10 +60,12 @@ type tree struct {
 
 	// keys open encrypted files that generators and patches read; may be nil. Those
 	// that were opened before are here, and those that have to be.
-	keys            Keys
-	opened, missing map[string][]byte
-	// sealed are the files that kustomize puts into objects, found so far.
-	sealed map[string]bool
+	keys    Keys
+	opened  map[string][]byte
+	missing map[string]sealedFile
+	// sealed are the files that kustomize puts into objects, found so far, by path,
+	// and the names that say their formats.
+	sealed map[string]string
 	// configs are the files that say what is generated, found so far.
 	configs map[string]bool
 	// counts says that objects are counted: there are so many, in so many levels of
@@ -81,7 +83,7 @@ var _ filesys.FileSystem = (*tree)(nil)
 // newTree makes a file system of an artifact's files, given by slash-separated
 // paths. The files are shared, not copied.
 func newTree(ctx context.Context, files map[string][]byte, most limits) *tree {
-	t := &tree{ctx: ctx, files: files, dirs: map[string][]string{"": nil}, over: map[string][]byte{}, mounted: map[string][]byte{}, missing: map[string][]byte{}, sealed: map[string]bool{}, configs: map[string]bool{}, levels: map[string]int{}, most: most}
+	t := &tree{ctx: ctx, files: files, dirs: map[string][]string{"": nil}, over: map[string][]byte{}, mounted: map[string][]byte{}, missing: map[string]sealedFile{}, sealed: map[string]string{}, configs: map[string]bool{}, levels: map[string]int{}, most: most}
 	for name := range files {
 		t.link(name)
 	}
@@ -166,21 +168,22 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 // unsealed is the content of a file, decrypted where kustomize would else put
 // ciphertext into an object. What nobody has opened yet is noted as missing.
 func (t *tree) unsealed(name string, content []byte) []byte {
-	if t.keys == nil || !t.sealed[name] || t.configs[name] {
+	as, used := t.sealed[name]
+	if t.keys == nil || !used || t.configs[name] {
 		return content
 	}
 	if opened, ok := t.opened[name]; ok {
 		return opened
 	}
-	if t.keys.Sealed(name, content) {
-		t.missing[name] = content
+	if t.keys.Sealed(as, content) {
+		t.missing[name] = sealedFile{as, content}
 	}
 	return content
 }
 
 // again lets another build begin at the same entry point.
 func (t *tree) again() {
-	t.used, t.refusal, t.missing = limits{}, nil, map[string][]byte{}
+	t.used, t.refusal, t.missing = limits{}, nil, map[string]sealedFile{}
 	t.objects, t.depth, t.texts, t.levels = 0, 0, 0, map[string]int{}
 }
 
