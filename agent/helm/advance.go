@@ -121,6 +121,12 @@ func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, at look, 
 	case state.NoTarget:
 		return reconcile.Stall(noRollbackTargetReason, lastFailure(obj, series, next.Why))
 	}
+	if next.Action == state.Unlock && series.err != nil && !next.Failed {
+		// The action that has failed just now has made no record: what is under
+		// way is somebody else's, and its end wakes the HelmRelease.
+		r.remember(ctx, obj, at)
+		return reconcile.Park(failureReason(obj, series), lastFailure(obj, series, next.Why), timeoutOf(obj, state.Unlock))
+	}
 	if series.has(next.Action) {
 		return r.repeated(obj, at, series, next)
 	}

@@ -148,6 +148,14 @@ func (s *Session) ended(err error) error {
 	return err
 }
 
+// Begun is the revision that the action has made a record of, or may have: it is so
+// also where the server gave no answer. 0 says that what there is is others'.
+func (s *Session) Begun() int {
+	s.stored.mu.Lock()
+	defer s.stored.mu.Unlock()
+	return s.stored.begun
+}
+
 // Log is the end of what Helm has said.
 func (s *Session) Log() []string { return s.log.lines() }
 

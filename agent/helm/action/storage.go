@@ -34,6 +34,9 @@ type records struct {
 	of map[string]*record
 	// failure is how the last write has failed.
 	failure error
+	// begun is the revision of the record that the action has made, or may have:
+	// nobody knows of a write without an answer. 0 when it has made none.
+	begun int
 }
 
 // record is a Secret as the server has it, and what is in it once somebody has
@@ -93,6 +96,7 @@ func (r *records) Create(key string, rel *helmrelease.Release) error {
 	if apierrors.IsAlreadyExists(err) {
 		return driver.ErrReleaseExists
 	}
+	r.begin(rel.Version)
 	r.forget()
 	return r.note(secret, err)
 }
@@ -179,6 +183,14 @@ func (r *records) note(written *corev1.Secret, err error) error {
 		r.of[written.Name] = &record{secret: written}
 	}
 	return nil
+}
+
+// begin notes that the action has asked for a record of its own, which nobody else
+// has made before.
+func (r *records) begin(version int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.begun = version
 }
 
 // unwritten is how the last write has failed; nil when it has not.
