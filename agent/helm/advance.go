@@ -110,6 +110,9 @@ func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, at look, 
 		if err := r.claimed(ctx, obj, at); err != nil {
 			return err
 		}
+		if err := elsewhere(at.seen.Records, at.in.want.Target); err != nil {
+			return reconcile.Park(stateReason, err, r.Options.RequeueDependency)
+		}
 	}
 	name := client.ObjectKeyFromObject(obj)
 	series := r.runs.seriesFor(name, obj.Generation, at.in.want)
