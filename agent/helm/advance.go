@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,7 +65,7 @@ func judge(obj *helmv2.HelmRelease, at *look) (next state.Decision, err error) {
 	if at.seen.Keeps, err = keeps(obj, at); err != nil {
 		return state.Decision{}, err
 	}
-	absorb(obj, at.seen.Records)
+	absorb(obj, at.seen.Records, at.in.want.Target)
 	state.Begin(obj, at.in.want)
 	return state.Decide(obj, at.seen, at.in.want), nil
 }
@@ -188,12 +189,19 @@ func unchanged(before, after *helmv2.HelmReleaseStatus) bool {
 }
 
 // absorb brings the history in line with what the storage says of the action that
-// it was written ahead of.
-func absorb(obj *helmv2.HelmRelease, records []release.Record) {
+// it was written ahead of. The records are those of one release, and say nothing of
+// another that the action was about.
+func absorb(obj *helmv2.HelmRelease, records []release.Record, of release.Target) {
 	if len(obj.Status.History) == 0 || !release.IsPending(obj.Status.History[0]) {
 		return
 	}
 	ahead := obj.Status.History[0]
+	about := release.Target{
+		Name: ahead.Name, Namespace: ahead.Namespace, StorageNamespace: cmp.Or(obj.Status.StorageNamespace, of.StorageNamespace),
+	}
+	if about != of {
+		return
+	}
 	for _, record := range records {
 		if record.Version != ahead.Version || record.Status.IsPending() {
 			continue

@@ -100,7 +100,7 @@ func left(of *run) bool {
 // note brings history, counters and conditions in line with what came of the
 // action.
 func (r *Reconciler) note(obj *helmv2.HelmRelease, of *run, records []release.Record, interrupted bool) {
-	absorb(obj, records)
+	absorb(obj, records, of.target)
 	if of.ended.begun == 0 {
 		unbegun(obj, of)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	helmaction "helm.sh/helm/v3/pkg/action"
@@ -325,4 +326,39 @@ func TestFilteredTestsLeaveTheReleaseAsItIs(t *testing.T) {
 		e.becomes("web", "True TestSucceeded")
 	}
 	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
+}
+
+// The reaction to an install that hangs is often another name for it: what was begun
+// under the old one is taken away, whichever agent has begun it.
+func TestAnInstallThatWasCutOffIsNotForgottenWithItsName(t *testing.T) {
+	for name, change := range map[string]func(spec *helmv2.HelmReleaseSpec, other string){
+		"name": func(spec *helmv2.HelmReleaseSpec, _ string) { spec.ReleaseName = "new" },
+		"target namespace": func(spec *helmv2.HelmReleaseSpec, other string) {
+			spec.ReleaseName, spec.TargetNamespace = "web", other
+		},
+		"storage namespace": func(spec *helmv2.HelmReleaseSpec, other string) { spec.StorageNamespace = other },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			e.fence.Duration, e.fence.Request = 6*time.Second, 2*time.Second
+			proxy := e.front()
+			e.release("web", func(obj *helmv2.HelmRelease) { obj.Spec.KubeConfig = prod() })
+			stop := e.start()
+			e.push("web", appChart("1.0.0", files{"templates/post.yaml": hookPod("post-install", "0")}))
+			e.another("web-post-install")
+			proxy.Drop()
+			stop()
+			e.Expect(e.records("web")).To(Equal([]string{"v1 pending-install"}))
+			e.Expect(e.value("web")).To(Equal("default"))
+
+			other := e.namespace + "-other"
+			e.Expect(e.hub.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: other}})).To(Succeed())
+			e.edit("web", func(obj *helmv2.HelmRelease) { change(&obj.Spec, other) })
+			e.Expect(proxy.Heal()).To(Succeed())
+			e.identity = "agent-0_2"
+			e.start()
+			e.Eventually(func() string { return e.value("web") }, "60s", "50ms").Should(BeEmpty())
+			e.published("UninstallSucceeded Helm uninstall succeeded for release " + e.namespace + "/web ")
+		})
+	}
 }
