@@ -65,9 +65,31 @@ func judge(obj *helmv2.HelmRelease, at *look) (next state.Decision, err error) {
 	if at.seen.Keeps, err = keeps(obj, at); err != nil {
 		return state.Decision{}, err
 	}
-	absorb(obj, at.seen.Records, at.in.want.Target)
+	succeed(obj, absorb(obj, at.seen.Records, at.in.want.Target), at.in.want)
 	state.Begin(obj, at.in.want)
 	return state.Decide(obj, at.seen, at.in.want), nil
+}
+
+// succeed takes over what an agent before this one has made and did not come to
+// note: that it has failed, or that it has what the spec says beside the values, if
+// the spec is still that which it was begun by.
+func succeed(obj *helmv2.HelmRelease, done *release.Record, want state.Want) {
+	switch {
+	case !isRelease(obj, done):
+	case done.Status == helmrelease.StatusFailed && done.Interrupted == "":
+		state.CountFailure(obj, true)
+	case done.Status == helmrelease.StatusDeployed && obj.Status.LastAttemptedGeneration == obj.Generation:
+		observe(obj, want)
+	}
+}
+
+// isRelease says whether what was absorbed has come of an install or upgrade.
+func isRelease(obj *helmv2.HelmRelease, done *release.Record) bool {
+	if done == nil {
+		return false
+	}
+	made := state.Action(obj.Status.History[0].Action)
+	return made == state.Install || made == state.Upgrade
 }
 
 // keeps says whether spec.upgrade.preserveValues makes the wanted values those
@@ -170,9 +192,14 @@ func (r *Reconciler) settled(ctx context.Context, obj *helmv2.HelmRelease, at lo
 func rest(obj *helmv2.HelmRelease, want state.Want) {
 	state.ClearFailures(obj)
 	obj.Status.StorageNamespace = want.StorageNamespace
+	observe(obj, want)
+	restConditions(obj)
+}
+
+// observe notes what a release was made of beside its chart and values.
+func observe(obj *helmv2.HelmRelease, want state.Want) {
 	obj.Status.ObservedPostRenderersDigest = want.PostRenderersDigest
 	obj.Status.ObservedCommonMetadataDigest = want.CommonMetadataDigest
-	restConditions(obj)
 }
 
 // unchanged says whether nothing but conditions, which anybody may write whom the
@@ -189,33 +216,36 @@ func unchanged(before, after *helmv2.HelmReleaseStatus) bool {
 }
 
 // absorb brings the history in line with what the storage says of the action that
-// it was written ahead of. The records are those of one release, and say nothing of
-// another that the action was about.
-func absorb(obj *helmv2.HelmRelease, records []release.Record, of release.Target) {
+// it was written ahead of, and returns what that has come to; nil when there is
+// nothing new. The records are those of one release, and say nothing of another that
+// the action was about.
+func absorb(obj *helmv2.HelmRelease, records []release.Record, of release.Target) (done *release.Record) {
 	if len(obj.Status.History) == 0 || !release.IsPending(obj.Status.History[0]) {
-		return
+		return nil
 	}
 	ahead := obj.Status.History[0]
 	about := release.Target{
 		Name: ahead.Name, Namespace: ahead.Namespace, StorageNamespace: cmp.Or(obj.Status.StorageNamespace, of.StorageNamespace),
 	}
 	if about != of {
-		return
+		return nil
 	}
 	for _, record := range records {
 		if record.Version != ahead.Version || record.Status.IsPending() {
 			continue
 		}
-		if release.Finishes(ahead, record) {
-			snapshot := release.SnapshotOf(record, ahead.OCIDigest, ahead.Action)
-			obj.Status.History = release.With(obj.Status.History, snapshot, state.Standard(obj))
+		if !release.Finishes(ahead, record) {
+			return nil
 		}
-		return
+		snapshot := release.SnapshotOf(record, ahead.OCIDigest, ahead.Action)
+		obj.Status.History = release.With(obj.Status.History, snapshot, state.Standard(obj))
+		return &record
 	}
 	if len(records) == 0 || records[0].Version < ahead.Version {
 		// It was never begun.
 		obj.Status.History = obj.Status.History[1:]
 	}
+	return nil
 }
 
 // lastFailure is what is said where nothing is done: how the last action failed,

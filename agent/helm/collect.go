@@ -100,11 +100,14 @@ func left(of *run) bool {
 // note brings history, counters and conditions in line with what came of the
 // action.
 func (r *Reconciler) note(obj *helmv2.HelmRelease, of *run, records []release.Record, interrupted bool) {
-	absorb(obj, records, of.target)
+	done := absorb(obj, records, of.target)
 	if of.ended.begun == 0 {
 		unbegun(obj, of)
 	}
 	if interrupted {
+		if isRelease(obj, done) && done.Status == helmrelease.StatusDeployed {
+			observe(obj, of.ended.want)
+		}
 		return
 	}
 	obj.Status.LastAttemptedReleaseActionDuration = durationOf(of)
@@ -148,8 +151,7 @@ func noteRelease(obj *helmv2.HelmRelease, of *run, records []release.Record) {
 	}
 	apimeta.RemoveStatusCondition(&obj.Status.Conditions, remediatedCondition)
 	apimeta.RemoveStatusCondition(&obj.Status.Conditions, driftedCondition)
-	obj.Status.ObservedPostRenderersDigest = of.ended.want.PostRenderersDigest
-	obj.Status.ObservedCommonMetadataDigest = of.ended.want.CommonMetadataDigest
+	observe(obj, of.ended.want)
 }
 
 // unready says whether nothing was done for want of the chart: that error says by

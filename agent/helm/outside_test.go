@@ -26,6 +26,7 @@ import (
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 )
 
@@ -180,6 +181,56 @@ func TestAReleaseGoesOnWhenItsClusterComesBack(t *testing.T) {
 	e.push("web", appChart("1.1.0", nil))
 	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v2 with chart app@1.1.0")
 	e.Expect(e.get("web").Status.Failures).To(BeZero())
+}
+
+// What ends while its cluster is handed over is taken over as it has ended.
+func TestWhatHasEndedInAHandOverIsNotDoneAgain(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.CommonMetadata = &meta.CommonMetadata{Labels: map[string]string{"team": "a"}}
+		obj.Spec.PostRenderers = []helmv2.PostRenderer{{Kustomize: &helmv2.Kustomize{Images: []meta.Image{{Name: "a", NewName: "b"}}}}}
+		obj.Spec.Upgrade = &helmv2.Upgrade{Remediation: &helmv2.UpgradeRemediation{RemediateLastFailure: ptr.To(true)}}
+	})
+	stop := e.start()
+	e.push("web", appChart("1.0.0", files{"templates/post.yaml": hookPod("post-install", "0")}))
+	e.another("web-post-install")
+	stop = e.handOver(stop, func() { e.finish(t.Context(), "web-post-install", true) }, "v1 deployed")
+	e.becomes("web", "True ")
+	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
+
+	e.push("web", appChart("1.1.0", files{"templates/post.yaml": hookPod("post-upgrade", "0")}))
+	e.another("web-post-upgrade")
+	e.handOver(stop, func() { e.finish(t.Context(), "web-post-upgrade", false) }, "v2 failed")
+	e.becomes("web", "False RetriesExceeded")
+	e.Expect(e.get("web").Status.UpgradeFailures).To(Equal(int64(1)))
+	e.Expect(e.records("web")).To(Equal([]string{"v3 deployed", "v2 failed", "v1 superseded"}))
+}
+
+// handOver has an action end while the hub is handed over to the next agent.
+func (e *env) handOver(stop, end func(), newest string) (stopNext func()) {
+	e.t.Helper()
+	before := e.get("web").Status
+	e.assign("agent-1")
+	e.Eventually(func() bool { return e.admits() }, "20s", "20ms").Should(BeFalse())
+	end()
+	e.Eventually(func() string { return e.records("web")[0] }, "60s", "50ms").Should(Equal(newest))
+	e.Eventually(e.held, "60s", "50ms").Should(BeZero())
+	e.Expect(e.get("web").Status.History).To(Equal(before.History))
+	stop()
+	e.identity += "+"
+	e.assign("agent-0")
+	return e.start()
+}
+
+// admits says whether the agent takes runs of the HelmRelease web.
+func (e *env) admits() bool {
+	e.t.Helper()
+	end, _ := e.agent.Targets.Admit(keyOf(e.get("web")))
+	if end == nil {
+		return false
+	}
+	end()
+	return true
 }
 
 // In bench, a release that Flux 2.9 has made, with what it had in the cluster and
