@@ -44,6 +44,8 @@ type records struct {
 type record struct {
 	secret  *corev1.Secret
 	release *helmrelease.Release
+	// size is how many bytes the release had unpacked.
+	size int
 }
 
 var _ driver.Driver = &records{}
@@ -141,7 +143,7 @@ func (r *records) find(fits func(*corev1.Secret) bool) ([]*helmrelease.Release, 
 		}
 		if record.release == nil {
 			var err error
-			if record.release, err = decode(record.secret, r.Target); err != nil {
+			if record.release, record.size, err = decode(record.secret, r.Target, r.unpacked()); err != nil {
 				return nil, err
 			}
 			record.release.Labels = record.secret.Labels
@@ -152,6 +154,17 @@ func (r *records) find(fits func(*corev1.Secret) bool) ([]*helmrelease.Release, 
 		return nil, driver.ErrReleaseNotFound
 	}
 	return found, nil
+}
+
+// unpacked is how many bytes what was asked for has.
+func (r *records) unpacked() int {
+	all := 0
+	for _, record := range r.of {
+		if record.release != nil {
+			all += record.size
+		}
+	}
+	return all
 }
 
 // load reads all records of the release, unless that was done.
