@@ -117,13 +117,14 @@ func (k *kubeClient) WaitWithJobs(resources kube.ResourceList, timeout time.Dura
 func (k *kubeClient) ready(resources kube.ResourceList, timeout time.Duration, jobs bool) (err error) {
 	defer survive(&err)
 	defer k.session.access.Yield()()
-	switch {
-	case !k.legacy:
+	if !k.legacy {
 		return k.poll(timeout, k.healthOf(resources, jobs))
-	case jobs:
-		return k.Client.WaitWithJobs(resources, timeout)
 	}
-	return k.Client.Wait(resources, timeout)
+	look, err := k.readinessOf(resources, jobs)
+	if err != nil {
+		return err
+	}
+	return k.poll(timeout, look)
 }
 
 // WatchUntilReady waits until the Jobs and Pods of a hook have run.
