@@ -358,6 +358,17 @@ func TestHooksAndTestsRunInTheirOrder(t *testing.T) {
 	e.Expect(e.get("web").Status.Failures).To(BeZero())
 }
 
+// A chart may ask for the logs of its hooks: nobody is there to read them.
+func TestHooksWhoseLogsAreAskedFor(t *testing.T) {
+	e := newEnv(t)
+	e.release("web")
+	e.start()
+	logged := strings.Replace(hookPod("pre-install", "0"), "helm.sh/hook-weight", "helm.sh/hook-output-log-policy: hook-succeeded, helm.sh/hook-weight", 1)
+	e.push("web", appChart("1.0.0", files{"templates/pre.yaml": logged}))
+	e.finish(t.Context(), "web-pre-install", true)
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0")
+}
+
 // Helm stores the tests that a filter leaves out before the others: that is no
 // other release.
 func TestFilteredTestsLeaveTheReleaseAsItIs(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -117,7 +116,6 @@ func Open(ctx context.Context, access Access, order Order) (*Session, error) {
 		KubeClient:       s.kube,
 		Releases:         storage.Init(s.stored),
 		Log:              s.log.printf,
-		HookOutputFunc:   func(string, string, string) io.Writer { return io.Discard },
 	}
 	s.config.Releases.Log = s.log.printf
 	s.config.Releases.MaxHistory = maxHistory(order.Object)
