@@ -8,6 +8,7 @@ import (
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -141,7 +142,7 @@ func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, at look, 
 	series := r.runs.seriesFor(name, obj.Generation, at.in.want)
 	switch next.Action {
 	case state.Later:
-		return reconcile.Park(failureReason(obj, series), lastFailure(obj, series, next.Why), next.After)
+		return reconcile.Park(failureReason(obj, series, next), lastFailure(obj, series, next.Why), next.After)
 	case state.Exhausted:
 		return reconcile.Stall(retriesExceededReason, lastFailure(obj, series, next.Why))
 	case state.NoTarget:
@@ -151,7 +152,7 @@ func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, at look, 
 		// The action that has failed just now has made no record: what is under
 		// way is somebody else's, and its end wakes the HelmRelease.
 		r.remember(ctx, obj, at)
-		return reconcile.Park(failureReason(obj, series), lastFailure(obj, series, next.Why), timeoutOf(obj, state.Unlock))
+		return reconcile.Park(failureReason(obj, series, next), lastFailure(obj, series, next.Why), timeoutOf(obj, state.Unlock))
 	}
 	if series.has(next.Action) {
 		return r.repeated(obj, at, series, next)
@@ -172,7 +173,7 @@ func (r *Reconciler) repeated(obj *helmv2.HelmRelease, at look, series *series, 
 	if after == 0 || series.err == nil {
 		after = r.runs.backoff(client.ObjectKeyFromObject(obj), obj.Generation, at.in.want)
 	}
-	return reconcile.Park(failureReason(obj, series), lastFailure(obj, series, next.Why), after)
+	return reconcile.Park(failureReason(obj, series, next), lastFailure(obj, series, next.Why), after)
 }
 
 // settled notes that the release is as it is wanted.
@@ -317,14 +318,18 @@ func installVersion(seen state.Seen) int {
 	return seen.Records[0].Version + 1
 }
 
-// failureReason is the reason of the last failure.
-func failureReason(obj *helmv2.HelmRelease, series *series) string {
+// failureReason is the reason of the last failure or, where nothing has failed, what
+// leads to the next action once more.
+func failureReason(obj *helmv2.HelmRelease, series *series, next state.Decision) string {
 	if reason, ok := reconcile.ReasonOf(series.err); ok {
 		return reason
 	}
+	if next.Action == state.CorrectDrift {
+		return driftDetectedReason
+	}
 	for _, kind := range []string{remediatedCondition, testSuccessCondition, releasedCondition} {
-		if reason := conditionReason(obj, kind); reason != "" {
-			return reason
+		if apimeta.IsStatusConditionFalse(obj.Status.Conditions, kind) {
+			return conditionReason(obj, kind)
 		}
 	}
 	return meta.FailedReason
