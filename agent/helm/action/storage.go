@@ -146,7 +146,7 @@ func (r *records) find(fits func(*corev1.Secret) bool) ([]*helmrelease.Release, 
 			if record.release, record.size, err = decode(record.secret, r.Target, r.unpacked()); err != nil {
 				return nil, err
 			}
-			record.release.Labels = record.secret.Labels
+			record.release.Labels = ownLabels(record.secret.Labels)
 		}
 		found = append(found, record.release)
 	}
@@ -154,6 +154,16 @@ func (r *records) find(fits func(*corev1.Secret) bool) ([]*helmrelease.Release, 
 		return nil, driver.ErrReleaseNotFound
 	}
 	return found, nil
+}
+
+// ownLabels are those that people have put on a record: Helm copies them to the next
+// one, and makes the others for each.
+func ownLabels(all map[string]string) map[string]string {
+	own := maps.Clone(all)
+	for _, system := range driver.GetSystemLabels() {
+		delete(own, system)
+	}
+	return own
 }
 
 // unpacked is how many bytes what was asked for has.
