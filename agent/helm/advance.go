@@ -1,12 +1,14 @@
 package helm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -64,9 +66,31 @@ func judge(obj *helmv2.HelmRelease, at *look) (next state.Decision, err error) {
 	if at.seen.Keeps, err = keeps(obj, at); err != nil {
 		return state.Decision{}, err
 	}
-	absorb(obj, at.seen.Records)
+	succeed(obj, absorb(obj, at.seen.Records, at.in.want.Target), at.in.want)
 	state.Begin(obj, at.in.want)
 	return state.Decide(obj, at.seen, at.in.want), nil
+}
+
+// succeed takes over what an agent before this one has made and did not come to
+// note: that it has failed, or that it has what the spec says beside the values, if
+// the spec is still that which it was begun by.
+func succeed(obj *helmv2.HelmRelease, done *release.Record, want state.Want) {
+	switch {
+	case !isRelease(obj, done):
+	case done.Status == helmrelease.StatusFailed && done.Interrupted == "":
+		state.CountFailure(obj, true)
+	case done.Status == helmrelease.StatusDeployed && obj.Status.LastAttemptedGeneration == obj.Generation:
+		observe(obj, want)
+	}
+}
+
+// isRelease says whether what was absorbed has come of an install or upgrade.
+func isRelease(obj *helmv2.HelmRelease, done *release.Record) bool {
+	if done == nil {
+		return false
+	}
+	made := state.Action(obj.Status.History[0].Action)
+	return made == state.Install || made == state.Upgrade
 }
 
 // keeps says whether spec.upgrade.preserveValues makes the wanted values those
@@ -110,16 +134,25 @@ func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, at look, 
 		if err := r.claimed(ctx, obj, at); err != nil {
 			return err
 		}
+		if err := elsewhere(at.seen.Records, at.in.want.Target); err != nil {
+			return reconcile.Park(stateReason, err, r.Options.RequeueDependency)
+		}
 	}
 	name := client.ObjectKeyFromObject(obj)
 	series := r.runs.seriesFor(name, obj.Generation, at.in.want)
 	switch next.Action {
 	case state.Later:
-		return reconcile.Park(failureReason(obj, series), lastFailure(obj, series, next.Why), next.After)
+		return reconcile.Park(failureReason(obj, series, next), lastFailure(obj, series, next.Why), next.After)
 	case state.Exhausted:
 		return reconcile.Stall(retriesExceededReason, lastFailure(obj, series, next.Why))
 	case state.NoTarget:
 		return reconcile.Stall(noRollbackTargetReason, lastFailure(obj, series, next.Why))
+	}
+	if next.Action == state.Unlock && series.err != nil && !next.Failed {
+		// The action that has failed just now has made no record: what is under
+		// way is somebody else's, and its end wakes the HelmRelease.
+		r.remember(ctx, obj, at)
+		return reconcile.Park(failureReason(obj, series, next), lastFailure(obj, series, next.Why), timeoutOf(obj, state.Unlock))
 	}
 	if series.has(next.Action) {
 		return r.repeated(obj, at, series, next)
@@ -140,7 +173,7 @@ func (r *Reconciler) repeated(obj *helmv2.HelmRelease, at look, series *series, 
 	if after == 0 || series.err == nil {
 		after = r.runs.backoff(client.ObjectKeyFromObject(obj), obj.Generation, at.in.want)
 	}
-	return reconcile.Park(failureReason(obj, series), lastFailure(obj, series, next.Why), after)
+	return reconcile.Park(failureReason(obj, series, next), lastFailure(obj, series, next.Why), after)
 }
 
 // settled notes that the release is as it is wanted.
@@ -160,9 +193,14 @@ func (r *Reconciler) settled(ctx context.Context, obj *helmv2.HelmRelease, at lo
 func rest(obj *helmv2.HelmRelease, want state.Want) {
 	state.ClearFailures(obj)
 	obj.Status.StorageNamespace = want.StorageNamespace
+	observe(obj, want)
+	restConditions(obj)
+}
+
+// observe notes what a release was made of beside its chart and values.
+func observe(obj *helmv2.HelmRelease, want state.Want) {
 	obj.Status.ObservedPostRenderersDigest = want.PostRenderersDigest
 	obj.Status.ObservedCommonMetadataDigest = want.CommonMetadataDigest
-	restConditions(obj)
 }
 
 // unchanged says whether nothing but conditions, which anybody may write whom the
@@ -179,26 +217,36 @@ func unchanged(before, after *helmv2.HelmReleaseStatus) bool {
 }
 
 // absorb brings the history in line with what the storage says of the action that
-// it was written ahead of.
-func absorb(obj *helmv2.HelmRelease, records []release.Record) {
+// it was written ahead of, and returns what that has come to; nil when there is
+// nothing new. The records are those of one release, and say nothing of another that
+// the action was about.
+func absorb(obj *helmv2.HelmRelease, records []release.Record, of release.Target) (done *release.Record) {
 	if len(obj.Status.History) == 0 || !release.IsPending(obj.Status.History[0]) {
-		return
+		return nil
 	}
 	ahead := obj.Status.History[0]
+	about := release.Target{
+		Name: ahead.Name, Namespace: ahead.Namespace, StorageNamespace: cmp.Or(obj.Status.StorageNamespace, of.StorageNamespace),
+	}
+	if about != of {
+		return nil
+	}
 	for _, record := range records {
 		if record.Version != ahead.Version || record.Status.IsPending() {
 			continue
 		}
-		if release.Finishes(ahead, record) {
-			snapshot := release.SnapshotOf(record, ahead.OCIDigest, ahead.Action)
-			obj.Status.History = release.With(obj.Status.History, snapshot, state.Standard(obj))
+		if !release.Finishes(ahead, record) {
+			return nil
 		}
-		return
+		snapshot := release.SnapshotOf(record, ahead.OCIDigest, ahead.Action)
+		obj.Status.History = release.With(obj.Status.History, snapshot, state.Standard(obj))
+		return &record
 	}
 	if len(records) == 0 || records[0].Version < ahead.Version {
 		// It was never begun.
 		obj.Status.History = obj.Status.History[1:]
 	}
+	return nil
 }
 
 // lastFailure is what is said where nothing is done: how the last action failed,
@@ -270,14 +318,18 @@ func installVersion(seen state.Seen) int {
 	return seen.Records[0].Version + 1
 }
 
-// failureReason is the reason of the last failure.
-func failureReason(obj *helmv2.HelmRelease, series *series) string {
+// failureReason is the reason of the last failure or, where nothing has failed, what
+// leads to the next action once more.
+func failureReason(obj *helmv2.HelmRelease, series *series, next state.Decision) string {
 	if reason, ok := reconcile.ReasonOf(series.err); ok {
 		return reason
 	}
+	if next.Action == state.CorrectDrift {
+		return driftDetectedReason
+	}
 	for _, kind := range []string{remediatedCondition, testSuccessCondition, releasedCondition} {
-		if reason := conditionReason(obj, kind); reason != "" {
-			return reason
+		if apimeta.IsStatusConditionFalse(obj.Status.Conditions, kind) {
+			return conditionReason(obj, kind)
 		}
 	}
 	return meta.FailedReason

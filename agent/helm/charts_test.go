@@ -13,10 +13,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 )
 
 // The charts of these cases are odd, each in its own way. They share an agent.
@@ -303,4 +305,33 @@ func lostRecords(e *env) {
 	e.Expect(e.records("lost")).To(Equal([]string{"v1 deployed"}))
 	e.Expect(e.order("lost")).To(BeNumerically(">=", before))
 	e.Expect(e.get("lost").Status.Failures).To(BeZero())
+}
+
+// What spec.chart.metadata does not say any more goes, and what others have put on
+// the HelmChart stays.
+func TestTheMetadataOfTheHelmChart(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Chart.ObjectMeta = &helmv2.HelmChartTemplateObjectMeta{
+			Labels: map[string]string{"team": "a", "tier": "b"}, Annotations: map[string]string{"note": "c"},
+		}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	chart := &sourcev1.HelmChart{}
+	key := client.ObjectKey{Namespace: e.namespace, Name: e.namespace + "-web"}
+	e.Expect(e.hub.Get(t.Context(), key, chart)).To(Succeed())
+	e.Expect(chart.Labels).To(HaveKeyWithValue("team", "a"))
+	e.Expect(e.hub.Patch(t.Context(), chart, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"theirs":"d"}}}`)))).To(Succeed())
+
+	e.edit("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Chart.ObjectMeta = &helmv2.HelmChartTemplateObjectMeta{Labels: map[string]string{"tier": "b"}}
+	})
+	e.Eventually(func() map[string]string {
+		e.Expect(e.hub.Get(t.Context(), key, chart)).To(Succeed())
+		return chart.Labels
+	}, "20s", "50ms").Should(Not(HaveKey("team")))
+	e.Expect(chart.Labels).To(And(HaveKeyWithValue("tier", "b"), HaveKeyWithValue("theirs", "d")))
+	e.Expect(chart.Annotations).NotTo(HaveKey("note"))
 }

@@ -1,9 +1,11 @@
 package helm
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
+	helmrelease "helm.sh/helm/v3/pkg/release"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -106,7 +108,20 @@ func goesFirst(rival, obj *helmv2.HelmRelease, of release.Target) bool {
 	return client.ObjectKeyFromObject(rival).String() < client.ObjectKeyFromObject(obj).String()
 }
 
-// made says whether the HelmRelease has made the release, or begun to.
+// made says whether the HelmRelease has made the release, or begun to. It is told
+// from others as a claim is: by its name and the namespace of its records, which the
+// status says and not the spec.
 func made(obj *helmv2.HelmRelease, of release.Target) bool {
-	return len(obj.Status.History) > 0 && obj.Status.History[0].Name == of.Name && obj.Status.History[0].Namespace == of.Namespace
+	return len(obj.Status.History) > 0 && obj.Status.History[0].Name == of.Name &&
+		cmp.Or(obj.Status.StorageNamespace, obj.Namespace) == of.StorageNamespace
+}
+
+// elsewhere says so when the records are of a release in another namespace than is
+// wanted: Helm would leave it there, and it would never be as it is wanted.
+func elsewhere(records []release.Record, of release.Target) error {
+	if len(records) == 0 || records[0].Status == helmrelease.StatusUninstalled || records[0].Namespace == of.Namespace {
+		return nil
+	}
+	return fmt.Errorf("the records in namespace %s are of the release %s, and not of %s: uninstall it, or give the HelmRelease another releaseName, targetNamespace or storageNamespace",
+		of.StorageNamespace, records[0].Target, of)
 }

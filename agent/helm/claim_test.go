@@ -83,6 +83,49 @@ func TestAClaimFromElsewhereHoldsNobodyUp(t *testing.T) {
 	e.Expect(e.records("shared")).To(Equal([]string{"v1 deployed"}))
 }
 
+// Nor does what somebody has released elsewhere by that name.
+func TestAReleaseMadeElsewhereHoldsNobodyUp(t *testing.T) {
+	e := newEnv(t)
+	e.options.RequeueDependency = time.Second
+	evil := *e
+	evil.namespace = e.namespace + "-evil"
+	e.Expect(e.hub.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: evil.namespace}})).To(Succeed())
+	e.also = []string{evil.namespace}
+	evil.release("a", claims, func(obj *helmv2.HelmRelease) { obj.Spec.TargetNamespace = e.namespace })
+	e.start()
+	evil.push("a", appChart("1.0.0", files{"templates/one.yaml": ""}))
+	evil.becomes("a", "True InstallSucceeded")
+	evil.edit("a", func(obj *helmv2.HelmRelease) { obj.Spec.Suspend, obj.Spec.StorageNamespace = true, e.namespace })
+
+	e.release("web", claims)
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	e.Expect(e.records("shared")).To(Equal([]string{"v1 deployed"}))
+}
+
+// Helm has one record of a name in a namespace, whatever namespace is released to.
+func TestTwoHelmReleasesOfOneRecordDoNotFight(t *testing.T) {
+	e := newEnv(t)
+	e.options.RequeueDependency = time.Second
+	other := e.namespace + "-other"
+	e.Expect(e.hub.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: other}})).To(Succeed())
+	e.release("a")
+	e.start()
+	e.release("b", claims, func(obj *helmv2.HelmRelease) { obj.Spec.TargetNamespace = other })
+	e.push("b", appChart("1.0.0", nil))
+	e.becomes("b", "True InstallSucceeded")
+	e.edit("a", claims)
+	e.push("a", appChart("2.0.0", nil))
+	e.becomes("a", "False StateError: the release NS/shared with its records in namespace NS is claimed by HelmRelease 'NS/b', which goes first")
+	e.Expect(e.records("shared")).To(Equal([]string{"v1 deployed"}))
+
+	// Nor is what is left of the other moved to where it is not.
+	e.edit("b", func(obj *helmv2.HelmRelease) { obj.Spec.Suspend = true })
+	e.Expect(e.hub.Delete(t.Context(), e.get("b"))).To(Succeed())
+	e.becomes("a", "False StateError: the records in namespace NS are of the release NS-other/shared, and not of NS/shared: uninstall it")
+	e.Expect(e.records("shared")).To(Equal([]string{"v1 deployed"}))
+}
+
 // Two HelmReleases whose HelmCharts have one name: the one that has it keeps it.
 func TestTheHelmChartOfAnotherIsLeftAlone(t *testing.T) {
 	e := newEnv(t)
@@ -115,18 +158,23 @@ func TestWhoGoesFirst(t *testing.T) {
 	claimant := func(namespace, name string, second int64, made bool) *helmv2.HelmRelease {
 		obj := &helmv2.HelmRelease{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, CreationTimestamp: metav1.Unix(second, 0)}}
 		if made {
-			obj.Status.History = helmv2.Snapshots{{Name: "shared", Namespace: "fleet"}}
+			obj.Status.History = helmv2.Snapshots{{Name: "shared", Namespace: namespace}}
+			obj.Status.StorageNamespace = "fleet"
 		}
 		return obj
 	}
+	elsewhere := claimant("evil", "a", 1, true)
+	elsewhere.Status.StorageNamespace, elsewhere.Spec.StorageNamespace = "evil", "fleet"
 	for name, c := range map[string]struct{ first, second *helmv2.HelmRelease }{
-		"who has made it":            {claimant("fleet", "b", 2, true), claimant("fleet", "a", 1, false)},
-		"the older":                  {claimant("fleet", "b", 1, false), claimant("fleet", "a", 2, false)},
-		"the older of two":           {claimant("fleet", "b", 1, true), claimant("fleet", "a", 2, true)},
-		"by name, at one second":     {claimant("fleet", "a", 1, false), claimant("fleet", "b", 1, false)},
-		"who is where the record is": {claimant("fleet", "b", 2, false), claimant("evil", "a", 1, false)},
-		"who has made it from there": {claimant("evil", "b", 2, true), claimant("fleet", "a", 1, false)},
-		"the older of a neighbour":   {claimant("other", "b", 1, false), claimant("other", "a", 2, false)},
+		"who has made it":                    {claimant("fleet", "b", 2, true), claimant("fleet", "a", 1, false)},
+		"the older":                          {claimant("fleet", "b", 1, false), claimant("fleet", "a", 2, false)},
+		"the older of two":                   {claimant("fleet", "b", 1, true), claimant("fleet", "a", 2, true)},
+		"by name, at one second":             {claimant("fleet", "a", 1, false), claimant("fleet", "b", 1, false)},
+		"who is where the record is":         {claimant("fleet", "b", 2, false), claimant("evil", "a", 1, false)},
+		"who has made it from there":         {claimant("evil", "b", 2, true), claimant("fleet", "a", 1, false)},
+		"who has made it, and not elsewhere": {claimant("fleet", "b", 2, true), elsewhere},
+		"who is there, and not elsewhere":    {claimant("fleet", "b", 2, false), elsewhere},
+		"the older of a neighbour":           {claimant("other", "b", 1, false), claimant("other", "a", 2, false)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

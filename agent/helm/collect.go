@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -99,16 +100,21 @@ func left(of *run) bool {
 // note brings history, counters and conditions in line with what came of the
 // action.
 func (r *Reconciler) note(obj *helmv2.HelmRelease, of *run, records []release.Record, interrupted bool) {
-	made := wrote(obj, records)
-	absorb(obj, records)
+	done := absorb(obj, records, of.target)
+	if of.ended.begun == 0 {
+		unbegun(obj, of)
+	}
 	if interrupted {
+		if isRelease(obj, done) && done.Status == helmrelease.StatusDeployed {
+			observe(obj, of.ended.want)
+		}
 		return
 	}
 	obj.Status.LastAttemptedReleaseActionDuration = durationOf(of)
 	failed := of.ended.err != nil
 	switch of.action {
 	case state.Install, state.Upgrade:
-		noteRelease(obj, of, records, made)
+		noteRelease(obj, of, records)
 	case state.Test:
 		r.noteTests(obj, of, records)
 	case state.Rollback, state.Remove:
@@ -116,7 +122,7 @@ func (r *Reconciler) note(obj *helmv2.HelmRelease, of *run, records []release.Re
 		if of.action == state.Remove {
 			uninstalled(obj, of, records)
 		} else if failed {
-			failPending(obj, records)
+			failPending(obj, of, records)
 		}
 	case state.Leave:
 		if !failed {
@@ -129,12 +135,11 @@ func (r *Reconciler) note(obj *helmv2.HelmRelease, of *run, records []release.Re
 	}
 }
 
-// noteRelease says what came of an install or upgrade, and whether it has made a
-// record.
-func noteRelease(obj *helmv2.HelmRelease, of *run, records []release.Record, made bool) {
+// noteRelease says what came of an install or upgrade.
+func noteRelease(obj *helmv2.HelmRelease, of *run, records []release.Record) {
 	if of.ended.err != nil {
-		state.CountFailure(obj, made)
-		failPending(obj, records)
+		state.CountFailure(obj, wrote(of, records))
+		failPending(obj, of, records)
 	}
 	if unready(of) {
 		return
@@ -146,8 +151,7 @@ func noteRelease(obj *helmv2.HelmRelease, of *run, records []release.Record, mad
 	}
 	apimeta.RemoveStatusCondition(&obj.Status.Conditions, remediatedCondition)
 	apimeta.RemoveStatusCondition(&obj.Status.Conditions, driftedCondition)
-	obj.Status.ObservedPostRenderersDigest = of.ended.want.PostRenderersDigest
-	obj.Status.ObservedCommonMetadataDigest = of.ended.want.CommonMetadataDigest
+	observe(obj, of.ended.want)
 }
 
 // unready says whether nothing was done for want of the chart: that error says by
@@ -157,22 +161,31 @@ func unready(of *run) bool {
 	return says
 }
 
-// wrote says whether the storage has the record that the history was written ahead
-// of. It is asked before absorb.
-func wrote(obj *helmv2.HelmRelease, records []release.Record) bool {
-	return len(obj.Status.History) > 0 && release.IsPending(obj.Status.History[0]) &&
-		len(records) > 0 && records[0].Version >= obj.Status.History[0].Version
+// wrote says whether the storage has the record that the action has made.
+func wrote(of *run, records []release.Record) bool {
+	return slices.ContainsFunc(records, func(record release.Record) bool { return record.Version == of.ended.begun })
+}
+
+// unbegun takes out of the history what was written ahead of an action that has
+// made no record: what the storage has of that revision is somebody else's.
+func unbegun(obj *helmv2.HelmRelease, of *run) {
+	switch of.action {
+	case state.Install, state.Upgrade, state.Rollback:
+		if len(obj.Status.History) > 0 && release.IsPending(obj.Status.History[0]) {
+			obj.Status.History = obj.Status.History[1:]
+		}
+	}
 }
 
 // failPending has the history say that an action has failed whose record says that
 // it is under way: Helm leaves it so when the hook of a rollback fails, and when
 // the server takes no more of it. Without that it would be taken for interrupted.
-func failPending(obj *helmv2.HelmRelease, records []release.Record) {
+func failPending(obj *helmv2.HelmRelease, of *run, records []release.Record) {
 	if len(obj.Status.History) == 0 || len(records) == 0 {
 		return
 	}
 	ahead := obj.Status.History[0]
-	if release.IsPending(ahead) && ahead.Version == records[0].Version && records[0].Status.IsPending() {
+	if release.IsPending(ahead) && ahead.Version == of.ended.begun && ahead.Version == records[0].Version && records[0].Status.IsPending() {
 		ahead.Status = helmrelease.StatusFailed.String()
 	}
 }

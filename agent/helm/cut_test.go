@@ -7,6 +7,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -103,6 +104,24 @@ func TestAnActionEndsWithItsFence(t *testing.T) {
 	e.finish(t.Context(), name, true)
 	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v2 with chart app@1.0.0")
 	e.Expect(e.records("web")).To(Equal([]string{"v2 deployed", "v1 superseded"}))
+	e.Expect(e.get("web").Status.Failures).To(BeZero())
+}
+
+// Helm's own way to wait ends no later.
+func TestALegacyWaitEndsWithItsFence(t *testing.T) {
+	e := newEnv(t)
+	e.fence.Duration, e.fence.Request = 6*time.Second, 2*time.Second
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.WaitStrategy = &helmv2.WaitStrategy{Name: helmv2.WaitStrategyLegacy}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", files{"templates/stuck.yaml": stuck}))
+	deployment := &appsv1.Deployment{}
+	e.Eventually(func() error {
+		return e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "web-stuck"}, deployment)
+	}, "60s", "20ms").Should(Succeed())
+	e.Expect(e.hub.DeleteAllOf(t.Context(), &coordinationv1.Lease{}, client.InNamespace(e.namespace))).To(Succeed())
+	e.Eventually(func() []string { return e.records("web") }, "40s", "50ms").Should(Equal([]string{"v2 pending-upgrade", "v1 failed"}))
 	e.Expect(e.get("web").Status.Failures).To(BeZero())
 }
 

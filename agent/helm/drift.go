@@ -22,7 +22,7 @@ func (r *Reconciler) checkDrift(ctx context.Context, obj *helmv2.HelmRelease, to
 	defer cancel()
 	differences, err := action.Differences(ctx, to.Client, to.Mapper, obj, record)
 	if err != nil {
-		return state.DriftUnknown, reconcile.Fail(driftDetectedReason, fmt.Errorf("drift detection: %w", err))
+		return state.DriftUnknown, reconcile.Fail(stateReason, fmt.Errorf("drift detection: %w", err))
 	}
 	if len(differences) == 0 {
 		setCondition(obj, driftedCondition, false, noDriftReason, "objects are as they were released")

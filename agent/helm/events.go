@@ -59,7 +59,7 @@ func (r *Reconciler) announceFailure(ctx context.Context, obj *helmv2.HelmReleas
 	case series.err != nil && !series.told:
 		series.told = true
 		r.Events.Publish(ctx, obj, reconcile.Event{
-			Severity: reconcile.SeverityError, Reason: failureReason(obj, series), Message: series.err.Error() + reconcile.DetailOf(series.err), Metadata: eventMetadata(obj),
+			Severity: reconcile.SeverityError, Reason: failureReason(obj, series, next), Message: series.err.Error() + reconcile.DetailOf(series.err), Metadata: eventMetadata(obj),
 		})
 	case next.Action == state.Unlock && !next.Failed:
 		r.Events.Publish(ctx, obj, reconcile.Event{

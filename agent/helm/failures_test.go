@@ -1,6 +1,8 @@
 package helm
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/base64"
 	"fmt"
 	"strings"
@@ -16,6 +18,8 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/headwater-dev/headwater/agent/helm/action"
+	"github.com/headwater-dev/headwater/agent/helm/release"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
 )
@@ -188,6 +192,64 @@ func TestADamagedRecordIsNotTakenForNone(t *testing.T) {
 	e.becomes("web", "False StateError: the record of the release web in Secret NS/sh.helm.release.v1.web.v1 cannot be read: restore the Secret, or delete it")
 	e.push("null", appChart("1.0.0", nil))
 	e.becomes("null", "False StateError: the record of the release null in Secret NS/sh.helm.release.v1.null.v1 cannot be read: restore the Secret, or delete it: data key release: the release has no content in one of its hooks")
+}
+
+// recordOf makes a record of the release web that Helm would read, with a manifest
+// of so many blanks.
+func (e *env) recordOf(version, blanks int) *corev1.Secret {
+	e.t.Helper()
+	var packed bytes.Buffer
+	packer := gzip.NewWriter(&packed)
+	_, err := fmt.Fprintf(packer, `{"name":"web","namespace":%q,"version":%d,"info":{"status":"superseded"},"chart":{"metadata":{"name":"app","version":"1.0.0"}},"manifest":%q}`,
+		e.namespace, version, strings.Repeat(" ", blanks))
+	e.Expect(err).NotTo(HaveOccurred())
+	e.Expect(packer.Close()).To(Succeed())
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: e.namespace, Name: action.SecretName("web", version), Labels: map[string]string{"owner": "helm", "name": "web"},
+		},
+		Type: "helm.sh/release.v1", Data: map[string][]byte{"release": base64.StdEncoding.AppendEncode(nil, packed.Bytes())},
+	}
+	e.Expect(e.hub.Create(e.t.Context(), secret)).To(Succeed())
+	return secret
+}
+
+// A Secret of few bytes may unpack to many: whoever may write them on one cluster
+// must not end the agent of others.
+func TestRecordsThatUnpackToTooMuch(t *testing.T) {
+	e := newEnv(t)
+	var made []*corev1.Secret
+	for version := range 7 {
+		made = append(made, e.recordOf(version+1, 31<<20))
+	}
+	e.release("web")
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "False StateError: the records of the release web in namespace NS are more than 1000, or have more than 192 MiB unpacked: delete the Secrets of its oldest revisions")
+	for _, secret := range made {
+		e.Expect(e.hub.Delete(t.Context(), secret)).To(Succeed())
+	}
+	one := e.recordOf(1, 33<<20)
+	e.request("1")
+	e.becomes("web", "False StateError: the record of the release web in Secret NS/sh.helm.release.v1.web.v1 cannot be read: restore the Secret, or delete it")
+	e.Expect(e.hub.Delete(t.Context(), one)).To(Succeed())
+	e.request("2")
+	e.becomes("web", "True InstallSucceeded")
+}
+
+func TestManyRecordsAreReadInPages(t *testing.T) {
+	e := newEnv(t)
+	const many = 60
+	for version := range many {
+		e.recordOf(version+1, 10)
+	}
+	found, upto, err := action.Records(t.Context(), e.hub, release.Target{Name: "web", Namespace: e.namespace, StorageNamespace: e.namespace})
+	e.Expect(err).NotTo(HaveOccurred())
+	e.Expect(upto).NotTo(BeEmpty())
+	e.Expect(found).To(HaveLen(many))
+	e.Expect(found[0].Version).To(Equal(many))
+	e.Expect(found[0].Manifest).NotTo(BeEmpty())
+	e.Expect(found[1].Manifest).To(BeEmpty(), "nobody asks for it")
 }
 
 // Helm leaves the record of a rollback pending when a hook of it fails: it is a

@@ -2,6 +2,7 @@ package helm
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -408,4 +410,57 @@ func TestDriftIsFoundAndPutRight(t *testing.T) {
 	}, "20s", "50ms").Should(BeTrue())
 	e.becomes("web", "True")
 	e.Expect(e.value("web")).To(Equal("by hand"))
+}
+
+// What somebody changes back as soon as it was put right is drift, and no failure of
+// the install that went well.
+func TestDriftThatComesBackAtOnce(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.DriftDetection = &helmv2.DriftDetection{Mode: helmv2.DriftDetectionEnabled}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	hub, err := client.NewWithWatch(shared.ControlPlane(t).Config(), client.Options{Scheme: e.scheme})
+	e.Expect(err).NotTo(HaveOccurred())
+	changes, err := hub.Watch(t.Context(), &corev1.ConfigMapList{}, client.InNamespace(e.namespace), client.MatchingFields{"metadata.name": "web"})
+	e.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(changes.Stop)
+	go func() {
+		for change := range changes.ResultChan() {
+			if one, ok := change.Object.(*corev1.ConfigMap); ok && one.Data["value"] != "theirs" {
+				_ = hub.Patch(t.Context(), one, client.RawPatch(types.MergePatchType, []byte(`{"data":{"value":"theirs"}}`)))
+			}
+		}
+	}()
+	e.Eventually(func() string { return e.value("web") }, "20s", "20ms").Should(Equal("theirs"))
+	requests := 0
+	e.Eventually(func() string {
+		// A look that comes before the change finds nothing.
+		if strings.HasPrefix(e.ready("web"), "True") {
+			requests++
+			e.request(strconv.Itoa(requests))
+		}
+		return e.ready("web")
+	}, "60s", "50ms").Should(HavePrefix("False DriftDetected: "))
+	e.Expect(e.get("web").Status.Failures).To(BeZero())
+}
+
+// A look that cannot be had has found nothing.
+func TestDriftThatCannotBeLookedFor(t *testing.T) {
+	e := newEnv(t)
+	e.prod(
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get", "create"}},
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets", "namespaces"}, Verbs: []string{"*"}},
+		rbacv1.PolicyRule{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"*"}},
+	)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.KubeConfig = prod()
+		obj.Spec.DriftDetection = &helmv2.DriftDetection{Mode: helmv2.DriftDetectionWarn}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "False StateError: drift detection: ConfigMap/NS/web: ")
+	e.Expect(e.has("web", "Drifted")).To(BeFalse())
 }

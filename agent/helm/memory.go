@@ -86,7 +86,8 @@ func (m *memories) wakes() source.Source {
 	})
 }
 
-// keep remembers.
+// keep remembers, and wakes the HelmRelease at once where the view knows better:
+// what has changed since the records were read has woken nobody.
 func (m *memories) keep(name types.NamespacedName, made *memory) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -96,6 +97,10 @@ func (m *memories) keep(name types.NamespacedName, made *memory) {
 		m.at[made.at] = map[types.NamespacedName]bool{}
 	}
 	m.at[made.at][name] = true
+	m.tellLocked(name, made.next())
+	for _, record := range made.records {
+		m.tellLocked(name, types.NamespacedName{Namespace: made.at.namespace, Name: record.Stored.Name})
+	}
 }
 
 // drop forgets.
@@ -135,15 +140,20 @@ func (m *memories) changed(key shard.Key) func(types.NamespacedName, schema.Grou
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		for name := range m.at[storage{key, of.Namespace, of.Name}] {
-			found := m.of[name]
-			if !found.sees(secret) {
-				continue
-			}
-			found.outdated = true
-			if m.queue != nil && !found.busy(secret) && !found.busy(found.next()) {
-				m.queue.AddAfter(ctrl.Request{NamespacedName: name}, settleStorage)
-			}
+			m.tellLocked(name, secret)
 		}
+	}
+}
+
+// tellLocked wakes the HelmRelease if the view knows of the Secret what it does not.
+func (m *memories) tellLocked(name types.NamespacedName, secret types.NamespacedName) {
+	found := m.of[name]
+	if !found.sees(secret) {
+		return
+	}
+	found.outdated = true
+	if m.queue != nil && !found.busy(secret) && !found.busy(found.next()) {
+		m.queue.AddAfter(ctrl.Request{NamespacedName: name}, settleStorage)
 	}
 }
 

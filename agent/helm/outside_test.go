@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	helmaction "helm.sh/helm/v3/pkg/action"
@@ -25,6 +26,7 @@ import (
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 )
 
@@ -181,6 +183,56 @@ func TestAReleaseGoesOnWhenItsClusterComesBack(t *testing.T) {
 	e.Expect(e.get("web").Status.Failures).To(BeZero())
 }
 
+// What ends while its cluster is handed over is taken over as it has ended.
+func TestWhatHasEndedInAHandOverIsNotDoneAgain(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.CommonMetadata = &meta.CommonMetadata{Labels: map[string]string{"team": "a"}}
+		obj.Spec.PostRenderers = []helmv2.PostRenderer{{Kustomize: &helmv2.Kustomize{Images: []meta.Image{{Name: "a", NewName: "b"}}}}}
+		obj.Spec.Upgrade = &helmv2.Upgrade{Remediation: &helmv2.UpgradeRemediation{RemediateLastFailure: ptr.To(true)}}
+	})
+	stop := e.start()
+	e.push("web", appChart("1.0.0", files{"templates/post.yaml": hookPod("post-install", "0")}))
+	e.another("web-post-install")
+	stop = e.handOver(stop, func() { e.finish(t.Context(), "web-post-install", true) }, "v1 deployed")
+	e.becomes("web", "True ")
+	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
+
+	e.push("web", appChart("1.1.0", files{"templates/post.yaml": hookPod("post-upgrade", "0")}))
+	e.another("web-post-upgrade")
+	e.handOver(stop, func() { e.finish(t.Context(), "web-post-upgrade", false) }, "v2 failed")
+	e.becomes("web", "False RetriesExceeded")
+	e.Expect(e.get("web").Status.UpgradeFailures).To(Equal(int64(1)))
+	e.Expect(e.records("web")).To(Equal([]string{"v3 deployed", "v2 failed", "v1 superseded"}))
+}
+
+// handOver has an action end while the hub is handed over to the next agent.
+func (e *env) handOver(stop, end func(), newest string) (stopNext func()) {
+	e.t.Helper()
+	before := e.get("web").Status
+	e.assign("agent-1")
+	e.Eventually(func() bool { return e.admits() }, "20s", "20ms").Should(BeFalse())
+	end()
+	e.Eventually(func() string { return e.records("web")[0] }, "60s", "50ms").Should(Equal(newest))
+	e.Eventually(e.held, "60s", "50ms").Should(BeZero())
+	e.Expect(e.get("web").Status.History).To(Equal(before.History))
+	stop()
+	e.identity += "+"
+	e.assign("agent-0")
+	return e.start()
+}
+
+// admits says whether the agent takes runs of the HelmRelease web.
+func (e *env) admits() bool {
+	e.t.Helper()
+	end, _ := e.agent.Targets.Admit(keyOf(e.get("web")))
+	if end == nil {
+		return false
+	}
+	end()
+	return true
+}
+
 // In bench, a release that Flux 2.9 has made, with what it had in the cluster and
 // in its status before it was told of other values.
 func TestAReleaseThatFluxHasMadeIsAdopted(t *testing.T) {
@@ -306,6 +358,17 @@ func TestHooksAndTestsRunInTheirOrder(t *testing.T) {
 	e.Expect(e.get("web").Status.Failures).To(BeZero())
 }
 
+// A chart may ask for the logs of its hooks: nobody is there to read them.
+func TestHooksWhoseLogsAreAskedFor(t *testing.T) {
+	e := newEnv(t)
+	e.release("web")
+	e.start()
+	logged := strings.Replace(hookPod("pre-install", "0"), "helm.sh/hook-weight", "helm.sh/hook-output-log-policy: hook-succeeded, helm.sh/hook-weight", 1)
+	e.push("web", appChart("1.0.0", files{"templates/pre.yaml": logged}))
+	e.finish(t.Context(), "web-pre-install", true)
+	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0")
+}
+
 // Helm stores the tests that a filter leaves out before the others: that is no
 // other release.
 func TestFilteredTestsLeaveTheReleaseAsItIs(t *testing.T) {
@@ -325,4 +388,39 @@ func TestFilteredTestsLeaveTheReleaseAsItIs(t *testing.T) {
 		e.becomes("web", "True TestSucceeded")
 	}
 	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
+}
+
+// The reaction to an install that hangs is often another name for it: what was begun
+// under the old one is taken away, whichever agent has begun it.
+func TestAnInstallThatWasCutOffIsNotForgottenWithItsName(t *testing.T) {
+	for name, change := range map[string]func(spec *helmv2.HelmReleaseSpec, other string){
+		"name": func(spec *helmv2.HelmReleaseSpec, _ string) { spec.ReleaseName = "new" },
+		"target namespace": func(spec *helmv2.HelmReleaseSpec, other string) {
+			spec.ReleaseName, spec.TargetNamespace = "web", other
+		},
+		"storage namespace": func(spec *helmv2.HelmReleaseSpec, other string) { spec.StorageNamespace = other },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			e.fence.Duration, e.fence.Request = 6*time.Second, 2*time.Second
+			proxy := e.front()
+			e.release("web", func(obj *helmv2.HelmRelease) { obj.Spec.KubeConfig = prod() })
+			stop := e.start()
+			e.push("web", appChart("1.0.0", files{"templates/post.yaml": hookPod("post-install", "0")}))
+			e.another("web-post-install")
+			proxy.Drop()
+			stop()
+			e.Expect(e.records("web")).To(Equal([]string{"v1 pending-install"}))
+			e.Expect(e.value("web")).To(Equal("default"))
+
+			other := e.namespace + "-other"
+			e.Expect(e.hub.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: other}})).To(Succeed())
+			e.edit("web", func(obj *helmv2.HelmRelease) { change(&obj.Spec, other) })
+			e.Expect(proxy.Heal()).To(Succeed())
+			e.identity = "agent-0_2"
+			e.start()
+			e.Eventually(func() string { return e.value("web") }, "60s", "50ms").Should(BeEmpty())
+			e.published("UninstallSucceeded Helm uninstall succeeded for release " + e.namespace + "/web ")
+		})
+	}
 }

@@ -170,3 +170,49 @@ func TestValuesAreComposedOnceOfTheSameTexts(t *testing.T) {
 	_, err = r.configDigest(texts("", "no: yaml: here"))
 	g.Expect(err).To(MatchError(ContainSubstring("spec.valuesFrom[0]: key values.yaml of Secret fleet/a is no YAML of values")))
 }
+
+// A change that comes after the records were read and before they are remembered,
+// as one may while the objects are looked at for drift, is noticed as well.
+func TestAChangeBeforeTheStorageIsRememberedIsNoticed(t *testing.T) {
+	e := newEnv(t)
+	proxy := e.front()
+	e.release("web", func(obj *helmv2.HelmRelease) { obj.Spec.KubeConfig = prod() })
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	e.Eventually(func() []string { return asked(proxy) }, "10s", "20ms").Should(ContainElement("watch /api/v1/secrets"))
+	e.push("web", appChart("1.1.0", nil))
+	e.becomes("web", "True UpgradeSucceeded")
+
+	known := e.agent.memories.recall(client.ObjectKey{Namespace: e.namespace, Name: "web"})
+	e.Expect(known).NotTo(BeNil())
+	e.agent.memories.drop(client.ObjectKey{Namespace: e.namespace, Name: "web"})
+	e.Expect(e.helm("rollback", "web", "1")).To(ContainSubstring("Rollback was a success"))
+	e.Eventually(func() bool { return known.sees(known.next()) }, "20s", "20ms").Should(BeTrue())
+	e.agent.memories.keep(client.ObjectKey{Namespace: e.namespace, Name: "web"}, known)
+	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v4 with chart app@1.1.0")
+}
+
+// What Helm notes of one record says nothing of the next, and what people have put
+// on it stays.
+func TestLabelsOfRecords(t *testing.T) {
+	e := newEnv(t)
+	e.release("web")
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	labelled := e.record(1)
+	e.Expect(labelled.Labels).To(HaveKey("modifiedAt"))
+	labelled.Labels["team"] = "a"
+	e.Expect(e.hub.Update(t.Context(), labelled)).To(Succeed())
+	hub, err := client.NewWithWatch(shared.ControlPlane(t).Config(), client.Options{Scheme: e.scheme})
+	e.Expect(err).NotTo(HaveOccurred())
+	writes, err := hub.Watch(t.Context(), &corev1.SecretList{}, client.InNamespace(e.namespace), client.MatchingLabels{"version": "2"})
+	e.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(writes.Stop)
+	e.push("web", appChart("1.1.0", nil))
+	born, _ := (<-writes.ResultChan()).Object.(*corev1.Secret)
+	e.Expect(born.Labels).To(And(HaveKeyWithValue("team", "a"), HaveKeyWithValue("status", "pending-upgrade"),
+		HaveKey("createdAt"), Not(HaveKey("modifiedAt"))))
+	e.becomes("web", "True UpgradeSucceeded")
+}

@@ -48,6 +48,9 @@ type ended struct {
 	log   []string
 	took  time.Duration
 	chart string
+	// begun is the revision that the action has made a record of, or may have; 0
+	// when it has made none.
+	begun int
 	// want is what the action was to reach.
 	want state.Want
 }

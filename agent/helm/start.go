@@ -112,7 +112,7 @@ func (r *Reconciler) perform(ctx context.Context, name types.NamespacedName, mad
 		defer end(nil)
 		stop := use(ctx, to, end)
 		defer stop()
-		result.log, result.err = do(ctx, what)
+		do(ctx, what, &result)
 	}()
 	result.took = r.Clock.Now().Sub(began)
 	if result.err != nil {
@@ -153,35 +153,41 @@ func lost(err error) bool {
 	return errors.Is(err, errTenure) || errors.Is(err, reconcile.ErrNotOwner) || reason == meta.FenceHeldReason
 }
 
-// do runs the action, and survives what a chart makes of Helm.
-func do(ctx context.Context, what task) (lines []string, err error) {
+// do runs the action and notes what came of it. It survives what a chart makes of
+// Helm.
+func do(ctx context.Context, what task, result *ended) {
 	defer func() {
 		if crash := recover(); crash != nil {
-			err = fmt.Errorf("helm crashed: %v", crash)
+			result.err = fmt.Errorf("helm crashed: %v", crash)
 		}
 	}()
 	session, err := action.Open(ctx, what.access, what.order)
 	if err != nil {
-		return nil, err
+		result.err = err
+		return
 	}
-	defer func() { lines = session.Log() }()
-	switch what.next.Action {
+	defer func() { result.log, result.begun = session.Log(), session.Begun() }()
+	result.err = doIn(session, what.next)
+}
+
+func doIn(session *action.Session, next state.Decision) error {
+	switch next.Action {
 	case state.Install:
-		return nil, session.Install()
+		return session.Install()
 	case state.Upgrade:
-		return nil, session.Upgrade()
+		return session.Upgrade()
 	case state.Unlock:
-		return nil, session.Unlock(what.next.Version, what.next.Failed)
+		return session.Unlock(next.Version, next.Failed)
 	case state.Test:
-		return nil, session.Test()
+		return session.Test()
 	case state.Rollback:
-		return nil, session.Rollback(what.next.Version)
+		return session.Rollback(next.Version)
 	case state.Remove, state.Leave:
-		return nil, session.Uninstall()
+		return session.Uninstall()
 	case state.CorrectDrift:
-		return nil, session.CorrectDrift()
+		return session.CorrectDrift()
 	}
-	return nil, errors.New("there is no such action")
+	return errors.New("there is no such action")
 }
 
 // busy waits for an action that is under way.

@@ -59,7 +59,7 @@ func (r *Reconciler) applyChart(ctx context.Context, obj *helmv2.HelmRelease) er
 	var live sourcev1.HelmChart
 	err := r.Sources.Get(ctx, client.ObjectKeyFromObject(chart), &live)
 	if err == nil && contains(live.Labels, chart.Labels) && contains(live.Annotations, chart.Annotations) &&
-		sameSpec(live.Spec, chart.Spec) {
+		sameSpec(live.Spec, chart.Spec) && !mayHaveLess(obj, &live, chart) {
 		return nil
 	}
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -79,6 +79,9 @@ func (r *Reconciler) applyChart(ctx context.Context, obj *helmv2.HelmRelease) er
 	err = r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(desired), client.FieldOwner(action.FieldManager), client.ForceOwnership)
 	if err != nil {
 		return fmt.Errorf("apply HelmChart %s: %w", client.ObjectKeyFromObject(chart), err)
+	}
+	if desired.GetResourceVersion() == live.ResourceVersion {
+		return nil // it was so already
 	}
 	reason, what := chartConfiguredReason, "configured"
 	if live.UID == "" {
@@ -115,6 +118,14 @@ func (r *Reconciler) yields(ctx context.Context, obj *helmv2.HelmRelease, labels
 	return reconcile.Stall(chartSyncReason, fmt.Errorf(
 		"the HelmChart '%s' is that of HelmRelease '%s', and would be that of HelmRelease '%s' as well: give one of them another name, or have its source in another namespace",
 		chartName(obj), maker, client.ObjectKeyFromObject(obj)))
+}
+
+// mayHaveLess says whether the HelmChart may have labels or annotations that the
+// spec does not ask for any more. Whose the others are the server knows: it is asked
+// once for each generation.
+func mayHaveLess(obj *helmv2.HelmRelease, live, want *sourcev1.HelmChart) bool {
+	return obj.Status.LastAttemptedGeneration != obj.Generation &&
+		(len(live.Labels) > len(want.Labels) || len(live.Annotations) > len(want.Annotations))
 }
 
 // contains says whether all of the few are among the many.

@@ -6,11 +6,15 @@ import (
 	"time"
 
 	"helm.sh/helm/v3/pkg/kube"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/kubectl/pkg/validation"
 
 	"github.com/headwater-dev/headwater/agent/apply"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 )
+
+var _ kube.InterfaceLogs = &kubeClient{}
 
 // kubeClient is Helm's client with waits that end with the action.
 type kubeClient struct {
@@ -117,13 +121,14 @@ func (k *kubeClient) WaitWithJobs(resources kube.ResourceList, timeout time.Dura
 func (k *kubeClient) ready(resources kube.ResourceList, timeout time.Duration, jobs bool) (err error) {
 	defer survive(&err)
 	defer k.session.access.Yield()()
-	switch {
-	case !k.legacy:
+	if !k.legacy {
 		return k.poll(timeout, k.healthOf(resources, jobs))
-	case jobs:
-		return k.Client.WaitWithJobs(resources, timeout)
 	}
-	return k.Client.Wait(resources, timeout)
+	look, err := k.readinessOf(resources, jobs)
+	if err != nil {
+		return err
+	}
+	return k.poll(timeout, look)
 }
 
 // WatchUntilReady waits until the Jobs and Pods of a hook have run.
@@ -138,4 +143,15 @@ func (k *kubeClient) WaitForDelete(resources kube.ResourceList, timeout time.Dur
 	defer survive(&err)
 	defer k.session.access.Yield()()
 	return k.poll(timeout, k.goneOf(resources))
+}
+
+// GetPodList finds none: Helm asks for the Pods of hooks whose logs a chart wants
+// told, for which there is nobody here, and its own client is not ready for it.
+func (k *kubeClient) GetPodList(string, metav1.ListOptions) (*corev1.PodList, error) {
+	return &corev1.PodList{}, nil
+}
+
+// OutputContainerLogsForPodList tells none.
+func (k *kubeClient) OutputContainerLogsForPodList(*corev1.PodList, string, func(namespace, pod, container string) io.Writer) error {
+	return nil
 }

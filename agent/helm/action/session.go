@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -117,7 +116,6 @@ func Open(ctx context.Context, access Access, order Order) (*Session, error) {
 		KubeClient:       s.kube,
 		Releases:         storage.Init(s.stored),
 		Log:              s.log.printf,
-		HookOutputFunc:   func(string, string, string) io.Writer { return io.Discard },
 	}
 	s.config.Releases.Log = s.log.printf
 	s.config.Releases.MaxHistory = maxHistory(order.Object)
@@ -146,6 +144,14 @@ func (s *Session) ended(err error) error {
 		return fmt.Errorf("%w: %w", ErrInterrupted, unwritten)
 	}
 	return err
+}
+
+// Begun is the revision that the action has made a record of, or may have: it is so
+// also where the server gave no answer. 0 says that what there is is others'.
+func (s *Session) Begun() int {
+	s.stored.mu.Lock()
+	defer s.stored.mu.Unlock()
+	return s.stored.begun
 }
 
 // Log is the end of what Helm has said.

@@ -34,6 +34,9 @@ type records struct {
 	of map[string]*record
 	// failure is how the last write has failed.
 	failure error
+	// begun is the revision of the record that the action has made, or may have:
+	// nobody knows of a write without an answer. 0 when it has made none.
+	begun int
 }
 
 // record is a Secret as the server has it, and what is in it once somebody has
@@ -41,6 +44,8 @@ type records struct {
 type record struct {
 	secret  *corev1.Secret
 	release *helmrelease.Release
+	// size is how many bytes the release had unpacked.
+	size int
 }
 
 var _ driver.Driver = &records{}
@@ -93,6 +98,7 @@ func (r *records) Create(key string, rel *helmrelease.Release) error {
 	if apierrors.IsAlreadyExists(err) {
 		return driver.ErrReleaseExists
 	}
+	r.begin(rel.Version)
 	r.forget()
 	return r.note(secret, err)
 }
@@ -137,10 +143,10 @@ func (r *records) find(fits func(*corev1.Secret) bool) ([]*helmrelease.Release, 
 		}
 		if record.release == nil {
 			var err error
-			if record.release, err = decode(record.secret, r.Target); err != nil {
+			if record.release, record.size, err = decode(record.secret, r.Target, r.unpacked()); err != nil {
 				return nil, err
 			}
-			record.release.Labels = record.secret.Labels
+			record.release.Labels = ownLabels(record.secret.Labels)
 		}
 		found = append(found, record.release)
 	}
@@ -148,6 +154,27 @@ func (r *records) find(fits func(*corev1.Secret) bool) ([]*helmrelease.Release, 
 		return nil, driver.ErrReleaseNotFound
 	}
 	return found, nil
+}
+
+// ownLabels are those that people have put on a record: Helm copies them to the next
+// one, and makes the others for each.
+func ownLabels(all map[string]string) map[string]string {
+	own := maps.Clone(all)
+	for _, system := range driver.GetSystemLabels() {
+		delete(own, system)
+	}
+	return own
+}
+
+// unpacked is how many bytes what was asked for has.
+func (r *records) unpacked() int {
+	all := 0
+	for _, record := range r.of {
+		if record.release != nil {
+			all += record.size
+		}
+	}
+	return all
 }
 
 // load reads all records of the release, unless that was done.
@@ -179,6 +206,14 @@ func (r *records) note(written *corev1.Secret, err error) error {
 		r.of[written.Name] = &record{secret: written}
 	}
 	return nil
+}
+
+// begin notes that the action has asked for a record of its own, which nobody else
+// has made before.
+func (r *records) begin(version int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.begun = version
 }
 
 // unwritten is how the last write has failed; nil when it has not.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -24,6 +25,9 @@ const (
 	// been waited for, within these bounds.
 	minPoll, maxPoll = 200 * time.Millisecond, 5 * time.Second
 	pollShare        = 10
+	// helmPatience is how long Helm's own wait looks again at what cannot be
+	// looked at: thirty times, each two seconds.
+	helmPatience = 60 * time.Second
 )
 
 // look is one look at what is waited for: what is missing yet, in words, or
@@ -99,6 +103,48 @@ func (k *kubeClient) healthOf(resources kube.ResourceList, jobs bool) look {
 		}
 		return "", nil
 	}
+}
+
+// readinessOf looks at the objects as Helm does itself. Its own wait knows nothing
+// of the end of the action.
+func (k *kubeClient) readinessOf(resources kube.ResourceList, jobs bool) (look, error) {
+	clients, err := k.Factory.KubernetesClientSet()
+	if err != nil {
+		return nil, fmt.Errorf("client of the target: %w", err)
+	}
+	checker := kube.NewReadyChecker(clients, k.Log, kube.PausedAsReady(true), kube.CheckJobs(jobs))
+	var failing time.Time
+	return func(ctx context.Context) (string, error) {
+		for _, info := range resources {
+			ready, err := checker.IsReady(ctx, info)
+			switch {
+			case err != nil && failing.IsZero():
+				failing = time.Now()
+				return "", lasting(err, 0)
+			case err != nil:
+				return "", lasting(err, time.Since(failing))
+			case !ready:
+				failing = time.Time{}
+				return fmt.Sprintf("%s/%s/%s to be ready", info.Mapping.GroupVersionKind.Kind, info.Namespace, info.Name), nil
+			}
+		}
+		return "", nil
+	}, nil
+}
+
+// lasting is a failed look that ends the wait where Helm would not look again, or
+// has done so for long enough: a Job that has failed is such an error, too.
+func lasting(err error, since time.Duration) error {
+	var status apierrors.APIStatus
+	final := since > helmPatience
+	if errors.As(err, &status) {
+		code := status.Status().Code
+		final = final || code != 0 && code != http.StatusTooManyRequests && (code < http.StatusInternalServerError || code == http.StatusNotImplemented)
+	}
+	if final {
+		return fmt.Errorf("%w: %w", err, errNever)
+	}
+	return err
 }
 
 // expires says whether a Job removes itself when it is done.

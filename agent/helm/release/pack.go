@@ -17,8 +17,9 @@ import (
 const (
 	// dataKey of a Secret holds the record.
 	dataKey = "release"
-	// maxRecord bounds what a record may unpack to.
-	maxRecord = 64 << 20
+	// MaxRecord bounds what a record may unpack to, in bytes: some forty times what
+	// fits into a Secret.
+	MaxRecord = 32 << 20
 	// fewBytes is what a record may have that is packed fast. Larger ones are
 	// packed as tightly as Helm does it: a Secret may have 1 MiB.
 	fewBytes = 512 << 10
@@ -41,6 +42,9 @@ func Encode(rel *helmrelease.Release) (map[string][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("record of the release %s: %w", rel.Name, err)
 	}
+	if len(text) > MaxRecord {
+		return nil, fmt.Errorf("the record of the release %s has more than %d bytes, and could not be read again", rel.Name, MaxRecord)
+	}
 	fast, _ := packers.Get().(*gzip.Writer)
 	packed := pack(fast, text)
 	packers.Put(fast)
@@ -58,34 +62,35 @@ func pack(by *gzip.Writer, text []byte) []byte {
 	return packed.Bytes()
 }
 
-// Decode reads the release in a Secret of Helm's storage. The bytes are somebody
-// else's: what they unpack to is bounded, and a release that lacks a part is none.
-func Decode(secret *corev1.Secret) (*helmrelease.Release, error) {
+// Decode reads the release in a Secret of Helm's storage, and says how many bytes it
+// unpacks to. The bytes are somebody else's: what they unpack to is bounded, and a
+// release that lacks a part is none.
+func Decode(secret *corev1.Secret) (made *helmrelease.Release, size int, err error) {
 	packed, err := base64.StdEncoding.AppendDecode(nil, secret.Data[dataKey])
 	if err != nil {
-		return nil, fmt.Errorf("data key %s: it is not in base64", dataKey)
+		return nil, 0, fmt.Errorf("data key %s: it is not in base64", dataKey)
 	}
 	text := packed
 	if len(packed) > 3 && packed[0] == 0x1f && packed[1] == 0x8b {
 		unpacker, err := gzip.NewReader(bytes.NewReader(packed))
 		if err != nil {
-			return nil, fmt.Errorf("data key %s: %w", dataKey, err)
+			return nil, 0, fmt.Errorf("data key %s: %w", dataKey, err)
 		}
-		if text, err = io.ReadAll(io.LimitReader(unpacker, maxRecord+1)); err != nil {
-			return nil, fmt.Errorf("data key %s: %w", dataKey, err)
+		if text, err = io.ReadAll(io.LimitReader(unpacker, MaxRecord+1)); err != nil {
+			return nil, 0, fmt.Errorf("data key %s: %w", dataKey, err)
 		}
-		if len(text) > maxRecord {
-			return nil, fmt.Errorf("data key %s: it unpacks to more than %d bytes", dataKey, maxRecord)
+		if len(text) > MaxRecord {
+			return nil, 0, fmt.Errorf("data key %s: it unpacks to more than %d bytes", dataKey, MaxRecord)
 		}
 	}
 	var rel helmrelease.Release
 	if err := json.Unmarshal(text, &rel); err != nil {
-		return nil, fmt.Errorf("data key %s: it is no release", dataKey)
+		return nil, 0, fmt.Errorf("data key %s: it is no release", dataKey)
 	}
 	if missing := missingOf(&rel); missing != "" {
-		return nil, fmt.Errorf("data key %s: the release has no %s", dataKey, missing)
+		return nil, 0, fmt.Errorf("data key %s: the release has no %s", dataKey, missing)
 	}
-	return &rel, nil
+	return &rel, len(text), nil
 }
 
 // missingOf is what a release lacks that all who read one count on, Helm as well;

@@ -97,7 +97,7 @@ func TestRecordsThatAreNone(t *testing.T) {
 		"a file that is null":     text(`{"info":{},"chart":{"metadata":{},"files":[null]}}`),
 		"a template that is null": text(`{"info":{},"chart":{"metadata":{},"templates":[null]}}`)} {
 		t.Run(name, func(t *testing.T) {
-			_, err := release.Decode(&corev1.Secret{Data: map[string][]byte{"release": []byte(data)}})
+			_, _, err := release.Decode(&corev1.Secret{Data: map[string][]byte{"release": []byte(data)}})
 			NewWithT(t).Expect(err).To(MatchError(HavePrefix("data key release: ")))
 		})
 	}
@@ -123,7 +123,7 @@ func TestDigestsOfValuesOutliveTheRecord(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			data, err := release.Encode(made)
 			g.Expect(err).NotTo(HaveOccurred())
-			read, err := release.Decode(&corev1.Secret{Data: data})
+			read, _, err := release.Decode(&corev1.Secret{Data: data})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(release.ConfigDigest(read.Config)).To(Equal(wanted))
 		})
@@ -149,7 +149,7 @@ func TestRecordsArePacked(t *testing.T) {
 			made.Manifest = digits(size)
 			data, err := release.Encode(made)
 			g.Expect(err).NotTo(HaveOccurred())
-			read, err := release.Decode(&corev1.Secret{Data: data})
+			read, _, err := release.Decode(&corev1.Secret{Data: data})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(read.Manifest).To(Equal(made.Manifest))
 			g.Expect(read.Info.Status).To(Equal(helmrelease.StatusDeployed))
