@@ -124,6 +124,9 @@ func TestWhatCannotBeReleasedSaysWhy(t *testing.T) {
 		"a value that does not parse": {func(obj *helmv2.HelmRelease) {
 			obj.Spec.ValuesFrom = []helmv2.ValuesReference{{Kind: "ConfigMap", Name: "there", ValuesKey: "braces", TargetPath: "value"}}
 		}, nil, "False ValuesError: spec.valuesFrom[0]: the value of key braces of ConfigMap there cannot be set at targetPath value"},
+		"an index that makes a long list": {func(obj *helmv2.HelmRelease) {
+			obj.Spec.ValuesFrom = []helmv2.ValuesReference{{Kind: "ConfigMap", Name: "there", ValuesKey: "long", TargetPath: "value"}}
+		}, nil, "False ValuesError: spec.valuesFrom[0]: the value of key long of ConfigMap there cannot be set at targetPath value"},
 		"a patch of nothing": {func(obj *helmv2.HelmRelease) {
 			obj.Spec.PostRenderStrategy = helmv2.PostRenderStrategyNoHooks
 			obj.Spec.PostRenderers = []helmv2.PostRenderer{{Kustomize: &helmv2.Kustomize{Patches: []meta.Patch{{Patch: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}"}}}}}
@@ -139,7 +142,7 @@ func TestWhatCannotBeReleasedSaysWhy(t *testing.T) {
 		}, nil, "False FeatureGateDisabled: spec.chartRef.kind: "},
 	}
 	e := newEnv(t)
-	e.create("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: there, namespace: NS}\ndata: {other: x, list: '[a]', braces: '{a'}")
+	e.create("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: there, namespace: NS}\ndata: {other: x, list: '[a]', braces: '{a', long: '1,a[65536]=1'}")
 	e.start()
 	called := map[string]string{}
 	for name, c := range cases {

@@ -78,12 +78,14 @@ func (r *Reconciler) rules(obj *helmv2.HelmRelease) (func(schema.GroupKind) appl
 	}, nil
 }
 
+// digestOf is Flux's digest of a part of the spec, which it encodes as a line: a
+// release that Flux has made is not made anew.
 func digestOf(part any) (string, error) {
 	text, err := json.Marshal(part)
 	if err != nil {
 		return "", err
 	}
-	return release.Digest(text), nil
+	return release.Digest(append(text, '\n')), nil
 }
 
 // order is what an action gets of the inputs.

@@ -464,3 +464,10 @@ func TestDriftThatCannotBeLookedFor(t *testing.T) {
 	e.becomes("web", "False StateError: drift detection: ConfigMap/NS/web: ")
 	e.Expect(e.has("web", "Drifted")).To(BeFalse())
 }
+
+// Flux digests what it encodes as a line.
+func TestDigestsOfTheSpecAreThoseOfFlux(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(digestOf([]helmv2.PostRenderer{{Kustomize: &helmv2.Kustomize{Images: []meta.Image{{Name: "a", NewTag: "b"}}}}})).
+		To(Equal("sha256:9056cad4785d2754a268242c28796e50f940a41198feddfb6a0f512b6d078fc1"))
+}

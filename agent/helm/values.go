@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 
 	"helm.sh/helm/v3/pkg/chartutil"
 	"helm.sh/helm/v3/pkg/strvals"
@@ -147,8 +149,22 @@ func (p part) put(into map[string]any) error {
 	return nil
 }
 
+// mostElements is how many elements all lists may be given by their indexes: Helm
+// makes a list as long as any index in it.
+const mostElements = 10_000
+
+// indexes finds them in what helm --set takes.
+var indexes = regexp.MustCompile(`\[\+?([0-9]+)\]`)
+
 // setInto sets one value. In quotes it stays a string.
 func setInto(path, text string, into map[string]any) error {
+	elements := 0
+	for _, found := range indexes.FindAllStringSubmatch(path+"="+text, -1) {
+		index, err := strconv.Atoi(found[1])
+		if elements += index; err != nil || index > mostElements || elements > mostElements {
+			return fmt.Errorf("indexes of lists add up to more than %d", mostElements)
+		}
+	}
 	for _, quote := range []string{"'", `"`} {
 		if len(text) > 1 && text[:1] == quote && text[len(text)-1:] == quote {
 			return strvals.ParseIntoString(path+"="+text[1:len(text)-1], into)

@@ -22,6 +22,7 @@ import (
 	"github.com/headwater-dev/headwater/agent/apply"
 	"github.com/headwater-dev/headwater/agent/helm/release"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 const (
@@ -180,7 +181,7 @@ type tail struct {
 }
 
 func (t *tail) printf(format string, args ...any) {
-	line := strings.TrimSpace(fmt.Sprintf(format, args...))
+	line := reconcile.Redact(strings.TrimSpace(fmt.Sprintf(format, args...)))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.kept) == keptLines {

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 )
 
@@ -38,8 +40,12 @@ func Objects(manifests string) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	documents := utilyaml.NewYAMLOrJSONDecoder(strings.NewReader(manifests), yamlBuffer)
 	for {
+		var raw json.RawMessage
 		obj := &unstructured.Unstructured{}
-		err := documents.Decode(&obj.Object)
+		err := documents.Decode(&raw)
+		if err == nil && len(raw) > 0 {
+			err = utiljson.Unmarshal(raw, &obj.Object) // which keeps whole numbers
+		}
 		switch {
 		case errors.Is(err, io.EOF):
 			return objects, nil

@@ -239,3 +239,13 @@ func TestTheHistoryEndsWithOneToGoBackTo(t *testing.T) {
 		g.Expect(release.Previous(kept, by).Version).To(Equal(want))
 	}
 }
+
+// Whole numbers beyond those that a float64 holds come to the cluster as they are
+// written.
+func TestWholeNumbersAreKept(t *testing.T) {
+	g := NewWithT(t)
+	objects, err := release.Objects("apiVersion: v1\nkind: Thing\nmetadata: {name: a}\nspec: {serial: 9007199254740993}\n---\n# nothing\n---\n")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(objects).To(HaveLen(1))
+	g.Expect(objects[0].Object["spec"]).To(Equal(map[string]any{"serial": int64(9007199254740993)}))
+}
