@@ -3,6 +3,7 @@ package apply
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -40,6 +41,9 @@ func (e *objectError) Error() string {
 	return fmt.Sprintf("%s %s failed (%s): %s", e.ref, e.verb, reason, message)
 }
 
+// noKey is the field of something in a Secret's data that cannot be a key.
+var noKey = regexp.MustCompile(`(?s)^(data|stringData)\[[-._a-zA-Z0-9]*[^-._a-zA-Z0-9\]].*`)
+
 // maskedMessage is what may be said of an answer that concerns a Secret.
 func maskedMessage(status metav1.Status) string {
 	switch status.Reason {
@@ -50,7 +54,9 @@ func maskedMessage(status metav1.Status) string {
 	var fields []string
 	if status.Details != nil {
 		for _, cause := range status.Details.Causes {
-			fields = append(fields, strings.TrimSpace(fmt.Sprintf("%s %s", cause.Field, cause.Type)))
+			// What is no key may be a line of what was taken for a list of keys.
+			field := noKey.ReplaceAllString(cause.Field, "$1[...]")
+			fields = append(fields, strings.TrimSpace(fmt.Sprintf("%s %s", field, cause.Type)))
 		}
 	}
 	if len(fields) == 0 {

@@ -83,11 +83,15 @@ func quotes() []string {
 	return []string{
 		"node contents", "literal sources", "invalid literal source", "[patch: ",
 		"must specify one of patch and path in", "patch and path can't be set at the same time",
+		"has invalid utf8 bytes", "is out of bounds for value", "nodes unequal", "illegally repeats the key",
 	}
 }
 
 // configQuote is a transformer's configuration, with the patch that it is about.
 var configQuote = regexp.MustCompile("(?s) with config: `.*`")
+
+// bytesQuote is a line of a file, byte after byte.
+var bytesQuote = regexp.MustCompile(`line \[[0-9 ]*\]`)
 
 // withoutContents cuts off what kustomize quotes in an error.
 func withoutContents(err error) error {
@@ -95,7 +99,7 @@ func withoutContents(err error) error {
 		return nil
 	}
 	before := err.Error()
-	text := configQuote.ReplaceAllString(before, "")
+	text := bytesQuote.ReplaceAllString(configQuote.ReplaceAllString(before, ""), "a line")
 	cut := text != before
 	for _, quote := range quotes() {
 		if at := strings.Index(text, quote); at >= 0 {

@@ -450,8 +450,12 @@ func TestRenderKeepsSchemasApart(t *testing.T) {
 
 func TestErrorsQuoteNoSecret(t *testing.T) {
 	cases := map[string]string{
-		"a literal without =":  "secretGenerator: [{name: s, literals: [hunter2]}]\n",
-		"a patch with a slip":  "resources: [a.yaml]\npatches: [{patch: \"kind: Secret\\nstringData:\\n  password: hunter2\\n bad\"}]\n",
+		"a literal without =": "secretGenerator: [{name: s, literals: [hunter2]}]\n",
+		"a patch with a slip": "resources: [a.yaml]\npatches: [{patch: \"kind: Secret\\nstringData:\\n  password: hunter2\\n bad\"}]\n",
+		"a line in Latin-1":   "secretGenerator: [{name: s, envs: [latin]}]\n",
+		"a line twice":        "secretGenerator: [{name: s, envs: [twice]}]\n",
+		"a long index": "resources: [a.yaml]\nreplacements: [{source: {kind: ConfigMap, fieldPath: data.x, options: {delimiter: '-', index: 9}}, " +
+			"targets: [{select: {kind: ConfigMap}, fieldPaths: [data.y]}]}]\n",
 		"a patch of two kinds": "resources: [a.yaml]\npatches: [{path: p.yaml, patch: hunter2}]\n",
 	}
 	for name, content := range cases {
@@ -459,11 +463,13 @@ func TestErrorsQuoteNoSecret(t *testing.T) {
 			g := NewWithT(t)
 			_, err := build(t, map[string][]byte{
 				"kustomization.yaml": []byte(content),
-				"a.yaml":             []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"),
+				"a.yaml":             []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: hunter2, y: z}\n"),
 				"p.yaml":             []byte("hunter2"),
+				"latin":              []byte("PASSWORD=hunter2\xff\n"),
+				"twice":              []byte("hunter2\nhunter2\n"),
 			}, Settings{})
 			g.Expect(err).To(HaveOccurred())
-			g.Expect(err.Error()).NotTo(ContainSubstring("hunter2"))
+			g.Expect(err.Error()).NotTo(Or(ContainSubstring("hunter2"), ContainSubstring("80 65 83 83")))
 		})
 	}
 }
