@@ -71,7 +71,7 @@ func (a *Applier) applyOne(ctx context.Context, change *Change) error {
 			return &objectError{ref: change.Ref, verb: "delete", err: err}
 		}
 	case live != nil:
-		if err := a.takeForeign(ctx, obj, live); err != nil {
+		if err := a.takeForeign(ctx, obj, live, change.stuck); err != nil {
 			return &objectError{ref: change.Ref, verb: "apply", err: err}
 		}
 		// An apply that carries a uid fails on any other object of the name,

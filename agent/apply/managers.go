@@ -57,7 +57,7 @@ type operation struct {
 // managers that are not to manage the object beside us ours, so that the apply
 // removes those that are not in the manifest; an apply alone would leave them
 // standing. It is empty when there is nothing to do.
-func (a *Applier) cleanUp(desired, live *unstructured.Unstructured) ([]operation, error) {
+func (a *Applier) cleanUp(desired, live *unstructured.Unstructured, stuck bool) ([]operation, error) {
 	var patch []operation
 	entries, changed := live.GetManagedFields(), false
 	if !a.Owner.merges(desired) {
@@ -69,7 +69,7 @@ func (a *Applier) cleanUp(desired, live *unstructured.Unstructured) ([]operation
 			patch = append(patch, operation{Op: "remove", Path: path})
 		}
 	}
-	entries, moved := a.moveVersions(entries, desired)
+	entries, moved := a.moveVersions(entries, desired, stuck)
 	if changed || moved {
 		patch = append(patch, operation{"replace", "/metadata/managedFields", entries})
 	}
@@ -79,13 +79,14 @@ func (a *Applier) cleanUp(desired, live *unstructured.Unstructured) ([]operation
 	return patch, nil
 }
 
-// moveVersions writes the version of the manifest into entries of a version that
-// the server does not have any more: it would drop them, and with them the
-// knowledge of which fields are whose, or take no write at all.
-func (a *Applier) moveVersions(entries []metav1.ManagedFieldsEntry, desired *unstructured.Unstructured) ([]metav1.ManagedFieldsEntry, bool) {
+// moveVersions writes the version of the manifest into our entries of a version
+// that the server does not have any more: it would drop them, and with them the
+// knowledge of which fields are ours. Where the object is stuck, which then takes no
+// apply by anybody, it moves the others' as well.
+func (a *Applier) moveVersions(entries []metav1.ManagedFieldsEntry, desired *unstructured.Unstructured, stuck bool) ([]metav1.ManagedFieldsEntry, bool) {
 	moved := false
 	for i, entry := range entries {
-		if entry.APIVersion == desired.GetAPIVersion() {
+		if !stuck && !a.Owner.isOurs(entry) || entry.APIVersion == desired.GetAPIVersion() {
 			continue
 		}
 		old, err := schema.ParseGroupVersion(entry.APIVersion)
@@ -111,18 +112,18 @@ func (a *Applier) lostVersions(live, desired *unstructured.Unstructured) bool {
 		return false
 	}
 	apimeta.MaybeResetRESTMapper(a.Mapper)
-	_, lost := a.moveVersions(live.GetManagedFields(), desired)
+	_, lost := a.moveVersions(live.GetManagedFields(), desired, true)
 	return lost
 }
 
 // takeForeign applies the clean-up to the server's object. One that changes in the
 // middle of it, as by a status update, is read again and tried anew; one that was
 // replaced meanwhile is not touched.
-func (a *Applier) takeForeign(ctx context.Context, desired, live *unstructured.Unstructured) error {
+func (a *Applier) takeForeign(ctx context.Context, desired, live *unstructured.Unstructured, stuck bool) error {
 	uid := live.GetUID()
 	var conflict error
 	for range conflictAttempts {
-		conflict = a.takeOnce(ctx, desired, live)
+		conflict = a.takeOnce(ctx, desired, live, stuck)
 		if !apierrors.IsConflict(conflict) {
 			return conflict
 		}
@@ -138,8 +139,8 @@ func (a *Applier) takeForeign(ctx context.Context, desired, live *unstructured.U
 }
 
 // takeOnce applies the clean-up to the object as it was read.
-func (a *Applier) takeOnce(ctx context.Context, desired, live *unstructured.Unstructured) error {
-	operations, err := a.cleanUp(desired, live)
+func (a *Applier) takeOnce(ctx context.Context, desired, live *unstructured.Unstructured, stuck bool) error {
+	operations, err := a.cleanUp(desired, live, stuck)
 	if err != nil || len(operations) == 0 {
 		return err
 	}

@@ -238,14 +238,16 @@ func TestEntriesOfALostVersionAreKept(t *testing.T) {
 		{Manager: "kustomize-controller", Operation: "Apply", APIVersion: "v1alpha1"},
 		{Manager: "somebody", Operation: "Apply", APIVersion: "v1alpha1"},
 	}
-	moved, changed := c.moveVersions(entries, desired)
+	moved, changed := c.moveVersions(entries, desired, false)
 	g.Expect(changed).To(BeTrue())
 	g.Expect(moved[0].APIVersion).To(Equal("v1"))
 	g.Expect(moved[1].APIVersion).To(Equal("v1alpha1"))
 	g.Expect(entries[0].APIVersion).To(Equal("v1alpha1"), "the argument stays")
 	entries[0].APIVersion = "v1"
-	_, changed = c.moveVersions(entries, desired)
+	_, changed = c.moveVersions(entries, desired, false)
 	g.Expect(changed).To(BeFalse())
+	moved, _ = c.moveVersions(entries, desired, true)
+	g.Expect(moved[1].APIVersion).To(Equal("v1"), "where nobody can apply it any more")
 }
 
 func TestKindsThatComeEarly(t *testing.T) {

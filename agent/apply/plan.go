@@ -57,6 +57,8 @@ type Change struct {
 	rival string
 	// replace says that the object has to be deleted first.
 	replace bool
+	// stuck says that the server takes no apply for a version that it has lost.
+	stuck bool
 }
 
 // Remembered says whether anything is known of the object's state: not of one
@@ -278,21 +280,30 @@ func (a *Applier) dryRun(ctx context.Context, change *Change) error {
 	}
 	change.Live = live
 	switch {
-	case apierrors.IsInternalError(rejected) && live != nil && a.lostVersions(live, change.desired):
-		// The server cannot convert what it says of the fields, and takes no apply at
-		// all until they are moved, which comes before the object is applied.
-		change.Action = Configured
-		return nil
-	case rejected != nil && live != nil && a.forces(change.desired) && a.hasToReplace(ctx, change.desired, rejected):
-		change.Action, change.replace = Created, true
-		return nil
 	case rejected != nil:
-		return &objectError{ref: change.Ref, verb: "dry-run", err: rejected}
+		return a.refused(ctx, change, rejected)
 	case live == nil:
 		change.Action = Created
 		return nil
 	}
 	return a.judge(change, applied)
+}
+
+// refused finds out whether an object that the server has not taken can be applied
+// all the same.
+func (a *Applier) refused(ctx context.Context, change *Change, why error) error {
+	switch {
+	case change.Live == nil:
+	case apierrors.IsInternalError(why) && a.lostVersions(change.Live, change.desired):
+		// The server cannot convert what it says of the fields, and takes no apply at
+		// all until they are moved, which comes before the object is applied.
+		change.Action, change.stuck = Configured, true
+		return nil
+	case a.forces(change.desired) && a.hasToReplace(ctx, change.desired, why):
+		change.Action, change.replace = Created, true
+		return nil
+	}
+	return &objectError{ref: change.Ref, verb: "dry-run", err: why}
 }
 
 // glance looks at an object that is to be applied without having been checked.
@@ -318,7 +329,7 @@ func (a *Applier) glance(ctx context.Context, change *Change) error {
 
 // judge compares an object that is there with what the dry-run made of it.
 func (a *Applier) judge(change *Change, applied *unstructured.Unstructured) error {
-	patch, err := a.cleanUp(change.desired, change.Live)
+	patch, err := a.cleanUp(change.desired, change.Live, false)
 	if err != nil {
 		return &objectError{ref: change.Ref, verb: "dry-run", err: err}
 	}

@@ -376,9 +376,9 @@ func TestTestsThatCannotBeBegun(t *testing.T) {
 }
 
 // has says whether the HelmRelease has the condition, of whatever generation.
-func (e *env) has(name, kind string) bool {
+func (e *env) has(kind string) bool {
 	e.t.Helper()
-	return apimeta.FindStatusCondition(e.get(name).Status.Conditions, kind) != nil
+	return apimeta.FindStatusCondition(e.get("web").Status.Conditions, kind) != nil
 }
 
 // What has failed is over when the spec says again what was rolled back to, and one
@@ -402,7 +402,7 @@ func TestConditionsEndWithWhatTheySay(t *testing.T) {
 	e.push("web", appChart("1.0.0", nil))
 	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v3 with chart app@1.0.0")
 	e.Expect(e.condition("web", "Released")).To(HavePrefix("True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v3 with chart app@1.0.0"))
-	e.Expect(e.has("web", "Remediated")).To(BeFalse())
+	e.Expect(e.has("Remediated")).To(BeFalse())
 	e.Expect(e.records("web")).To(Equal([]string{"v3 deployed", "v2 failed", "v1 superseded"}))
 }
 
@@ -424,7 +424,7 @@ func TestConditionsEndWithWhatAsksForThem(t *testing.T) {
 		obj.Spec.Test.Enable, obj.Spec.DriftDetection.Mode = false, helmv2.DriftDetectionDisabled
 	})
 	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0")
-	e.Expect(e.has("web", "TestSuccess")).To(BeFalse())
-	e.Expect(e.has("web", "Drifted")).To(BeFalse())
+	e.Expect(e.has("TestSuccess")).To(BeFalse())
+	e.Expect(e.has("Drifted")).To(BeFalse())
 	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
 }

@@ -462,7 +462,7 @@ func TestDriftThatCannotBeLookedFor(t *testing.T) {
 	e.start()
 	e.push("web", appChart("1.0.0", nil))
 	e.becomes("web", "False StateError: drift detection: ConfigMap/NS/web: ")
-	e.Expect(e.has("web", "Drifted")).To(BeFalse())
+	e.Expect(e.has("Drifted")).To(BeFalse())
 }
 
 // Flux digests what it encodes as a line.

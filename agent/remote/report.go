@@ -46,10 +46,7 @@ func (c *Clusters) report(ctx context.Context, of *cluster) {
 	if fenced, ok := of.fencedCondition(ctx, now); ok {
 		changed = apimeta.SetStatusCondition(&conditions, fenced) || changed
 	}
-	fresh := record.Status.LastProbeTime != nil && now.Sub(record.Status.LastProbeTime.Time) < reportEvery
-	served := record.Status.ServedBy == c.Agent
-	changed = changed || current != nil && record.Status.Version != *current.version.Load()
-	if !changed && served && (fresh || current == nil) {
+	if !changed && !c.outdated(&record, current, now) {
 		return
 	}
 	condition := *apimeta.FindStatusCondition(conditions, fleetv1.ConnectedCondition)
@@ -66,6 +63,16 @@ func (c *Clusters) report(ctx context.Context, of *cluster) {
 	if connection {
 		c.announce(ctx, &record, condition)
 	}
+}
+
+// outdated says whether what the record has besides conditions is not what is known,
+// or is old.
+func (c *Clusters) outdated(record *fleetv1.RemoteCluster, current *session, now time.Time) bool {
+	status := &record.Status
+	if status.ServedBy != c.Agent || current == nil {
+		return status.ServedBy != c.Agent
+	}
+	return status.Version != *current.version.Load() || status.LastProbeTime == nil || now.Sub(status.LastProbeTime.Time) >= reportEvery
 }
 
 func connectedCondition(current *session, err error, now time.Time) metav1.Condition {

@@ -101,11 +101,7 @@ func (t *tree) checkPath(dir, field, value string) error {
 	}
 	isConfig := isOne(configFields, field)
 	if isConfig {
-		inline, err := configs([]byte(value))
-		if err == nil && len(inline) > 0 {
-			return t.checkConfigs(dir, inline)
-		}
-		if err != nil && isInline(value) {
+		if inline, err := t.checkInline(dir, value); inline {
 			return err
 		}
 	}
@@ -129,6 +125,16 @@ func (t *tree) checkPath(dir, field, value string) error {
 		return t.checkConfigFile(dir, target)
 	}
 	return nil
+}
+
+// checkInline looks into a configuration of generators or transformers, and says
+// whether the value is one rather than the path of a file.
+func (t *tree) checkInline(dir, value string) (inline bool, err error) {
+	found, err := configs([]byte(value))
+	if err != nil {
+		return isInline(value), err
+	}
+	return len(found) > 0, t.checkConfigs(dir, found)
 }
 
 // sealedAs is the name whose ending says in what format a file is encrypted, as in
