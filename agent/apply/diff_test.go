@@ -93,7 +93,7 @@ func TestErrorsOfSecretsShowNoData(t *testing.T) {
 		})
 	}
 	secret := &objectError{ref: RefTo(object("v1 Secret shop/a")), verb: "dry-run", err: invalid("Secret")}
-	g.Expect(secret.Error()).To(Equal("Secret/shop/a dry-run failed (Invalid): data[x] FieldValueInvalid"))
+	g.Expect(secret.Error()).To(Equal("Secret/shop/a dry-run failed (Invalid): data[...] FieldValueInvalid"))
 	secret.err = apierrors.NewInvalid(schema.GroupKind{Kind: "Secret"}, "a", field.ErrorList{
 		field.Invalid(field.NewPath("data").Key("hunter2+line"), "hunter2+line", "no key"),
 	})

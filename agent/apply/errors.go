@@ -41,8 +41,9 @@ func (e *objectError) Error() string {
 	return fmt.Sprintf("%s %s failed (%s): %s", e.ref, e.verb, reason, message)
 }
 
-// noKey is the field of something in a Secret's data that cannot be a key.
-var noKey = regexp.MustCompile(`(?s)^(data|stringData)\[[-._a-zA-Z0-9]*[^-._a-zA-Z0-9\]].*`)
+// dataKey is the field of one key of a Secret. A key may be a line of an encrypted file
+// that lacks its "=".
+var dataKey = regexp.MustCompile(`(?s)^(data|stringData)[.\[].*`)
 
 // maskedMessage is what may be said of an answer that concerns a Secret.
 func maskedMessage(status metav1.Status) string {
@@ -54,9 +55,7 @@ func maskedMessage(status metav1.Status) string {
 	var fields []string
 	if status.Details != nil {
 		for _, cause := range status.Details.Causes {
-			// What is no key may be a line of what was taken for a list of keys.
-			field := noKey.ReplaceAllString(cause.Field, "$1[...]")
-			fields = append(fields, strings.TrimSpace(fmt.Sprintf("%s %s", field, cause.Type)))
+			fields = append(fields, strings.TrimSpace(fmt.Sprintf("%s %s", dataKey.ReplaceAllString(cause.Field, "$1[...]"), cause.Type)))
 		}
 	}
 	if len(fields) == 0 {

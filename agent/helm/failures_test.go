@@ -230,7 +230,8 @@ func TestRecordsThatUnpackToTooMuch(t *testing.T) {
 		e.recordOf(version+2, 31<<20)
 	}
 	e.Expect(e.hub.Delete(t.Context(), one)).To(Succeed())
-	e.becomes("web", "False StateError: the records of the release web in namespace NS are more than 1000, or have more than 192 MiB unpacked: delete the Secrets of its oldest revisions")
+	// Each look unpacks some 200 MiB.
+	e.Eventually(func() string { return e.condition("web", "Ready") }, "300s").Should(HavePrefix("False StateError: the records of the release web in namespace NS are more than 1000, or have more than 192 MiB unpacked: delete the Secrets of its oldest revisions"))
 	e.Expect(e.hub.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace(e.namespace), client.MatchingLabels{"name": "web"})).To(Succeed())
 	e.becomes("web", "True ")
 }

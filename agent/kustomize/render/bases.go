@@ -46,6 +46,7 @@ func (t *tree) checkKustomization(dir string, content []byte) error {
 	}
 	k.FixKustomization()
 	t.below(dir, slices.Concat(k.Resources, k.Components))
+	t.objects += len(k.ConfigMapGenerator) + len(k.SecretGenerator)
 	if len(k.HelmCharts) > 0 || len(k.HelmChartInflationGenerator) > 0 {
 		return fmt.Errorf("helmCharts: charts are not rendered by a Kustomization: use a HelmRelease")
 	}
@@ -134,6 +135,7 @@ func (t *tree) checkInline(dir, value string) (inline bool, err error) {
 	if err != nil {
 		return isInline(value), err
 	}
+	t.objects += len(found)
 	return len(found) > 0, t.checkConfigs(dir, found)
 }
 

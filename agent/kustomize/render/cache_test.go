@@ -1,9 +1,11 @@
 package render
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"sync"
 	"testing"
 	"time"
@@ -176,4 +178,14 @@ func TestADownloadHoldsNobodyUp(t *testing.T) {
 	g.Expect(r.Render(soon, Request{Digest: "sha256:2", Open: have(configMap("y"))})).To(HaveLen(1))
 	cancel()
 	g.Expect(<-ended).To(MatchError(context.Canceled))
+}
+
+// The program keeps values out of what libraries say.
+func TestLibrariesStillWriteToTheLogOfTheProgram(t *testing.T) {
+	before, said := log.Writer(), &bytes.Buffer{}
+	t.Cleanup(func() { log.SetOutput(before) })
+	log.SetOutput(said)
+	listenToLastWords()
+	log.Print("a warning")
+	NewWithT(t).Expect(said.String()).To(ContainSubstring("a warning"))
 }

@@ -46,7 +46,7 @@ func (t *tree) below(dir string, entries []string) {
 func documents(content []byte) int {
 	separated := bytes.Count(content, []byte("\n---")) + 1
 	lists := false
-	for _, sign := range []string{"items", `\x`, `\u`, `\U`} {
+	for _, sign := range []string{"items", `\x`, `\u`, `\U`, "\\\n", "\\\r", "\x00"} {
 		lists = lists || bytes.Contains(content, []byte(sign))
 	}
 	if !lists {

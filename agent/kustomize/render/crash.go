@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -36,9 +35,13 @@ func surviving(ctx context.Context, do func(context.Context) (result, error)) (m
 // end the process with log.Fatal write to the standard logger before they do, which
 // makes a panic of it. And patches that copy are bounded.
 var guard = sync.OnceFunc(func() {
-	log.SetOutput(lastWords{os.Stderr})
+	listenToLastWords()
 	jsonpatch.AccumulatedCopySizeLimit = maxFileBytes
 })
+
+// listenToLastWords comes before what the standard logger wrote to: the program has it
+// keep secrets out of what libraries say.
+func listenToLastWords() { log.SetOutput(lastWords{log.Writer()}) }
 
 // lastWords is the output of the standard logger.
 type lastWords struct{ next io.Writer }

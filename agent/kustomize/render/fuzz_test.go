@@ -56,7 +56,7 @@ func FuzzPatch(f *testing.F) {
 
 // FuzzSubstitution gives it texts and values of a tenant.
 func FuzzSubstitution(f *testing.F) {
-	for _, text := range []string{"${v}", "$${v}", "${v:-${w}}", "${v//a/b}", "${v:1:2}", "${#v}", "${v", "${v/#a/${w}}", "$v", "${v:=\\}}", "${v%%*x}", "${v#${w}}"} {
+	for _, text := range []string{"${v}", "$${v}", "${v:-${w}}", "${v//a/b}", "${v:1:2}", "${#v}", "${v", "${v/#a/${w}}", "$v", "${v//a/${v}}", "${v:=\\}}", "${v%%*x}", "${v#${w}}"} {
 		f.Add(text, "value")
 	}
 	f.Fuzz(func(t *testing.T, text, value string) {

@@ -83,15 +83,15 @@ func quotes() []string {
 	return []string{
 		"node contents", "literal sources", "invalid literal source", "[patch: ",
 		"must specify one of patch and path in", "patch and path can't be set at the same time",
-		"has invalid utf8 bytes", "is out of bounds for value", "nodes unequal", "illegally repeats the key",
+		"illegally repeats the key", "is out of bounds for value", "nodes unequal", "Too many possible referral targets",
 	}
 }
 
 // configQuote is a transformer's configuration, with the patch that it is about.
 var configQuote = regexp.MustCompile("(?s) with config: `.*`")
 
-// bytesQuote is a line of a file, byte after byte.
-var bytesQuote = regexp.MustCompile(`line \[[0-9 ]*\]`)
+// invalidLine is a line of an env file, as numbers and as it is.
+var invalidLine = regexp.MustCompile(`(?s)line \[[0-9 ]*\] has invalid utf8 bytes.*`)
 
 // withoutContents cuts off what kustomize quotes in an error.
 func withoutContents(err error) error {
@@ -99,7 +99,8 @@ func withoutContents(err error) error {
 		return nil
 	}
 	before := err.Error()
-	text := bytesQuote.ReplaceAllString(configQuote.ReplaceAllString(before, ""), "a line")
+	text := configQuote.ReplaceAllString(before, "")
+	text = invalidLine.ReplaceAllLiteralString(text, "a line has invalid utf8 bytes")
 	cut := text != before
 	for _, quote := range quotes() {
 		if at := strings.Index(text, quote); at >= 0 {

@@ -29,7 +29,12 @@ func TestFilesThatBecomeTooLarge(t *testing.T) {
 		aliases += fmt.Sprintf("  k%d: *a\n", i)
 		maps += fmt.Sprintf("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c%d}\n", i)
 	}
+	var generators, inline strings.Builder
+	generators.WriteString("configMapGenerator:\n")
+	inline.WriteString("generators:\n")
 	for i := range 25_000 {
+		fmt.Fprintf(&generators, "- {name: c%d, literals: [a=b]}\n", i)
+		fmt.Fprintf(&inline, "- '{apiVersion: builtin, kind: ConfigMapGenerator, metadata: {name: c%d}, literals: [a=b]}'\n", i)
 		list += fmt.Sprintf("- {apiVersion: v1, kind: ConfigMap, metadata: {name: c%d}}\n", i)
 		documents += fmt.Sprintf("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c%d}\n", i)
 	}
@@ -56,7 +61,11 @@ func TestFilesThatBecomeTooLarge(t *testing.T) {
 			"a.yaml: with this file the build has 25000 objects in 1 levels of overlays"},
 		"a long list": {files("kustomization.yaml", "namePrefix: x-\nresources: [a.yaml]\n", "a.yaml", list), "",
 			"a.yaml: with this file the build has 25000 objects in 1 levels of overlays"},
-		"many levels": {overlays, "l101", "l0/all.yaml: with this file the build has 2000 objects in 102 levels of overlays"},
+		"a long list in a folded word": {files("kustomization.yaml", "namePrefix: x-\nresources: [a.yaml]\n", "a.yaml", strings.Replace(list, "items:", "? \"it\\\n  ems\"\n:", 1)), "",
+			"a.yaml: with this file the build has 25000 objects in 1 levels of overlays"},
+		"many generators":        {files("kustomization.yaml", generators.String()), "", "with this file the build has 25000 objects in 1 levels of overlays"},
+		"many inline generators": {files("kustomization.yaml", inline.String()), "", "with this file the build has 25000 objects in 1 levels of overlays"},
+		"many levels":            {overlays, "l101", "l0/all.yaml: with this file the build has 2000 objects in 102 levels of overlays"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := build(t, c.files, Settings{Path: c.path})

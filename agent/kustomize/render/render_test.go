@@ -449,14 +449,19 @@ func TestRenderKeepsSchemasApart(t *testing.T) {
 }
 
 func TestErrorsQuoteNoSecret(t *testing.T) {
+	const secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: one}\nstringData: {p: hunter2}\n"
+	renamed := func(name string) string {
+		return "resources: [../s.yaml]\npatches: [{target: {kind: Secret}, options: {allowNameChange: true}, patch: '[{\"op\": \"replace\", \"path\": \"/metadata/name\", \"value\": \"" + name + "\"}]'}]"
+	}
 	cases := map[string]string{
-		"a literal without =": "secretGenerator: [{name: s, literals: [hunter2]}]\n",
-		"a patch with a slip": "resources: [a.yaml]\npatches: [{patch: \"kind: Secret\\nstringData:\\n  password: hunter2\\n bad\"}]\n",
-		"a line in Latin-1":   "secretGenerator: [{name: s, envs: [latin]}]\n",
-		"a line twice":        "secretGenerator: [{name: s, envs: [twice]}]\n",
-		"a long index": "resources: [a.yaml]\nreplacements: [{source: {kind: ConfigMap, fieldPath: data.x, options: {delimiter: '-', index: 9}}, " +
-			"targets: [{select: {kind: ConfigMap}, fieldPaths: [data.y]}]}]\n",
-		"a patch of two kinds": "resources: [a.yaml]\npatches: [{path: p.yaml, patch: hunter2}]\n",
+		"a line that is no text":   "secretGenerator: [{name: s, envs: [odd.env]}]\n",
+		"a line twice":             "secretGenerator: [{name: s, envs: [twice.env]}]\n",
+		"a part of a value":        "resources: [s.yaml]\nreplacements: [{source: {kind: Secret, name: one, fieldPath: stringData.p, options: {delimiter: x, index: 9}}, targets: [{select: {kind: Secret}, fieldPaths: [stringData.q], options: {create: true}}]}]\n",
+		"a validator that changes": "resources: [s.yaml]\nvalidators: ['{apiVersion: builtin, kind: AnnotationsTransformer, metadata: {name: x}, annotations: {a: b}, fieldSpecs: [{path: metadata/annotations, create: true}]}']\n",
+		"two Secrets of a name":    "resources: [left, right, pod.yaml]\n",
+		"a literal without =":      "secretGenerator: [{name: s, literals: [hunter2]}]\n",
+		"a patch with a slip":      "resources: [a.yaml]\npatches: [{patch: \"kind: Secret\\nstringData:\\n  password: hunter2\\n bad\"}]\n",
+		"a patch of two kinds":     "resources: [a.yaml]\npatches: [{path: p.yaml, patch: hunter2}]\n",
 	}
 	for name, content := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -465,11 +470,16 @@ func TestErrorsQuoteNoSecret(t *testing.T) {
 				"kustomization.yaml": []byte(content),
 				"a.yaml":             []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: hunter2, y: z}\n"),
 				"p.yaml":             []byte("hunter2"),
-				"latin":              []byte("PASSWORD=hunter2\xff\n"),
-				"twice":              []byte("hunter2\nhunter2\n"),
+				"odd.env":            []byte("P=\xe4hunter2\n"),
+				"twice.env":          []byte("hunter2\nhunter2\n"),
+				"s.yaml":             []byte(secret),
+				"pod.yaml":           []byte("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {volumes: [{name: v, secret: {secretName: one}}]}\n"),
+
+				"left/kustomization.yaml":  []byte(renamed("left")),
+				"right/kustomization.yaml": []byte(renamed("right")),
 			}, Settings{})
 			g.Expect(err).To(HaveOccurred())
-			g.Expect(err.Error()).NotTo(Or(ContainSubstring("hunter2"), ContainSubstring("80 65 83 83")))
+			g.Expect(err.Error()).NotTo(Or(ContainSubstring("hunter2"), ContainSubstring("104 117 110")))
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/fluxcd/pkg/envsubst"
+	"github.com/fluxcd/pkg/envsubst/parse"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
@@ -20,6 +21,8 @@ import (
 const (
 	mostExpressions = 20_000
 	mostSubstituted = 64 << 20
+	// mostFilled is how large all objects together may become.
+	mostFilled = 256 << 20
 	// mostTrimming is how many characters may be compared in a whole set of objects to
 	// find what to trim: each beginning of a value is held against the pattern at each
 	// of its places.
@@ -28,12 +31,6 @@ const (
 
 // variableName is what a variable may be called.
 var variableName = regexp.MustCompile(`^[_[:alpha:]][_[:alpha:][:digit:]]*$`)
-
-// replaceAll is the one function whose result can be longer than its parts.
-var replaceAll = regexp.MustCompile(`\$\{[^}/]*//`)
-
-// trimmed finds the variables from which something is taken away by a pattern.
-var trimmed = regexp.MustCompile(`\$\{([_[:alpha:]][_[:alpha:][:digit:]]*)[#%]`)
 
 // errSubstituted says that a substitution was given up.
 var errSubstituted = fmt.Errorf("variables make it larger than %d bytes", mostSubstituted)
@@ -69,7 +66,7 @@ func (v *Variables) fill(objects []*unstructured.Unstructured) ([]*unstructured.
 	if len(v.Values) == 0 && !v.Always {
 		return objects, nil
 	}
-	filled := make([]*unstructured.Unstructured, len(objects))
+	filled, sum := make([]*unstructured.Unstructured, len(objects)), int64(0)
 	seen, trimming := make(map[string]bool, len(objects)), mostTrimming
 	for i, obj := range objects {
 		made, err := v.fillOne(obj, &trimming)
@@ -81,6 +78,12 @@ func (v *Variables) fill(objects []*unstructured.Unstructured) ([]*unstructured.
 			return nil, fmt.Errorf("postBuild: variables make two objects %s", nameOf(made))
 		}
 		seen[id] = true
+		if made != obj {
+			sum += sizeOf(made.Object)
+		}
+		if sum > mostFilled {
+			return nil, fmt.Errorf("postBuild: variables make the objects larger than %d bytes together", mostFilled)
+		}
 		filled[i] = made
 	}
 	return filled, nil
@@ -142,38 +145,80 @@ func (v *Variables) expand(text string, trimming *int) (replaced string, err err
 	if strings.Count(text, "${") > mostExpressions {
 		return "", fmt.Errorf("it has more than %d expressions ${...}", mostExpressions)
 	}
-	multiplies := replaceAll.MatchString(text)
-	trims := map[string]bool{}
-	for _, found := range trimmed.FindAllStringSubmatch(text, -1) {
-		trims[found[1]] = true
+	tree, err := parse.Parse(text)
+	if err != nil {
+		return "", fmt.Errorf("variable substitution: %w", err)
 	}
-	size, exceeded := len(text), error(nil)
+	needs := needed{values: v.Values, trimming: trimming}
+	needs.size(tree.Root)
+	switch {
+	case needs.bytes > mostSubstituted:
+		return "", errSubstituted
+	case *trimming < 0:
+		return "", fmt.Errorf("variable %s is too long to be trimmed by a pattern so often", needs.trimmed)
+	}
 	replaced, err = envsubst.Eval(text, func(name string) (string, bool) {
 		value, defined := v.Values[name]
-		value = strings.ReplaceAll(value, "\n", "")
-		size += len(value)
-		if multiplies {
-			size += len(value) * len(text)
-		}
-		if trims[name] && exceeded == nil {
-			*trimming -= len(value) * len(value) * len(value)
-		}
-		switch {
-		case exceeded != nil:
-		case size > mostSubstituted:
-			exceeded = errSubstituted
-		case *trimming < 0:
-			exceeded = fmt.Errorf("variable %s is too long to be trimmed by a pattern so often", name)
-		default:
-			return value, defined || v.Lenient
-		}
-		return "", false
+		return strings.ReplaceAll(value, "\n", ""), defined || v.Lenient
 	})
-	if exceeded != nil {
-		return "", exceeded
-	}
 	if err != nil {
 		return "", fmt.Errorf("variable substitution: %w", err)
 	}
 	return replaced, nil
+}
+
+// needed adds up what the expressions of a text ask for, at most.
+type needed struct {
+	values map[string]string
+	// bytes are written for all of them, those inside of others included.
+	bytes int
+	// trimming is what is left of mostTrimming, and trimmed the variable that used it up.
+	trimming *int
+	trimmed  string
+}
+
+// size is how long a part of the text becomes, at most and not above what is allowed.
+func (n *needed) size(part parse.Node) int {
+	size := 0
+	switch part := part.(type) {
+	case *parse.ListNode:
+		for _, inner := range part.Nodes {
+			size = min(size+n.size(inner), mostSubstituted+1)
+		}
+		return size // whose bytes are those of its parts
+	case *parse.TextNode:
+		size = len(part.Value)
+	case *parse.FuncNode:
+		size = n.function(part)
+	}
+	size = min(size, mostSubstituted+1)
+	n.bytes = min(n.bytes+size, mostSubstituted+1)
+	return size
+}
+
+// function is the size of an expression.
+func (n *needed) function(f *parse.FuncNode) int {
+	value := len(n.values[f.Param])
+	size, last := value, 0
+	for _, arg := range f.Args {
+		last = n.size(arg)
+		size += last
+	}
+	switch f.Name {
+	case "//":
+		// The last argument may come between all characters.
+		size += value * last
+	case "#", "##", "%", "%%":
+		if len(f.Args) > 0 {
+			n.trim(f.Param, min(value, 1<<20), last)
+		}
+	}
+	return size
+}
+
+// trim counts what is compared to trim a value.
+func (n *needed) trim(name string, value, pattern int) {
+	if *n.trimming -= value * value * min(value, pattern+1); *n.trimming < 0 {
+		*n.trimming, n.trimmed = -1, name
+	}
 }

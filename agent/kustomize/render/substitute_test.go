@@ -1,6 +1,7 @@
 package render
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -78,8 +79,9 @@ func TestSubstitutionRefuses(t *testing.T) {
 		{"an expression without an end", "${v", map[string]string{"v": "1"}, "ConfigMap/b/a: variable substitution"},
 		{"a value that breaks the YAML", "${v}", map[string]string{"v": "hunter2: [ {"}, "ConfigMap/b/a: with the variables filled in it is no YAML any more"},
 		{"numbers that overflow", "${v:1:9223372036854775807}", map[string]string{"v": "abc"}, "variable substitution: the numbers of a function are out of bounds"},
+		{"a value in place of each of its characters", "${v//x/${v}}", map[string]string{"v": long[:32<<10]}, "variables make it larger than 67108864 bytes"},
 		{"a value that takes hours to be trimmed", "${v%%*y}", map[string]string{"v": long}, "variable v is too long to be trimmed by a pattern so often"},
-		{"values that take hours to be trimmed", strings.Repeat("${v#*y}", 5000), map[string]string{"v": long[:100]}, "variable v is too long to be trimmed by a pattern so often"},
+		{"values that take hours to be trimmed", strings.Repeat("${v#*y}", 5000), map[string]string{"v": long[:1000]}, "variable v is too long to be trimmed by a pattern so often"},
 		{"a value whose aliases multiply", "${v}", map[string]string{"v": "{k: &a " + long + strings.Repeat(", *a", 100) + "}"}, "variables make it larger than 67108864 bytes"},
 		{"a list whose aliases multiply", "${v}", map[string]string{"v": "[&a " + long + strings.Repeat(", *a", 100) + "]"}, "variables make it larger than 67108864 bytes"},
 		{"values that add up", strings.Repeat("${v}", 100), map[string]string{"v": long}, "variables make it larger than 67108864 bytes"},
@@ -166,4 +168,14 @@ func TestCommonMetadata(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(objects[0].GetLabels()).To(Equal(map[string]string{"team": "z", "app": "y"}))
 	g.Expect(objects[0].GetAnnotations()).To(Equal(map[string]string{"note": "n"}))
+}
+
+// Each object stays below the limit of one, and all of them would take a gigabyte.
+func TestVariablesMakeAllObjectsTooLarge(t *testing.T) {
+	var objects strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&objects, "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c%d}\ndata: {x: '%s'}\n", i, strings.Repeat("${v}", 50))
+	}
+	_, err := fill(t, files("a.yaml", objects.String()), &Variables{Values: map[string]string{"v": strings.Repeat("x", 1<<20)}})
+	NewWithT(t).Expect(err).To(MatchError("postBuild: variables make the objects larger than 268435456 bytes together"))
 }

@@ -150,9 +150,6 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 	if err := t.limitAliases(name, content); err != nil {
 		return nil, t.refuse(err)
 	}
-	if err := t.count(name, content); err != nil {
-		return nil, t.refuse(err)
-	}
 	if dir, base := splitPath(name); isKustomizationFile(base) {
 		err := t.checkKustomization(dir, content)
 		if err != nil {
@@ -161,6 +158,9 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 		if content, err = t.brought(dir, content); err != nil {
 			return nil, t.refuse(fmt.Errorf("%s: %w", name, err))
 		}
+	}
+	if err := t.count(name, content); err != nil {
+		return nil, t.refuse(err)
 	}
 	return content, nil
 }
