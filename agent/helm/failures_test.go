@@ -220,20 +220,26 @@ func (e *env) recordOf(version, blanks int) *corev1.Secret {
 // A Secret of few bytes may unpack to many: whoever may write them on one cluster
 // must not end the agent of others.
 func TestRecordsThatUnpackToTooMuch(t *testing.T) {
-	e := newEnv(t)
-	one := e.recordOf(1, 33<<20)
-	e.release("web")
-	e.start()
-	e.push("web", appChart("1.0.0", nil))
-	e.becomes("web", "False StateError: the record of the release web in Secret NS/sh.helm.release.v1.web.v1 cannot be read: restore the Secret, or delete it")
-	for version := range 7 {
-		e.recordOf(version+2, 31<<20)
+	for name, c := range map[string]struct {
+		records, blanks int
+		want            string
+	}{
+		"one": {1, 33 << 20, "the record of the release web in Secret NS/sh.helm.release.v1.web.v1 cannot be read: restore the Secret, or delete it"},
+		"all": {7, 31 << 20, "the records of the release web in namespace NS are more than 1000, or have more than 192 MiB unpacked: delete the Secrets of its oldest revisions"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			for version := range c.records {
+				e.recordOf(version+1, c.blanks)
+			}
+			e.release("web")
+			e.start()
+			e.push("web", appChart("1.0.0", nil))
+			e.becomes("web", "False StateError: "+c.want)
+			e.Expect(e.hub.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace(e.namespace), client.MatchingLabels{"name": "web"})).To(Succeed())
+			e.becomes("web", "True ")
+		})
 	}
-	e.Expect(e.hub.Delete(t.Context(), one)).To(Succeed())
-	// Each look unpacks some 200 MiB.
-	e.Eventually(func() string { return e.condition("web", "Ready") }, "300s").Should(HavePrefix("False StateError: the records of the release web in namespace NS are more than 1000, or have more than 192 MiB unpacked: delete the Secrets of its oldest revisions"))
-	e.Expect(e.hub.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace(e.namespace), client.MatchingLabels{"name": "web"})).To(Succeed())
-	e.becomes("web", "True ")
 }
 
 func TestManyRecordsAreReadInPages(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,11 +30,11 @@ import (
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
-// front stands before the API server and takes one token at a time.
+// front stands before the API server and takes its own tokens.
 type front struct {
 	*httptest.Server
-	mu    sync.Mutex
-	token string
+	mu     sync.Mutex
+	tokens []string
 	// refused counts the requests with another one, lists those that list.
 	refused, lists atomic.Int32
 	// version, if set, is what the server says that it is.
@@ -50,7 +51,7 @@ func newFront(t *testing.T, token string) *front {
 	g.Expect(err).NotTo(HaveOccurred())
 	transport, err := rest.TransportFor(config)
 	g.Expect(err).NotTo(HaveOccurred())
-	f := &front{token: token}
+	f := &front{tokens: []string{token}}
 	proxy := &httputil.ReverseProxy{
 		Transport: transport, FlushInterval: -1,
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -60,9 +61,9 @@ func newFront(t *testing.T, token string) *front {
 	}
 	f.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
-		want := "Bearer " + f.token
+		tokens := f.tokens
 		f.mu.Unlock()
-		if r.Header.Get("Authorization") != want {
+		if token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); !slices.Contains(tokens, token) {
 			f.refused.Add(1)
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(http.StatusUnauthorized)
@@ -91,11 +92,11 @@ func newFront(t *testing.T, token string) *front {
 	return f
 }
 
-// takes makes a token the only one.
-func (f *front) takes(token string) {
+// takes makes these tokens the only ones.
+func (f *front) takes(tokens ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.token = token
+	f.tokens = tokens
 }
 
 func (f *front) kubeconfig(t *testing.T, token string) []byte {
@@ -252,6 +253,7 @@ func TestCredentialsAreReplacedUnderWork(t *testing.T) {
 			return f.clusters.Clock.Since(before.renewed) > renewPause
 		}, "5s").Should(BeTrue())
 		secret.Data["value"] = first.kubeconfig(t, token)
+		first.takes(token, fmt.Sprintf("token-%d", i))
 		f.Expect(f.hub.Update(t.Context(), secret)).To(Succeed())
 		first.takes(token)
 		put(token)
