@@ -199,7 +199,7 @@ func TestADamagedRecordIsNotTakenForNone(t *testing.T) {
 
 // recordOf makes a record of the release web that Helm would read, with a manifest
 // of so many blanks.
-func (e *env) recordOf(version, blanks int) *corev1.Secret {
+func (e *env) recordOf(version, blanks int) {
 	e.t.Helper()
 	var packed bytes.Buffer
 	packer := gzip.NewWriter(&packed)
@@ -214,7 +214,6 @@ func (e *env) recordOf(version, blanks int) *corev1.Secret {
 		Type: "helm.sh/release.v1", Data: map[string][]byte{"release": base64.StdEncoding.AppendEncode(nil, packed.Bytes())},
 	}
 	e.Expect(e.hub.Create(e.t.Context(), secret)).To(Succeed())
-	return secret
 }
 
 // A Secret of few bytes may unpack to many: whoever may write them on one cluster
