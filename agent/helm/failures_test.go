@@ -142,7 +142,7 @@ func TestWhatCannotBeReleasedSaysWhy(t *testing.T) {
 		}, nil, "False FeatureGateDisabled: spec.chartRef.kind: "},
 	}
 	e := newEnv(t)
-	e.create("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: there, namespace: NS}\ndata: {other: x, list: '[a]', braces: '{a', long: '1,a[65536]=1'}")
+	e.create("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: there, namespace: NS}\ndata: {other: x, list: '[a]', braces: '{a', long: '1,a[6\\5536]=1'}")
 	e.start()
 	called := map[string]string{}
 	for name, c := range cases {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"helm.sh/helm/v3/pkg/chartutil"
 	"helm.sh/helm/v3/pkg/strvals"
@@ -159,7 +160,8 @@ var indexes = regexp.MustCompile(`\[\+?([0-9]+)\]`)
 // setInto sets one value. In quotes it stays a string.
 func setInto(path, text string, into map[string]any) error {
 	elements := 0
-	for _, found := range indexes.FindAllStringSubmatch(path+"="+text, -1) {
+	plain := strings.ReplaceAll(path+"="+text, `\`, "") // as Helm reads them
+	for _, found := range indexes.FindAllStringSubmatch(plain, -1) {
 		index, err := strconv.Atoi(found[1])
 		if elements += index; err != nil || index > mostElements || elements > mostElements {
 			return fmt.Errorf("indexes of lists add up to more than %d", mostElements)
