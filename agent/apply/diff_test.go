@@ -94,10 +94,6 @@ func TestErrorsOfSecretsShowNoData(t *testing.T) {
 	}
 	secret := &objectError{ref: RefTo(object("v1 Secret shop/a")), verb: "dry-run", err: invalid("Secret")}
 	g.Expect(secret.Error()).To(Equal("Secret/shop/a dry-run failed (Invalid): data[...] FieldValueInvalid"))
-	secret.err = apierrors.NewInvalid(schema.GroupKind{Kind: "Secret"}, "a", field.ErrorList{
-		field.Invalid(field.NewPath("data").Key("hunter2+line"), "hunter2+line", "no key"),
-	})
-	g.Expect(secret.Error()).To(Equal("Secret/shop/a dry-run failed (Invalid): data[...] FieldValueInvalid"))
 
 	malformed := apierrors.NewBadRequest("Secret in version v1 cannot be handled: illegal base64 data: hunter2")
 	secret.err = malformed

@@ -20,6 +20,12 @@ type objectError struct {
 	err  error
 }
 
+// ErrorOf says what went wrong with an object, as all errors of this package do:
+// nothing of a Secret's data is in it.
+func ErrorOf(ref Ref, verb string, err error) error {
+	return &objectError{ref: ref, verb: verb, err: err}
+}
+
 func (e *objectError) Unwrap() error { return e.err }
 
 // Error names the object, what was attempted and the server's reason. What the

@@ -461,7 +461,7 @@ func TestDriftThatCannotBeLookedFor(t *testing.T) {
 	})
 	e.start()
 	e.push("web", appChart("1.0.0", nil))
-	e.becomes("web", "False StateError: drift detection: ConfigMap/NS/web: ")
+	e.becomes("web", "False StateError: drift detection: ConfigMap/NS/web dry-run failed (Forbidden): ")
 	e.Expect(e.has("Drifted")).To(BeFalse())
 }
 

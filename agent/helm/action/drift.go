@@ -62,7 +62,7 @@ func Differences(ctx context.Context, by client.Client, mapper apimeta.RESTMappe
 		}
 		difference, err := compare(ctx, by, desired)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", apply.RefTo(desired), err)
+			return nil, err
 		}
 		if difference != nil {
 			found = append(found, *difference)
@@ -104,11 +104,11 @@ func compare(ctx context.Context, by client.Client, desired *unstructured.Unstru
 		return &Difference{Ref: apply.RefTo(desired), Missing: true, desired: desired}, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, apply.ErrorOf(apply.RefTo(desired), "get", err)
 	}
 	applied := desired.DeepCopy()
 	if err := put(ctx, by, applied, client.DryRunAll); err != nil {
-		return nil, err
+		return nil, apply.ErrorOf(apply.RefTo(desired), "dry-run", err)
 	}
 	if isExempt(live) || reflect.DeepEqual(without(live), without(applied)) {
 		return nil, nil
@@ -148,7 +148,7 @@ func (s *Session) CorrectDrift() error {
 	var errs []error
 	for _, difference := range differences {
 		if err := put(s.ctx, s.client, difference.desired); err != nil {
-			errs = append(errs, fmt.Errorf("put back %s: %w", difference.Ref, err))
+			errs = append(errs, apply.ErrorOf(difference.Ref, "apply", err))
 		}
 	}
 	return s.ended(errors.Join(errs...))
