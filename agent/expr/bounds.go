@@ -1,7 +1,6 @@
 package expr
 
 import (
-	"fmt"
 	"regexp/syntax"
 	"strings"
 	"unicode/utf8"
@@ -66,7 +65,7 @@ func (b bound) guard(name string, overload *decls.OverloadDecl, as *functions.Ov
 	}
 	return declare(overload.ID(), overload.ArgTypes(), overload.ResultType(), cel.FunctionBinding(func(args ...ref.Val) ref.Val {
 		if b.of(args) > b.atMost {
-			return types.NewErr("%s", fmt.Sprintf("one call of %s comes to more than the %d %s that are allowed", name, b.atMost, b.unit))
+			return types.NewErr("one call of %s comes to more than the %d %s that are allowed", name, b.atMost, b.unit)
 		}
 		switch {
 		case as.Unary != nil:
@@ -111,8 +110,8 @@ const (
 	maxSteps = 100_000_000
 )
 
-// matching is the function matches of CEL's own library, which would bind the cost
-// to the length of the pattern, and after the call.
+// matching is the function matches of CEL's own library, which counts the
+// length of the pattern, and after the call.
 func matching() cel.EnvOption {
 	both := []*cel.Type{cel.StringType, cel.StringType}
 	return cel.Function(overloads.Matches,

@@ -168,18 +168,16 @@ func (r *Reconciler) pruneAll(ctx context.Context, obj *kustomizev1.Kustomizatio
 		return err
 	}
 	deleted, kept, err := from.applier.Prune(ctx, refs)
-	obj.Status.Inventory = toInventory(kept)
-	if waitsForTermination(obj) {
-		obj.Status.Inventory = toInventory(refs)
+	waits := waitsForTermination(obj)
+	if waits {
+		kept = refs
 	}
+	obj.Status.Inventory = toInventory(kept)
 	r.announce(ctx, obj, from, deleted)
-	if err != nil {
+	if err != nil || !waits {
 		return reconcile.Fail(meta.PruneFailedReason, err)
 	}
-	if waitsForTermination(obj) {
-		return r.terminated(ctx, obj, from, refs)
-	}
-	return nil
+	return r.terminated(ctx, obj, from, refs)
 }
 
 func refsTo(objects []*unstructured.Unstructured) []apply.Ref {

@@ -3,6 +3,7 @@ package action
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chartutil"
@@ -24,14 +25,18 @@ type checks struct {
 // subcharts that the values switch off.
 func (s *Session) prepare(c checks) (*chart.Chart, error) {
 	loaded, err := s.Chart()
-	if err != nil || len(loaded.CRDObjects()) == 0 && (c.skipSchema || !hasSchema(loaded)) {
-		return loaded, err
+	if err != nil {
+		return nil, err
+	}
+	noCRDs, noSchema := c.crds == helmv2.Skip || len(loaded.CRDObjects()) == 0, c.skipSchema || !hasSchema(loaded)
+	if noCRDs && noSchema {
+		return loaded, nil
 	}
 	composed, values, err := s.compose(c.reuse)
 	if err != nil {
 		return nil, err
 	}
-	if !c.skipSchema {
+	if !noSchema {
 		if err := s.validate(composed, values); err != nil {
 			return nil, err
 		}
@@ -40,11 +45,7 @@ func (s *Session) prepare(c checks) (*chart.Chart, error) {
 }
 
 func hasSchema(of *chart.Chart) bool {
-	found := of.Schema != nil
-	for _, below := range of.Dependencies() {
-		found = found || hasSchema(below)
-	}
-	return found
+	return of.Schema != nil || slices.ContainsFunc(of.Dependencies(), hasSchema)
 }
 
 // compose does with a chart of its own and the values what Helm does before it

@@ -34,7 +34,14 @@ var schemas = bases.New()
 // in the place of Helm's own validation, which reads files and any address for the
 // chart, and repeats values in its errors, which may be a Secret's.
 func (s *Session) validate(of *chart.Chart, values map[string]any) error {
-	var wrong []string
+	if wrong := s.wrongIn(of, values); len(wrong) > 0 {
+		return errors.New("values don't meet the specifications of the schema(s) in the following chart(s):\n" + strings.Join(wrong, "\n"))
+	}
+	return nil
+}
+
+// wrongIn is what is wrong with the values of a chart and its subcharts.
+func (s *Session) wrongIn(of *chart.Chart, values map[string]any) (wrong []string) {
 	if of.Schema != nil {
 		if err := s.validateOne(of.Schema, values); err != nil {
 			wrong = append(wrong, of.Name()+":\n"+err.Error())
@@ -43,23 +50,14 @@ func (s *Session) validate(of *chart.Chart, values map[string]any) error {
 	for _, below := range of.Dependencies() {
 		given, ok := values[below.Name()].(map[string]any)
 		switch {
-		case values[below.Name()] == nil:
-		case !ok:
+		case ok:
+			wrong = append(wrong, s.wrongIn(below, given)...)
+		case values[below.Name()] != nil:
 			wrong = append(wrong, below.Name()+":\ninvalid type for values: expected object (map)")
-		default:
-			if err := s.validate(below, given); err != nil {
-				wrong = append(wrong, strings.TrimPrefix(err.Error(), rejected))
-			}
 		}
 	}
-	if len(wrong) > 0 {
-		return errors.New(rejected + strings.Join(wrong, "\n"))
-	}
-	return nil
+	return wrong
 }
-
-// rejected begins the error, in Helm's words.
-const rejected = "values don't meet the specifications of the schema(s) in the following chart(s):\n"
 
 func (s *Session) validateOne(schema []byte, values map[string]any) (err error) {
 	defer func() {

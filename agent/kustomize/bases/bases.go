@@ -94,7 +94,7 @@ func (f *Fetcher) Fetch(ctx context.Context, text string, most int64) (files map
 			entry = path.Base(u.Path)
 		}
 		files = map[string][]byte{}
-		files[entry], err = f.file(ctx, at.url, most)
+		files[entry], err = f.File(ctx, at.url, most)
 	}
 	switch cause := context.Cause(ctx); {
 	case err == nil:
@@ -107,12 +107,7 @@ func (f *Fetcher) Fetch(ctx context.Context, text string, most int64) (files map
 
 // File fetches what the URL names, of not more than most bytes; more is an
 // ErrTooLarge.
-func (f *Fetcher) File(ctx context.Context, url string, most int64) ([]byte, error) {
-	return f.file(ctx, url, most)
-}
-
-// file fetches one file.
-func (f *Fetcher) file(ctx context.Context, from string, most int64) ([]byte, error) {
+func (f *Fetcher) File(ctx context.Context, from string, most int64) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
 		return nil, err
