@@ -38,7 +38,7 @@ func (e *env) another(name string, before ...types.UID) types.UID {
 	found := &corev1.Pod{}
 	e.EventuallyWithOffset(1, func() bool {
 		return e.hub.Get(e.t.Context(), client.ObjectKey{Namespace: e.namespace, Name: name}, found) == nil && !slices.Contains(before, found.UID)
-	}, "60s", "20ms").Should(BeTrue())
+	}, within, "20ms").Should(BeTrue())
 	return found.UID
 }
 
@@ -119,7 +119,7 @@ func TestALegacyWaitEndsWithItsFence(t *testing.T) {
 	deployment := &appsv1.Deployment{}
 	e.Eventually(func() error {
 		return e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "web-stuck"}, deployment)
-	}, "60s", "20ms").Should(Succeed())
+	}, within, "20ms").Should(Succeed())
 	e.Expect(e.hub.DeleteAllOf(t.Context(), &coordinationv1.Lease{}, client.InNamespace(e.namespace))).To(Succeed())
 	e.Eventually(func() []string { return e.records("web") }, "40s", "50ms").Should(Equal([]string{"v2 pending-upgrade", "v1 failed"}))
 	e.Expect(e.get("web").Status.Failures).To(BeZero())
@@ -144,7 +144,7 @@ func TestAnActionEndsWithItsFenceInItsCRDs(t *testing.T) {
 	made.SetKind("CustomResourceDefinition")
 	e.Eventually(func() error {
 		return e.hub.Get(t.Context(), client.ObjectKey{Name: "cuts." + e.namespace + ".example.com"}, made)
-	}, "60s", "20ms").Should(Succeed())
+	}, within, "20ms").Should(Succeed())
 	e.Expect(e.hub.DeleteAllOf(t.Context(), &coordinationv1.Lease{}, client.InNamespace(e.namespace))).To(Succeed())
 	// It is there by now, and waited for no more.
 	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0")
@@ -179,7 +179,7 @@ func TestDeletionAsksAnUnreachableTargetWhereSomethingIsThere(t *testing.T) {
 	e.becomes("web", "False TargetUnreachable")
 
 	e.Expect(proxy.Heal()).To(Succeed())
-	e.Eventually(gone(web), "60s", "50ms").Should(MatchError(ContainSubstring("not found")))
+	e.Eventually(gone(web), within, "50ms").Should(MatchError(ContainSubstring("not found")))
 	e.Expect(e.value("web")).To(BeEmpty())
 	e.Expect(e.records("web")).To(BeEmpty())
 }

@@ -319,10 +319,14 @@ func (e *env) condition(name, kind string) string {
 	return string(condition.Status) + " " + condition.Reason + ": " + strings.ReplaceAll(condition.Message, e.namespace, "NS")
 }
 
+// within is how long something may take while all tests of the package run on one
+// busy machine. It says nothing of how long it takes.
+const within = "3m"
+
 // becomes waits until Ready says that.
 func (e *env) becomes(name, want string) {
 	e.t.Helper()
-	e.EventuallyWithOffset(1, func() string { return e.ready(name) }, "60s", "50ms").Should(HavePrefix(want))
+	e.EventuallyWithOffset(1, func() string { return e.ready(name) }, within, "50ms").Should(HavePrefix(want))
 }
 
 // value is what a ConfigMap of the release says; empty when there is none.

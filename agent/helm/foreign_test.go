@@ -48,7 +48,7 @@ func (e *env) crd(plural string) *unstructured.Unstructured {
 	made.SetKind("CustomResourceDefinition")
 	e.Eventually(func() error {
 		return e.hub.Get(e.t.Context(), client.ObjectKey{Name: plural + "." + e.namespace + ".example.com"}, made)
-	}, "60s", "20ms").Should(Succeed())
+	}, within, "20ms").Should(Succeed())
 	return made
 }
 

@@ -443,7 +443,7 @@ func TestDriftThatComesBackAtOnce(t *testing.T) {
 			e.request(strconv.Itoa(requests))
 		}
 		return e.ready("web")
-	}, "60s", "50ms").Should(HavePrefix("False DriftDetected: "))
+	}, within, "50ms").Should(HavePrefix("False DriftDetected: "))
 	e.Expect(e.get("web").Status.Failures).To(BeZero())
 }
 

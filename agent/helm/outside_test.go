@@ -135,7 +135,7 @@ func TestAReleaseThatAnAgentHasLeftPendingIsTriedAgain(t *testing.T) {
 					return ""
 				}
 				return last.Info.Status
-			}, "60s", "50ms").Should(Equal(helmrelease.StatusDeployed))
+			}, within, "50ms").Should(Equal(helmrelease.StatusDeployed))
 			e.becomes("web", "True ")
 			e.Expect(e.get("web").Status.Failures).To(BeZero())
 			e.Expect(e.value("web")).To(Equal("default"))
@@ -176,7 +176,7 @@ func TestAReleaseGoesOnWhenItsClusterComesBack(t *testing.T) {
 	e.push("web", appChart("1.0.0", nil))
 	e.becomes("web", "True InstallSucceeded")
 	e.assign("agent-1")
-	e.Eventually(e.held, "60s", "50ms").Should(BeZero())
+	e.Eventually(e.held, within, "50ms").Should(BeZero())
 	e.assign("agent-0")
 	e.push("web", appChart("1.1.0", nil))
 	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v2 with chart app@1.1.0")
@@ -213,8 +213,8 @@ func (e *env) handOver(stop, end func(), newest string) (stopNext func()) {
 	e.assign("agent-1")
 	e.Eventually(func() bool { return e.admits() }, "20s", "20ms").Should(BeFalse())
 	end()
-	e.Eventually(func() string { return e.records("web")[0] }, "60s", "50ms").Should(Equal(newest))
-	e.Eventually(e.held, "60s", "50ms").Should(BeZero())
+	e.Eventually(func() string { return e.records("web")[0] }, within, "50ms").Should(Equal(newest))
+	e.Eventually(e.held, within, "50ms").Should(BeZero())
 	e.Expect(e.get("web").Status.History).To(Equal(before.History))
 	stop()
 	e.identity += "+"
@@ -419,7 +419,7 @@ func TestAnInstallThatWasCutOffIsNotForgottenWithItsName(t *testing.T) {
 			e.Expect(proxy.Heal()).To(Succeed())
 			e.identity = "agent-0_2"
 			e.start()
-			e.Eventually(func() string { return e.value("web") }, "60s", "50ms").Should(BeEmpty())
+			e.Eventually(func() string { return e.value("web") }, within, "50ms").Should(BeEmpty())
 			e.published("UninstallSucceeded Helm uninstall succeeded for release " + e.namespace + "/web ")
 		})
 	}

@@ -92,7 +92,7 @@ func TestNothingIsKeptOfATargetThatWasHandedOver(t *testing.T) {
 	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "prod"}, record)).To(Succeed())
 	record.Status.Assignments[0].Agent = "agent-1"
 	e.Expect(e.hub.Status().Update(t.Context(), record)).To(Succeed())
-	e.Eventually(func() bool { return e.agent.Targets.MayWrite(key) }, "60s", "50ms").Should(BeFalse())
+	e.Eventually(func() bool { return e.agent.Targets.MayWrite(key) }, within, "50ms").Should(BeFalse())
 	e.push("own", appChart("1.0.0", nil))
 	e.becomes("own", "True InstallSucceeded")
 	e.Expect(e.kept(key)).To(BeFalse())

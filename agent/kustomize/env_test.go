@@ -253,7 +253,7 @@ func (e *env) condition(name, kind string) string {
 
 // within is how long something may take while all tests of the package run on one
 // API server: a fence whose making was not answered in time takes 40 s alone.
-const within = "90s"
+const within = "3m"
 
 // becomes waits until Ready says that.
 func (e *env) becomes(name, want string) {

@@ -109,13 +109,13 @@ func TestAServerThatFailsInAllWaysIsOutlasted(t *testing.T) {
 		obj.Spec.RetryInterval, obj.Spec.Force = duration(50*time.Millisecond), true
 	})
 	e.start()
-	e.Eventually(func() string { return e.ready("web") }, "60s", "50ms").Should(HavePrefix("True ReconciliationSucceeded: Applied revision: main@sha1:1"))
+	e.Eventually(func() string { return e.ready("web") }, within, "50ms").Should(HavePrefix("True ReconciliationSucceeded: Applied revision: main@sha1:1"))
 	e.Expect(e.inventory()).To(Equal([]string{"NS_one__ConfigMap", "NS_two__ConfigMap", "NS_web_apps_Deployment"}))
 	e.Expect(e.object("apps/v1", "Deployment", "web").GetGeneration()).To(Equal(int64(1)), "it was made once and not changed")
 	made := e.object("v1", "ConfigMap", "one")
 
 	e.push("2", "one.yaml", configMap("one", "NS", "b"))
-	e.Eventually(func() string { return e.ready("web") }, "60s", "50ms").Should(HavePrefix("True ReconciliationSucceeded: Applied revision: main@sha1:2"))
+	e.Eventually(func() string { return e.ready("web") }, within, "50ms").Should(HavePrefix("True ReconciliationSucceeded: Applied revision: main@sha1:2"))
 	e.Expect(e.inventory()).To(Equal([]string{"NS_one__ConfigMap"}))
 	e.Expect(e.value()).To(Equal("b"))
 	e.Expect(e.object("v1", "ConfigMap", "one").GetUID()).To(Equal(made.GetUID()))

@@ -33,7 +33,7 @@ func TestTenThousandObjects(t *testing.T) {
 	e.push("1", "many/all.yaml", manifest, "good/one.yaml", configMap("one", "NS", "a"))
 	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.Path = "many" })
 	e.start()
-	e.Eventually(func() int { return len(e.inventory()) }, "2m", "50ms").Should(Equal(many), "written ahead")
+	e.Eventually(func() int { return len(e.inventory()) }, within, "50ms").Should(Equal(many), "written ahead")
 	e.Expect(e.ready("web")).NotTo(HavePrefix("True"))
 	e.kustomization("good", func(obj *kustomizev1.Kustomization) { obj.Spec.Path = "good" })
 	e.becomes("good", "True")

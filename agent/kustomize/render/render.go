@@ -192,7 +192,7 @@ func (r *Renderer) substitute(ctx context.Context, key string, variables *Variab
 		if err != nil {
 			return result{}, err
 		}
-		objects, err := variables.fill(made.objects)
+		objects, err := variables.fill(made.objects, r.options.most.bytes)
 		filled := of(objects)
 		filled.moving = made.moving
 		return filled, err

@@ -21,8 +21,6 @@ import (
 const (
 	mostExpressions = 20_000
 	mostSubstituted = 64 << 20
-	// mostFilled is how large all objects together may become.
-	mostFilled = 256 << 20
 	// mostTrimming is how many characters may be compared in a whole set of objects to
 	// find what to trim: each beginning of a value is held against the pattern at each
 	// of its places.
@@ -55,9 +53,9 @@ func (v *Variables) digest() string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// fill returns the objects with variables replaced. Objects without any are
-// those that were given.
-func (v *Variables) fill(objects []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+// fill returns the objects with variables replaced, up to so many bytes of them
+// together. Objects without any are those that were given.
+func (v *Variables) fill(objects []*unstructured.Unstructured, most int) ([]*unstructured.Unstructured, error) {
 	for name := range v.Values {
 		if !variableName.MatchString(name) {
 			return nil, fmt.Errorf("postBuild: '%s' var name is invalid, must match '%s'", abbreviated(name), variableName)
@@ -81,8 +79,8 @@ func (v *Variables) fill(objects []*unstructured.Unstructured) ([]*unstructured.
 		if made != obj {
 			sum += sizeOf(made.Object)
 		}
-		if sum > mostFilled {
-			return nil, fmt.Errorf("postBuild: variables make the objects larger than %d bytes together", mostFilled)
+		if sum > int64(most) {
+			return nil, fmt.Errorf("postBuild: variables make the objects larger than %d bytes together", most)
 		}
 		filled[i] = made
 	}

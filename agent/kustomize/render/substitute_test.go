@@ -170,12 +170,21 @@ func TestCommonMetadata(t *testing.T) {
 	g.Expect(objects[0].GetAnnotations()).To(Equal(map[string]string{"note": "n"}))
 }
 
-// Each object stays below the limit of one, and all of them would take a gigabyte.
+// Each object stays below the limit of one, and all of them do not below that of all.
 func TestVariablesMakeAllObjectsTooLarge(t *testing.T) {
 	var objects strings.Builder
 	for i := range 20 {
 		fmt.Fprintf(&objects, "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c%d}\ndata: {x: '%s'}\n", i, strings.Repeat("${v}", 50))
 	}
-	_, err := fill(t, files("a.yaml", objects.String()), &Variables{Values: map[string]string{"v": strings.Repeat("x", 1<<20)}})
-	NewWithT(t).Expect(err).To(MatchError("postBuild: variables make the objects larger than 268435456 bytes together"))
+	g := NewWithT(t)
+	few := defaultLimits()
+	few.bytes = 4 << 20
+	r, err := New(Options{most: few})
+	g.Expect(err).NotTo(HaveOccurred())
+	request := Request{Open: have(files("a.yaml", objects.String())), Variables: &Variables{Values: map[string]string{"v": strings.Repeat("x", 2<<10)}}}
+	_, err = r.Render(t.Context(), request)
+	g.Expect(err).NotTo(HaveOccurred(), "two megabytes")
+	request.Variables.Values["v"] = strings.Repeat("x", 5<<10)
+	_, err = r.Render(t.Context(), request)
+	g.Expect(err).To(MatchError("postBuild: variables make the objects larger than 4194304 bytes together"))
 }
