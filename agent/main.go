@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 
+	"github.com/headwater-dev/headwater/agent/build"
 	"github.com/headwater-dev/headwater/agent/helm"
 	"github.com/headwater-dev/headwater/agent/kustomize"
 	"github.com/headwater-dev/headwater/internal/app"
@@ -11,15 +12,20 @@ import (
 	"github.com/headwater-dev/headwater/shard/member"
 )
 
+// builds are how many may be built at once: what they take at most fits beside the agent
+// into the memory that config/agent gives it.
+const builds = 3
+
 func main() {
 	var o options
 	app.Run(app.Program{
-		Name:    "agent",
-		About:   "The agent applies Kustomizations and HelmReleases to the target clusters that placement has given it.\nRun as many as the fleet needs, each under a name of its own.",
-		Scheme:  scheme(),
-		Connect: o.connect,
-		Flags:   o.bind,
-		Cache:   o.cache,
+		Name:     "agent",
+		About:    "The agent applies Kustomizations and HelmReleases to the target clusters that placement has given it.\nRun as many as the fleet needs, each under a name of its own.",
+		Scheme:   scheme(),
+		Connect:  o.connect,
+		Flags:    o.bind,
+		Cache:    o.cache,
+		Commands: build.Commands(),
 		Setup: func(ctx context.Context, a *app.App) error {
 			go boundGarbage(ctx)
 			artifacts, err := artifact.NewCache(o.artifacts)
@@ -30,17 +36,17 @@ func main() {
 			if err != nil {
 				return err
 			}
-			meter := &member.Meter{}
+			meter, builder := &member.Meter{}, build.New(builds)
 			return a.Add(append(o.inside(),
 				o.member(a, targets.Identity, meter),
 				targets,
 				&kustomize.Reconciler{
 					Targets: targets, Artifacts: artifacts, Events: a.Events, Sources: o.sources(a), Meter: meter.Begin,
-					Options: o.kustomizations, Builds: o.builds(o.namespace(a)), Drift: o.drift,
+					Builder: builder, Options: o.kustomizations, Builds: o.builds(o.namespace(a)), Drift: o.drift,
 				},
 				&helm.Reconciler{
 					Targets: targets, Artifacts: artifacts, Events: a.Events, Sources: o.sources(a), Meter: meter.Begin,
-					Options: o.releases(),
+					Builder: builder, Options: o.releases(),
 				},
 			)...)
 		},

@@ -36,6 +36,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/yaml"
 
+	"github.com/headwater-dev/headwater/agent/build"
 	"github.com/headwater-dev/headwater/agent/helm/action"
 	"github.com/headwater-dev/headwater/agent/helm/release"
 	"github.com/headwater-dev/headwater/agent/remote"
@@ -51,6 +52,7 @@ import (
 var shared = testenv.Shared{CRDs: true}
 
 func TestMain(m *testing.M) {
+	build.ServeIfCalled()
 	ctrl.SetLogger(logr.Discard())
 	os.Exit(shared.Run(m))
 }
@@ -172,7 +174,7 @@ func (e *env) start() (stop func()) {
 	e.Expect(clusters.AddToManager(mgr)).To(Succeed())
 	artifacts, err := artifact.NewCache(artifact.CacheOptions{Dir: e.t.TempDir()})
 	e.Expect(err).NotTo(HaveOccurred())
-	e.agent = &Reconciler{Targets: clusters, Artifacts: artifacts, Events: recorder, Options: e.options}
+	e.agent = &Reconciler{Targets: clusters, Artifacts: artifacts, Events: recorder, Builder: build.New(2), Options: e.options}
 	e.Expect(e.agent.AddToManager(mgr)).To(Succeed())
 
 	ctx, cancel := context.WithCancel(e.t.Context())

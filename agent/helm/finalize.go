@@ -80,7 +80,7 @@ func (r *Reconciler) uninstall(ctx context.Context, obj *helmv2.HelmRelease) err
 		return err
 	}
 	what := task{
-		order: action.Order{Object: obj.DeepCopy(), Target: of, Render: postrender.New(obj)},
+		order: action.Order{Object: obj.DeepCopy(), Target: of, Render: postrender.New(obj, r.Builder)},
 		next:  state.Decision{Action: state.Leave, Release: of},
 		chart: records[0].ChartName + "@" + records[0].ChartVersion, timeout: timeoutOf(obj, state.Leave),
 	}

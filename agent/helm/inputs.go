@@ -47,7 +47,7 @@ func (r *Reconciler) inputs(ctx context.Context, obj *helmv2.HelmRelease) (*inpu
 	if in.rules, err = r.rules(obj); err != nil {
 		return nil, err
 	}
-	in.render = postrender.New(obj)
+	in.render = postrender.New(obj, r.Builder)
 	in.want = state.Want{
 		Target:    release.TargetOf(obj),
 		ChartName: in.identity.name, ChartVersion: in.identity.version, OCIDigest: in.identity.digest,

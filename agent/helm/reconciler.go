@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
+	"github.com/headwater-dev/headwater/agent/build"
 	"github.com/headwater-dev/headwater/agent/expr"
 	"github.com/headwater-dev/headwater/agent/remote"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
@@ -39,6 +40,8 @@ type Reconciler struct {
 	Targets Targets
 	// Artifacts downloads and keeps what sources made.
 	Artifacts *artifact.Cache
+	// Builder runs kustomize, for post-renderers.
+	Builder *build.Builder
 	// Events publishes what was done.
 	Events *reconcile.Recorder
 	// Meter measures the work for each key; may be nil.

@@ -47,6 +47,7 @@ func (r *Reconciler) addRenderer() error {
 	options := render.Options{
 		MaxBytes:    r.Builds.CacheBytes,
 		Concurrency: int64(runtime.GOMAXPROCS(0)),
+		Builder:     r.Builder,
 	}
 	if r.Builds.Remotes {
 		options.Remotes = bases.New()

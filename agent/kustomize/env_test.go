@@ -32,6 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/yaml"
 
+	"github.com/headwater-dev/headwater/agent/build"
 	"github.com/headwater-dev/headwater/agent/remote"
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
@@ -46,6 +47,7 @@ import (
 var shared = testenv.Shared{CRDs: true}
 
 func TestMain(m *testing.M) {
+	build.ServeIfCalled()
 	ctrl.SetLogger(logr.Discard())
 	os.Exit(shared.Run(m))
 }

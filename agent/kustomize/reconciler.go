@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
+	"github.com/headwater-dev/headwater/agent/build"
 	"github.com/headwater-dev/headwater/agent/expr"
 	"github.com/headwater-dev/headwater/agent/kustomize/render"
 	"github.com/headwater-dev/headwater/agent/remote"
@@ -48,6 +49,8 @@ type Reconciler struct {
 	// Meter measures the work for each key; may be nil.
 	Meter func(shard.Key) (end func())
 
+	// Builder runs kustomize; nil is one of its own.
+	Builder *build.Builder
 	// Builds configure how artifacts are rendered.
 	Builds BuildOptions
 	// Options are what an administrator decides for all Kustomizations.

@@ -59,16 +59,16 @@ var allowed = map[string][]string{
 	"hub/why":                {"api/...", "shard", "shard/member", "internal/app", "hub/placement"},
 
 	"agent":                   {"api/...", "shard/...", "internal/...", "agent/..."},
-	"agent/kustomize":         {"api/...", "shard/...", "internal/...", "agent/kustomize/...", "agent/apply", "agent/expr", "agent/remote/...", "agent/wake"},
+	"agent/kustomize":         {"api/...", "shard/...", "internal/...", "agent/kustomize/...", "agent/build", "agent/apply", "agent/expr", "agent/remote/...", "agent/wake"},
 	"agent/kustomize/bases":   {},
-	"agent/kustomize/decrypt": {"agent/kustomize/render"}, // in tests
-	"agent/kustomize/render":  {"api/meta", "internal/reconcile", "agent/openapi"},
-	"agent/helm":              {"api/...", "shard/...", "internal/...", "agent/helm/...", "agent/apply", "agent/expr", "agent/remote/...", "agent/wake"},
+	"agent/kustomize/decrypt": {"agent/kustomize/render", "agent/build"}, // in tests
+	"agent/kustomize/render":  {"api/meta", "internal/reconcile", "agent/build"},
+	"agent/helm":              {"api/...", "shard/...", "internal/...", "agent/helm/...", "agent/build", "agent/apply", "agent/expr", "agent/remote/...", "agent/wake"},
 	"agent/helm/release":      {"api/..."},
 	"agent/helm/state":        {"api/...", "agent/helm/release"},
 	"agent/helm/action":       {"api/...", "agent/helm/release", "agent/apply", "agent/kustomize/bases", "internal/reconcile"},
-	"agent/helm/postrender":   {"api/...", "agent/helm/release", "agent/openapi"},
-	"agent/openapi":           {},
+	"agent/helm/postrender":   {"api/...", "agent/helm/release", "agent/build"},
+	"agent/build":             {"internal/app", "internal/confine"},
 	"agent/apply":             {"api/meta", "internal/reconcile"},
 	"agent/remote":            {"api/...", "shard/...", "internal/...", "agent/queue", "agent/remote/view"},
 	"agent/remote/view":       {},
@@ -97,7 +97,7 @@ var onlyIn = map[string][]string{
 	"github.com/go-git":                      {"hub/git", "hub/source/git", "hub/image", "agent/kustomize/bases", "internal/testenv"},
 	"helm.sh/helm":                           {"hub/source/helm", "agent/helm", "e2e/bench"}, // the latter as a floor
 	"github.com/google/go-containerregistry": {"hub/registry", "hub/source/oci", "hub/source/helm", "hub/image", "internal/testenv"},
-	"sigs.k8s.io/kustomize":                  {"agent/kustomize", "agent/helm/postrender", "agent/openapi", "config", "e2e/stack"},
+	"sigs.k8s.io/kustomize":                  {"agent/kustomize", "agent/helm/postrender", "agent/build", "config", "e2e/stack"},
 	"github.com/getsops/sops":                {"agent/kustomize/decrypt"},
 	"github.com/sigstore":                    {"hub/registry/signature", "hub/source/oci"},
 	"github.com/notaryproject":               {"hub/registry/signature", "hub/source/oci"}, // the latter to sign, in tests

@@ -41,7 +41,7 @@ func (s *Session) Install() error {
 	install.Devel = true
 	install.EnableDNS = s.EnableDNS
 	if s.Render != nil {
-		install.PostRenderer = postRender{s.Render}
+		install.PostRenderer = postRender{s}
 	}
 	_, err = install.Run(loaded, s.Values)
 	return s.ended(err)

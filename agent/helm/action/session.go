@@ -78,9 +78,9 @@ type Order struct {
 // Renderer changes a stream of rendered manifests.
 type Renderer interface {
 	// Objects is run on all manifests but hooks.
-	Objects(*bytes.Buffer) (*bytes.Buffer, error)
+	Objects(context.Context, *bytes.Buffer) (*bytes.Buffer, error)
 	// Hook is run on the manifest of one hook.
-	Hook(string) (string, error)
+	Hook(context.Context, string) (string, error)
 	// Label puts the marks of the HelmRelease on an object that is made past the
 	// chart's templates.
 	Label(client.Object)
@@ -168,11 +168,13 @@ func maxHistory(obj *helmv2.HelmRelease) int {
 
 const defaultMaxHistory = 5
 
-// postRender adapts a Renderer to Helm's interface.
-type postRender struct{ Renderer }
+// postRender adapts a session's Renderer to Helm's interface.
+type postRender struct{ *Session }
 
 // Run implements postrender.PostRenderer.
-func (p postRender) Run(rendered *bytes.Buffer) (*bytes.Buffer, error) { return p.Objects(rendered) }
+func (p postRender) Run(rendered *bytes.Buffer) (*bytes.Buffer, error) {
+	return p.Render.Objects(p.ctx, rendered)
+}
 
 // tail keeps the last lines of a log. It is safe for concurrent use.
 type tail struct {

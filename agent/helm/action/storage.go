@@ -266,7 +266,7 @@ func (s *Session) renderHooks(rel *helmrelease.Release) error {
 		return nil
 	}
 	for _, hook := range rel.Hooks {
-		rendered, err := s.Render.Hook(hook.Manifest)
+		rendered, err := s.Render.Hook(s.ctx, hook.Manifest)
 		if err != nil {
 			return fmt.Errorf("hook %s: %w", hook.Path, err)
 		}

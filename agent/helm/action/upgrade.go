@@ -37,7 +37,7 @@ func (s *Session) Upgrade() error {
 	upgrade.Devel = true
 	upgrade.EnableDNS = s.EnableDNS
 	if s.Render != nil {
-		upgrade.PostRenderer = postRender{s.Render}
+		upgrade.PostRenderer = postRender{s}
 	}
 	_, err = upgrade.Run(s.Target.Name, loaded, s.Values)
 	return s.ended(err)

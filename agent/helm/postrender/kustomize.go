@@ -1,6 +1,7 @@
 package postrender
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,20 +9,17 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/kustomize/kyaml/resid"
 	"sigs.k8s.io/yaml"
 
-	"github.com/headwater-dev/headwater/agent/helm/release"
-	"github.com/headwater-dev/headwater/agent/openapi"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
 )
 
 // kustomize runs one step on the objects.
-func kustomize(objects []*unstructured.Unstructured, step helmv2.Kustomize, partial bool) ([]*unstructured.Unstructured, error) {
+func (r *Renderer) kustomize(ctx context.Context, objects []*unstructured.Unstructured, step helmv2.Kustomize, partial bool) ([]*unstructured.Unstructured, error) {
 	patches, err := patchesOf(step, objects, partial)
 	if err != nil {
 		return nil, err
@@ -49,27 +47,19 @@ func kustomize(objects []*unstructured.Unstructured, step helmv2.Kustomize, part
 	if err := files.WriteFile("kustomization.yaml", text); err != nil {
 		return nil, err
 	}
-	var built []byte
-	openapi.Shared(func() { built, err = run(files) })
+	var built []*unstructured.Unstructured
+	err = r.builder.Run(ctx, files, ".", func(name string, raw []byte) error {
+		obj := &unstructured.Unstructured{}
+		if err := obj.UnmarshalJSON(raw); err != nil {
+			return fmt.Errorf("%s: it is no Kubernetes object any more", name)
+		}
+		built = append(built, obj)
+		return nil
+	})
 	if err != nil {
 		return nil, withoutContents(err)
 	}
-	return release.Objects(string(built))
-}
-
-// run runs kustomize and survives its panics.
-func run(files filesys.FileSystem) (built []byte, err error) {
-	defer func() {
-		if crash := recover(); crash != nil {
-			built, err = nil, errors.New("kustomize crashed on these objects")
-		}
-	}()
-	options := &krusty.Options{LoadRestrictions: types.LoadRestrictionsRootOnly, PluginConfig: types.DisabledPluginConfig()}
-	resources, err := krusty.MakeKustomizer(options).Run(files, ".")
-	if err != nil {
-		return nil, err
-	}
-	return resources.AsYaml()
+	return built, nil
 }
 
 // quoted is the part of kustomize's errors that repeats what they are about.

@@ -3,6 +3,7 @@ package postrender
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 
@@ -10,22 +11,25 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/headwater-dev/headwater/agent/build"
 	"github.com/headwater-dev/headwater/agent/helm/release"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 )
 
 // Renderer changes rendered manifests. It is safe for concurrent use.
 type Renderer struct {
-	steps []helmv2.Kustomize
+	builder *build.Builder
+	steps   []helmv2.Kustomize
 	// strategy says what becomes of hooks.
 	strategy            string
 	labels, annotations map[string]string
 	owner               map[string]string
 }
 
-// New is the renderer of the HelmRelease.
-func New(obj *helmv2.HelmRelease) *Renderer {
+// New is the renderer of the HelmRelease, which has the builder run kustomize.
+func New(obj *helmv2.HelmRelease, builder *build.Builder) *Renderer {
 	r := &Renderer{
+		builder:  builder,
 		strategy: cmp.Or(obj.Spec.PostRenderStrategy, helmv2.PostRenderStrategyCombined),
 		owner: map[string]string{
 			helmv2.GroupVersion.Group + "/name":      obj.Name,
@@ -44,16 +48,16 @@ func New(obj *helmv2.HelmRelease) *Renderer {
 }
 
 // Objects changes all manifests but hooks.
-func (r *Renderer) Objects(rendered *bytes.Buffer) (*bytes.Buffer, error) {
-	return r.run(rendered.Bytes(), r.strategy == helmv2.PostRenderStrategyCombined)
+func (r *Renderer) Objects(ctx context.Context, rendered *bytes.Buffer) (*bytes.Buffer, error) {
+	return r.run(ctx, rendered.Bytes(), r.strategy == helmv2.PostRenderStrategyCombined)
 }
 
 // Hook changes the manifest of one hook, where the strategy has hooks changed.
-func (r *Renderer) Hook(manifest string) (string, error) {
+func (r *Renderer) Hook(ctx context.Context, manifest string) (string, error) {
 	if r.strategy == helmv2.PostRenderStrategyNoHooks {
 		return manifest, nil
 	}
-	changed, err := r.run([]byte(manifest), true)
+	changed, err := r.run(ctx, []byte(manifest), true)
 	if err != nil {
 		return "", err
 	}
@@ -87,7 +91,7 @@ func OwnerOf(manifests string) (owner types.NamespacedName, found bool) {
 
 // run changes the manifests in order. With several streams that belong together a
 // patch that names an object of another one is no error.
-func (r *Renderer) run(rendered []byte, partial bool) (*bytes.Buffer, error) {
+func (r *Renderer) run(ctx context.Context, rendered []byte, partial bool) (*bytes.Buffer, error) {
 	objects, err := release.Objects(string(rendered))
 	if err != nil {
 		return nil, err
@@ -96,7 +100,7 @@ func (r *Renderer) run(rendered []byte, partial bool) (*bytes.Buffer, error) {
 		if len(objects) == 0 {
 			break
 		}
-		if objects, err = kustomize(objects, step, partial); err != nil {
+		if objects, err = r.kustomize(ctx, objects, step, partial); err != nil {
 			return nil, fmt.Errorf("spec.postRenderers[%d].kustomize: %w", i, err)
 		}
 	}

@@ -34,6 +34,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/headwater-dev/headwater/agent/build"
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
@@ -43,6 +44,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	build.ServeIfCalled()
 	stop, err := clouds.open()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -50,9 +50,6 @@ func (t *tree) checkKustomization(dir string, content []byte) error {
 	if len(k.HelmCharts) > 0 || len(k.HelmChartInflationGenerator) > 0 {
 		return fmt.Errorf("helmCharts: charts are not rendered by a Kustomization: use a HelmRelease")
 	}
-	if len(k.OpenAPI) > 0 && !t.alone {
-		return errOwnSchema
-	}
 	raw, err := json.Marshal(k)
 	if err != nil {
 		return err

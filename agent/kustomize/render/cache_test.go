@@ -1,11 +1,9 @@
 package render
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"sync"
 	"testing"
 	"time"
@@ -17,7 +15,7 @@ import (
 
 func TestManyOfOneBuildOnce(t *testing.T) {
 	g := NewWithT(t)
-	r, err := New(Options{})
+	r, err := New(Options{Builder: builder})
 	g.Expect(err).NotTo(HaveOccurred())
 	var group sync.WaitGroup
 	for i := range 50 {
@@ -49,7 +47,7 @@ func TestManyOfOneBuildOnce(t *testing.T) {
 
 func TestResultsDependOnWhatTheyAreOf(t *testing.T) {
 	g := NewWithT(t)
-	r, err := New(Options{})
+	r, err := New(Options{Builder: builder})
 	g.Expect(err).NotTo(HaveOccurred())
 	for i, req := range []Request{
 		{Digest: "sha256:1"}, {Digest: "sha256:2"}, {Digest: "sha256:1", Settings: Settings{NamePrefix: "x-"}},
@@ -68,7 +66,7 @@ func TestResultsDependOnWhatTheyAreOf(t *testing.T) {
 
 func TestFailuresAreNotKept(t *testing.T) {
 	g := NewWithT(t)
-	r, err := New(Options{})
+	r, err := New(Options{Builder: builder})
 	g.Expect(err).NotTo(HaveOccurred())
 	gone := errors.New("the artifact is gone")
 	_, err = r.Render(t.Context(), Request{Digest: "sha256:1", Open: func(context.Context) (Archive, error) { return nil, gone }})
@@ -160,7 +158,7 @@ func TestTheLastToGiveUpEndsTheWork(t *testing.T) {
 // Whose artifact does not come holds no place among those that build.
 func TestADownloadHoldsNobodyUp(t *testing.T) {
 	g := NewWithT(t)
-	r, err := New(Options{Concurrency: 1})
+	r, err := New(Options{Builder: builder, Concurrency: 1})
 	g.Expect(err).NotTo(HaveOccurred())
 	begun, ended := make(chan struct{}), make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -178,14 +176,4 @@ func TestADownloadHoldsNobodyUp(t *testing.T) {
 	g.Expect(r.Render(soon, Request{Digest: "sha256:2", Open: have(configMap("y"))})).To(HaveLen(1))
 	cancel()
 	g.Expect(<-ended).To(MatchError(context.Canceled))
-}
-
-// The program keeps values out of what libraries say.
-func TestLibrariesStillWriteToTheLogOfTheProgram(t *testing.T) {
-	before, said := log.Writer(), &bytes.Buffer{}
-	t.Cleanup(func() { log.SetOutput(before) })
-	log.SetOutput(said)
-	listenToLastWords()
-	log.Print("a warning")
-	NewWithT(t).Expect(said.String()).To(ContainSubstring("a warning"))
 }

@@ -2,6 +2,7 @@ package render
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"path"
 
@@ -21,12 +22,22 @@ func (t *tree) count(name string, content []byte) error {
 	} else {
 		t.objects += documents(content)
 	}
-	if t.objects*(t.objects*t.depth+t.texts/textsInStep) <= t.most.steps {
-		return nil
+	steps := t.objects * (t.objects*t.depth + t.texts/textsInStep)
+	switch {
+	case steps > t.most.steps:
+		return fmt.Errorf("%s: with this file the build has %d objects in %d levels of overlays with %d bytes of kustomizations, more than kustomize gets done: make several Kustomizations of them",
+			name, t.objects, t.depth, t.texts)
+	case steps > longSteps && !t.long:
+		return errLong
 	}
-	return fmt.Errorf("%s: with this file the build has %d objects in %d levels of overlays with %d bytes of kustomizations, more than kustomize gets done: make several Kustomizations of them",
-		name, t.objects, t.depth, t.texts)
+	return nil
 }
+
+// longSteps are those of a build that takes seconds, and is not to keep others waiting.
+const longSteps = 5_000_000
+
+// errLong says that a build turns out to be such a one.
+var errLong = errors.New("the build takes long")
 
 // textsInStep is how many bytes kustomize parses, when it writes a text into an
 // object, in the time of comparing two objects, about a microsecond.

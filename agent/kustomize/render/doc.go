@@ -11,6 +11,7 @@
 //   - a build that waits for the network, be it for the artifact, a remote base or a
 //     key, holds none of what other builds wait for, and ends in time or when nobody
 //     waits for it any more;
+//   - a build that takes long keeps only others of that kind waiting;
 //   - an error quotes no content of a file, which may be a Secret's;
 //   - a kustomization that brings a schema of its own changes no other build;
 //   - what many ask for is built once, and kept within a bound in bytes;
@@ -22,9 +23,7 @@
 // variables, in two layers, since clusters of a fleet often differ in variables
 // alone.
 //
-// Builds run beside each other. kustomize has its OpenAPI schema in variables of
-// the process, loaded once and then only read; a kustomization that sets openapi
-// is built alone. Where kustomize would only parse, it is not called:
-// most of what it needs for a small directory is its own configuration. A test
-// holds the two ways against each other.
+// Builds run beside each other: package build runs kustomize in processes of its own.
+// Where kustomize would only parse, it is not called: most of what it needs for a small
+// directory is its own configuration. A test holds the two ways against each other.
 package render

@@ -47,7 +47,7 @@ func FuzzPatch(f *testing.F) {
 		if len(patch) > 1<<16 {
 			return
 		}
-		_, _ = build(t, files("web.yaml", deployment), Settings{
+		_, _ = built(t, files("web.yaml", deployment), Settings{
 			NamePrefix: prefix, Patches: []meta.Patch{{Patch: patch, Target: &meta.Selector{Kind: "Deployment"}}, {Patch: patch}},
 			Images: []meta.Image{{Name: image, NewTag: prefix}}, Components: []string{image}, IgnoreMissingComponents: true,
 		})

@@ -1,28 +1,14 @@
 package render
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/api/resmap"
-	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/api/types"
-
-	"github.com/headwater-dev/headwater/agent/openapi"
 )
-
-// buildTimeout is how long one build may keep the others waiting. It takes
-// effect when the next file is read.
-const buildTimeout = time.Minute
-
-// errOwnSchema says that a build found a kustomization that sets openapi.
-var errOwnSchema = errors.New("openapi: the build has to be alone")
 
 // objects builds the directory, the short way where that leads to the same, and
 // says whether it was short.
@@ -34,47 +20,37 @@ func (r *Renderer) objects(t *tree, dir string, k *types.Kustomization) (found [
 		}
 		t.again()
 	}
-	ctx, cancel := context.WithTimeout(t.ctx, buildTimeout)
-	defer cancel()
-	t.ctx, t.counts = ctx, true
-	resources, err := beside(t, dir)
-	if errors.Is(err, errOwnSchema) {
-		t.again()
-		t.alone = true
-		resources, err = alone(t, dir)
-	}
-	if err != nil {
-		return nil, false, withoutContents(err)
-	}
-	found, err = objects(resources, t.most.bytes)
+	t.counts = true
+	found, err = r.run(t, dir)
 	return found, false, err
 }
 
-// beside builds beside others.
-func beside(t *tree, dir string) (resources resmap.ResMap, err error) {
-	openapi.Shared(func() { resources, err = run(t, dir) })
-	return resources, err
-}
-
-// alone builds while nobody else does.
-func alone(t *tree, dir string) (resources resmap.ResMap, err error) {
-	openapi.Alone(func() { resources, err = run(t, dir) })
-	return resources, err
-}
-
-// run runs kustomize and survives its panics.
-func run(t *tree, dir string) (resources resmap.ResMap, err error) {
-	defer func() {
-		if crash := recover(); crash != nil {
-			resources, err = nil, fmt.Errorf("kustomize crashed on these files: %v", crash)
+// run runs kustomize. What it built is bounded in bytes: transformers put one text into
+// many objects.
+func (r *Renderer) run(t *tree, dir string) ([]*unstructured.Unstructured, error) {
+	var found []*unstructured.Unstructured
+	sum := 0
+	err := r.options.Builder.Run(t.ctx, t, "/"+dir, func(name string, raw []byte) error {
+		if sum += len(raw); sum > t.most.bytes {
+			return fmt.Errorf("the objects that were built have more than %d bytes: make several Kustomizations of them", t.most.bytes)
 		}
-		if t.refusal != nil {
-			// What kustomize made of it is further from the cause.
-			resources, err = nil, t.refusal
+		obj := &unstructured.Unstructured{}
+		if err := obj.UnmarshalJSON(raw); err != nil {
+			return fmt.Errorf("%s: it is no Kubernetes object: apiVersion and kind have to be set", name)
 		}
-	}()
-	options := &krusty.Options{LoadRestrictions: types.LoadRestrictionsNone, PluginConfig: types.DisabledPluginConfig()}
-	return krusty.MakeKustomizer(options).Run(t, "/"+dir)
+		if isObject(obj) {
+			found = append(found, obj)
+		}
+		return nil
+	})
+	switch {
+	case t.refusal != nil:
+		// What kustomize made of it is further from the cause.
+		return nil, t.refusal
+	case err != nil:
+		return nil, withoutContents(err)
+	}
+	return found, nil
 }
 
 // quotes are the words after which kustomize's errors quote what they are about:
@@ -111,38 +87,6 @@ func withoutContents(err error) error {
 		return err
 	}
 	return errors.New(strings.TrimRight(strings.TrimSuffix(strings.TrimSuffix(text, "node contents"), "[patch: "), " :;[\n"))
-}
-
-// objects turns what kustomize rendered into objects, of so many bytes together:
-// transformers put one text into many of them.
-func objects(resources resmap.ResMap, most int) ([]*unstructured.Unstructured, error) {
-	var found []*unstructured.Unstructured
-	sum := 0
-	for _, res := range resources.Resources() {
-		obj, size, err := toObject(res)
-		if err != nil {
-			return nil, err
-		}
-		if sum += size; sum > most {
-			return nil, fmt.Errorf("the objects that were built have more than %d bytes: make several Kustomizations of them", most)
-		}
-		if isObject(obj) {
-			found = append(found, obj)
-		}
-	}
-	return found, nil
-}
-
-func toObject(res *resource.Resource) (made *unstructured.Unstructured, size int, err error) {
-	raw, err := res.MarshalJSON()
-	if err != nil {
-		return nil, 0, fmt.Errorf("%s: %w", res.CurId(), err)
-	}
-	made = &unstructured.Unstructured{}
-	if err := made.UnmarshalJSON(raw); err != nil {
-		return nil, 0, fmt.Errorf("%s: it is no Kubernetes object: apiVersion and kind have to be set", res.CurId())
-	}
-	return made, len(raw), nil
 }
 
 // isObject is false for what Flux leaves out: documents that kustomize itself is

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ func TestLargeInput(t *testing.T) {
 		fmt.Fprintf(&objects, "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: n%d, namespace: a}\n", i)
 	}
 	g := NewWithT(t)
-	made, err := build(t, files("all.yaml", objects.String()), Settings{})
+	made, err := built(t, files("all.yaml", objects.String()), Settings{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(made).To(HaveLen(many))
 }
@@ -72,7 +73,7 @@ func TestFilesThatBecomeTooLarge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			r, err := New(Options{most: few})
+			r, err := New(Options{Builder: builder, most: few})
 			g.Expect(err).NotTo(HaveOccurred())
 			_, err = r.Render(t.Context(), Request{Open: have(c.files), Settings: Settings{Path: c.path}})
 			g.Expect(err).To(MatchError(ContainSubstring(c.want)))
@@ -80,8 +81,42 @@ func TestFilesThatBecomeTooLarge(t *testing.T) {
 	}
 }
 
+// A build that takes minutes waits for others of that kind alone. It ends when nobody
+// waits for it any more.
+func TestBuildsThatTakeLongAreInNobodysWay(t *testing.T) {
+	var objects strings.Builder
+	for i := range 15_000 {
+		fmt.Fprintf(&objects, "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: n%d}\n", i)
+	}
+	g := NewWithT(t)
+	r, err := New(Options{Builder: builder, Concurrency: 1})
+	g.Expect(err).NotTo(HaveOccurred())
+	ctx, cancel := context.WithCancel(t.Context())
+	opened, ended := make(chan struct{}, 10), make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := r.Render(ctx, Request{Open: func(ctx context.Context) (Archive, error) {
+				opened <- struct{}{}
+				return have(files("kustomization.yaml", "namePrefix: x-\nresources: [all.yaml]\n", "all.yaml", objects.String()))(ctx)
+			}})
+			ended <- err
+		}()
+	}
+	for range 4 { // each once more, to take long
+		g.Eventually(opened, "60s").Should(Receive())
+	}
+	made, err := r.Render(t.Context(), Request{Open: have(files("kustomization.yaml", "namePrefix: x-\nresources: [one.yaml]\n", "one.yaml", one))})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(made).To(HaveLen(1))
+	g.Expect(ended).NotTo(Receive())
+	cancel()
+	for range 2 {
+		g.Eventually(ended, "20s").Should(Receive(MatchError(context.Canceled)))
+	}
+}
+
 func TestInvalidUTF8(t *testing.T) {
 	g := NewWithT(t)
-	_, err := build(t, files("sub/odd.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: a}\ndata: {a: \"\xff\xfe\"}\n"), Settings{})
+	_, err := built(t, files("sub/odd.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: a}\ndata: {a: \"\xff\xfe\"}\n"), Settings{})
 	g.Expect(err).To(MatchError(ContainSubstring("sub/odd.yaml")))
 }

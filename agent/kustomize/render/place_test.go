@@ -13,6 +13,7 @@ import (
 // into renders into a namespace, and says whether kustomize was spared.
 func into(t *testing.T, o Options, files map[string][]byte, namespace string) (text string, spared bool) {
 	t.Helper()
+	o.Builder = builder
 	r, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +67,7 @@ func TestWhatIsPlacedIsWhatKustomizePlaces(t *testing.T) {
 // One commit for many namespaces is built once, and nobody sees another's.
 func TestNamespacesShareABuild(t *testing.T) {
 	g := NewWithT(t)
-	r, err := New(Options{})
+	r, err := New(Options{Builder: builder})
 	g.Expect(err).NotTo(HaveOccurred())
 	for i := range 5 {
 		namespace := fmt.Sprintf("team-%d", i)

@@ -86,9 +86,14 @@ func (r *Renderer) buildFetched(ctx context.Context, req Request, known *outside
 	return made, err
 }
 
-// attempt builds with what is known so far.
+// attempt builds with what is known so far. A build that turns out to take long begins
+// anew, in the place of those.
 func (r *Renderer) attempt(ctx context.Context, req Request, known *outside) (result, *remoteError, error) {
 	made, err := r.build(ctx, req, known)
+	if errors.Is(err, errLong) {
+		known.long = true
+		made, err = r.build(ctx, req, known)
+	}
 	var missing *remoteError
 	if r.options.Remotes != nil && errors.As(err, &missing) {
 		return result{}, missing, err

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/headwater-dev/headwater/agent/build"
 	"github.com/headwater-dev/headwater/api/meta"
 )
 
@@ -65,8 +66,10 @@ type Options struct {
 	// MaxBytes bounds what is kept in memory, estimated; 64 MiB.
 	MaxBytes int64
 	// Concurrency is how many builds may run at once; 2. Each holds the files of
-	// an artifact.
+	// an artifact. One more may that takes long.
 	Concurrency int64
+	// Builder runs kustomize; nil is one with a place for each build.
+	Builder *build.Builder
 	// Remotes fetches what kustomizations name at other places; nil to refuse it.
 	Remotes Remotes
 
@@ -86,20 +89,22 @@ const (
 // what they depend on: what kustomize rendered, and that with variables filled
 // in. It is safe for concurrent use.
 type Renderer struct {
-	options                Options
-	rendered, substituted  *layer
-	building, fetching     *semaphore.Weighted
-	builds, shortcuts, hit prometheus.Counter
+	options                  Options
+	rendered, substituted    *layer
+	building, long, fetching *semaphore.Weighted
+	builds, shortcuts, hit   prometheus.Counter
 }
 
 // New makes a Renderer.
 func New(o Options) (*Renderer, error) {
-	guard()
 	if o.MaxBytes == 0 {
 		o.MaxBytes = defaultMaxBytes
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = defaultConcurrency
+	}
+	if o.Builder == nil {
+		o.Builder = build.New(o.Concurrency + 1)
 	}
 	if o.most == (limits{}) {
 		o.most = defaultLimits()
@@ -113,6 +118,7 @@ func New(o Options) (*Renderer, error) {
 	r := &Renderer{
 		options:   o,
 		building:  semaphore.NewWeighted(o.Concurrency),
+		long:      semaphore.NewWeighted(1),
 		fetching:  semaphore.NewWeighted(fetching),
 		builds:    counter("headwater_builds_total", "Builds of an artifact's directory, successful or not."),
 		shortcuts: counter("headwater_builds_direct_total", "Builds that took the short way round kustomize."),
@@ -227,10 +233,14 @@ func (r *Renderer) build(ctx context.Context, req Request, known *outside) (resu
 		return result{}, err
 	}
 	defer func() { _ = archive.Close() }()
-	if err := r.building.Acquire(ctx, 1); err != nil {
+	places := r.building
+	if known.long {
+		places = r.long
+	}
+	if err := places.Acquire(ctx, 1); err != nil {
 		return result{}, err
 	}
-	defer r.building.Release(1)
+	defer places.Release(1)
 	r.builds.Inc()
 	files, err := archive.Files()
 	if err != nil {
@@ -241,7 +251,7 @@ func (r *Renderer) build(ctx context.Context, req Request, known *outside) (resu
 		return result{}, err
 	}
 	t := newTree(ctx, files, r.options.most)
-	t.keys, t.remotes, t.opened = req.Keys, r.options.Remotes != nil, known.opened
+	t.keys, t.remotes, t.opened, t.long = req.Keys, r.options.Remotes != nil, known.opened, known.long
 	if !t.isDir(dir) {
 		return result{}, fmt.Errorf("%w: spec.path %q is no directory of the artifact", ErrNoPath, req.Settings.Path)
 	}

@@ -40,7 +40,7 @@ func TestRenderGolden(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(yaml.UnmarshalStrict(raw, &asked)).To(Succeed())
 
-			objects, err := build(t, files, Settings{Path: asked.Path, TargetNamespace: asked.Namespace})
+			objects, err := built(t, files, Settings{Path: asked.Path, TargetNamespace: asked.Namespace})
 			g.Expect(err).NotTo(HaveOccurred())
 			got := asYAML(t, objects)
 			golden := filepath.Join(dir, "want.yaml")
@@ -77,6 +77,7 @@ func TestRenderLeavesOutWhatIsNoObject(t *testing.T) {
 		for way, options := range map[string]Options{"directly": {}, "by kustomize": {noShortWay: true}} {
 			t.Run(name+" "+way, func(t *testing.T) {
 				g := NewWithT(t)
+				options.Builder = builder
 				r, err := New(options)
 				g.Expect(err).NotTo(HaveOccurred())
 				objects, err := r.Render(t.Context(), Request{Open: have(files("a.yaml", document+"---\n"+one))})
@@ -98,9 +99,9 @@ func files(pairs ...string) map[string][]byte {
 }
 
 // build renders with a Renderer that keeps nothing.
-func build(t *testing.T, files map[string][]byte, settings Settings) ([]*unstructured.Unstructured, error) {
+func built(t *testing.T, files map[string][]byte, settings Settings) ([]*unstructured.Unstructured, error) {
 	t.Helper()
-	r, err := New(Options{})
+	r, err := New(Options{Builder: builder})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +134,7 @@ func TestRenderEmpty(t *testing.T) {
 		"only a kustomize config": {files: files("a.yaml", "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Component\nmetadata: {name: x}\n")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			NewWithT(t).Expect(build(t, req.files, Settings{Path: req.path})).To(BeEmpty())
+			NewWithT(t).Expect(built(t, req.files, Settings{Path: req.path})).To(BeEmpty())
 		})
 	}
 }
@@ -187,7 +188,7 @@ func TestRenderRefuses(t *testing.T) {
 			"thing.yaml", "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: x}\n", "schema.json", "{"), "kustomize crashed on these files: invalid schema file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := build(t, c.files, Settings{Path: c.path})
+			_, err := built(t, c.files, Settings{Path: c.path})
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.want)))
 		})
 	}
@@ -204,7 +205,7 @@ func TestFilesOnWhichKustomizeExits(t *testing.T) {
 			"base/c.yaml", strings.Replace(withEmptyKey, "''", "y", 1)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := build(t, content, Settings{})
+			_, err := built(t, content, Settings{})
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring("kustomize crashed on these files")))
 		})
 	}
@@ -212,7 +213,7 @@ func TestFilesOnWhichKustomizeExits(t *testing.T) {
 
 func TestRenderErrorsQuoteNoContent(t *testing.T) {
 	g := NewWithT(t)
-	_, err := build(t, files("secret.yaml", "- hunter2\n- hunter3\n"), Settings{})
+	_, err := built(t, files("secret.yaml", "- hunter2\n- hunter3\n"), Settings{})
 	g.Expect(err).To(HaveOccurred())
 	g.Expect(err.Error()).NotTo(ContainSubstring("hunter"))
 	g.Expect(err.Error()).To(ContainSubstring("secret.yaml"))
@@ -264,7 +265,7 @@ func TestRenderBombs(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := NewWithT(t)
-			r, err := New(Options{most: limits{reads: 500, bytes: 1 << 20, aliases: 1000, steps: 1_000_000}})
+			r, err := New(Options{Builder: builder, most: limits{reads: 500, bytes: 1 << 20, aliases: 1000, steps: 1_000_000}})
 			g.Expect(err).NotTo(HaveOccurred())
 			_, err = r.Render(t.Context(), Request{Open: have(c.files), Settings: Settings{Path: c.path}})
 			g.Expect(err).To(MatchError(ContainSubstring(c.want)))
@@ -281,7 +282,7 @@ func TestRenderLooksIntoNestedTextsTwice(t *testing.T) {
 		nested.WriteString(strings.Repeat(" ", i+1) + "a: |\n")
 	}
 	nested.WriteString(strings.Repeat(" ", 1001) + "a: '&*'\n")
-	r, err := New(Options{})
+	r, err := New(Options{Builder: builder})
 	g.Expect(err).NotTo(HaveOccurred())
 	request := Request{Digest: "sha256:1", Open: have(files("one.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata:\n"+nested.String()))}
 	var objects []*unstructured.Unstructured
@@ -323,7 +324,7 @@ func (openers) Object(context.Context, *unstructured.Unstructured) error { retur
 // is decrypted to has not been.
 func TestGeneratorsAreReadAsTheyWereLookedAt(t *testing.T) {
 	g := NewWithT(t)
-	r, err := New(Options{})
+	r, err := New(Options{Builder: builder})
 	g.Expect(err).NotTo(HaveOccurred())
 	generator := "apiVersion: builtin\nkind: ConfigMapGenerator\nmetadata: {name: made}\noptions: {disableNameSuffixHash: true}\n"
 	objects, err := r.Render(t.Context(), Request{Digest: "sha256:1", Keys: openers{generator + "files: ['x=http://127.0.0.1:1/']\n"}, Open: have(files(
@@ -342,7 +343,7 @@ func TestBuildsThatWaitForKeysAreInNobodysWay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			r, err := New(Options{Concurrency: 1})
+			r, err := New(Options{Builder: builder, Concurrency: 1})
 			g.Expect(err).NotTo(HaveOccurred())
 			keys := deaf{asked: make(chan struct{}, 100)}
 			ctx, cancel := context.WithCancel(t.Context())
@@ -359,7 +360,7 @@ func TestBuildsThatWaitForKeysAreInNobodysWay(t *testing.T) {
 			defer stop()
 			for digest, other := range map[string]map[string][]byte{
 				"other":  files("one.yaml", one),
-				"schema": kustomized("openapi: {path: s.json}\nresources: [one.yaml]", "one.yaml", one, "s.json", thingKind), // has to be alone
+				"schema": kustomized("openapi: {path: s.json}\nresources: [one.yaml]", "one.yaml", one, "s.json", thingKind),
 			} {
 				objects, err := r.Render(soon, Request{Digest: digest, Open: have(other)})
 				g.Expect(err).NotTo(HaveOccurred(), digest)
@@ -382,7 +383,7 @@ func TestABuildWaitsForKeysSoLong(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			r, err := New(Options{opening: 50 * time.Millisecond})
+			r, err := New(Options{Builder: builder, opening: 50 * time.Millisecond})
 			g.Expect(err).NotTo(HaveOccurred())
 			soon, stop := context.WithTimeout(t.Context(), 20*time.Second)
 			defer stop()
@@ -394,7 +395,7 @@ func TestABuildWaitsForKeysSoLong(t *testing.T) {
 
 func TestRenderKeepsAliasesThatAreHarmless(t *testing.T) {
 	g := NewWithT(t)
-	objects, err := build(t, files("a.yaml",
+	objects, err := built(t, files("a.yaml",
 		"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: &n one, labels: {app: *n}}\ndata: {text: 'a & b * c:'}\n"), Settings{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(objects).To(HaveLen(1))
@@ -405,7 +406,7 @@ func TestRenderEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	g := NewWithT(t)
-	r, err := New(Options{})
+	r, err := New(Options{Builder: builder})
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = r.Render(ctx, Request{Digest: "sha256:x", Open: have(files("one.yaml", one))})
 	g.Expect(err).To(MatchError(context.Canceled))
@@ -426,7 +427,7 @@ func TestRenderKeepsSchemasApart(t *testing.T) {
 	without := files("kustomization.yaml", patched, "thing.yaml", thing)
 
 	items := func(files map[string][]byte) int {
-		objects, err := build(t, files, Settings{})
+		objects, err := built(t, files, Settings{})
 		if err != nil {
 			t.Error(err)
 			return 0
@@ -466,7 +467,7 @@ func TestErrorsQuoteNoSecret(t *testing.T) {
 	for name, content := range cases {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			_, err := build(t, map[string][]byte{
+			_, err := built(t, map[string][]byte{
 				"kustomization.yaml": []byte(content),
 				"a.yaml":             []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: hunter2, y: z}\n"),
 				"p.yaml":             []byte("hunter2"),

@@ -55,7 +55,7 @@ func TestSettings(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := NewWithT(t)
-			objects, err := build(t, c.files, c.settings)
+			objects, err := built(t, c.files, c.settings)
 			g.Expect(err).NotTo(HaveOccurred())
 			got := asYAML(t, objects)
 			g.Expect(got).To(ContainSubstring(c.want))
@@ -79,7 +79,7 @@ func TestSettingsRefused(t *testing.T) {
 		{"a patch for nothing", Settings{Patches: []meta.Patch{{Patch: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: gone}\n"}}}, "no resource matches strategic merge patch"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := build(t, files("one.yaml", one), c.settings)
+			_, err := built(t, files("one.yaml", one), c.settings)
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.want)))
 		})
 	}

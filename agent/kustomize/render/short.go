@@ -6,14 +6,18 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/kustomize/api/hasher"
 	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/api/types"
-
-	"github.com/headwater-dev/headwater/agent/openapi"
+	"sigs.k8s.io/kustomize/kyaml/openapi"
 )
+
+// loadSchema has kustomize parse its own OpenAPI schema, which all builds of this process
+// read.
+var loadSchema = sync.OnceFunc(func() { openapi.Schema() })
 
 // errLongWay says that a directory takes kustomize.
 var errLongWay = errors.New("this takes kustomize")
@@ -23,12 +27,7 @@ var errLongWay = errors.New("this takes kustomize")
 // its own, for its own notion of YAML. Whatever is unusual, and every error, is
 // left to kustomize: ok is then false.
 func (t *tree) direct(dir string, k *types.Kustomization) (found []*unstructured.Unstructured, ok bool) {
-	openapi.Shared(func() { found, ok = t.listed(dir, k) })
-	return found, ok
-}
-
-// listed collects what the directory lists, and gives up where that crashes.
-func (t *tree) listed(dir string, k *types.Kustomization) (found []*unstructured.Unstructured, ok bool) {
+	loadSchema()
 	defer func() {
 		if crash := recover(); crash != nil {
 			found, ok = nil, false
@@ -147,6 +146,10 @@ func plain(res *resource.Resource) (*unstructured.Unstructured, error) {
 	if err := errors.Join(res.SetOrigin(nil), res.ClearTransformations()); err != nil {
 		return nil, err
 	}
-	obj, _, err := toObject(res)
-	return obj, err
+	raw, err := res.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	obj := &unstructured.Unstructured{}
+	return obj, obj.UnmarshalJSON(raw)
 }

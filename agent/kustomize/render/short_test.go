@@ -129,6 +129,7 @@ type sample struct {
 // none because of an error.
 func rendering(t *testing.T, o Options, files map[string][]byte) (text string, short bool) {
 	t.Helper()
+	o.Builder = builder
 	r, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -235,6 +236,7 @@ func BenchmarkBuild(b *testing.B) {
 		"cached":    {Options{}, Request{Digest: "sha256:1", Open: source}},
 	} {
 		b.Run(name, func(b *testing.B) {
+			c.options.Builder = builder
 			r, err := New(c.options)
 			if err != nil {
 				b.Fatal(err)

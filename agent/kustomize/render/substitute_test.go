@@ -17,7 +17,7 @@ func configMap(data string) map[string][]byte {
 
 func fill(t *testing.T, files map[string][]byte, variables *Variables) ([]*unstructured.Unstructured, error) {
 	t.Helper()
-	r, err := New(Options{})
+	r, err := New(Options{Builder: builder})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestVariablesMakeTwoOfOne(t *testing.T) {
 
 func TestCommonMetadata(t *testing.T) {
 	g := NewWithT(t)
-	r, err := New(Options{})
+	r, err := New(Options{Builder: builder})
 	g.Expect(err).NotTo(HaveOccurred())
 	objects, err := r.Render(t.Context(), Request{
 		Open: have(files("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {team: x, app: y}}\n")),
@@ -179,7 +179,7 @@ func TestVariablesMakeAllObjectsTooLarge(t *testing.T) {
 	g := NewWithT(t)
 	few := defaultLimits()
 	few.bytes = 4 << 20
-	r, err := New(Options{most: few})
+	r, err := New(Options{Builder: builder, most: few})
 	g.Expect(err).NotTo(HaveOccurred())
 	request := Request{Open: have(files("a.yaml", objects.String())), Variables: &Variables{Values: map[string]string{"v": strings.Repeat("x", 2<<10)}}}
 	_, err = r.Render(t.Context(), request)

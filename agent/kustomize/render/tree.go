@@ -74,8 +74,8 @@ type tree struct {
 	counts                bool
 	objects, depth, texts int
 	levels                map[string]int
-	// alone says that no other build runs, so that this one may bring a schema.
-	alone bool
+	// long says that the build may take long.
+	long bool
 }
 
 var _ filesys.FileSystem = (*tree)(nil)

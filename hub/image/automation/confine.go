@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -19,6 +18,7 @@ import (
 
 	imagev1 "github.com/headwater-dev/headwater/api/image/v1"
 	"github.com/headwater-dev/headwater/internal/app"
+	"github.com/headwater-dev/headwater/internal/confine"
 )
 
 // Templates are a language in which a line doubles a text forty times, or goes on
@@ -111,7 +111,7 @@ func message(ctx context.Context, spec imagev1.CommitSpec, automation types.Name
 
 // fillIn is what the process does.
 func fillIn(in io.Reader, out io.Writer) error {
-	if err := confine(); err != nil {
+	if err := bound(); err != nil {
 		return err
 	}
 	var what order
@@ -138,36 +138,12 @@ func fillIn(in io.Reader, out io.Writer) error {
 	return err
 }
 
-// confine bounds this process. What it exceeds ends it.
-func confine() error {
+// bound bounds this process. What it exceeds ends it.
+func bound() error {
 	debug.SetMaxStack(templateStack)
-	debug.SetMemoryLimit(templateMemory / 2) // before garbage is what ends it
 	seconds := uint64(templateTime / time.Second)
 	if err := syscall.Setrlimit(syscall.RLIMIT_CPU, &syscall.Rlimit{Cur: seconds, Max: seconds}); err != nil {
 		return fmt.Errorf("bound the time: %w", err)
 	}
-	memory := writable() + templateMemory
-	if err := syscall.Setrlimit(syscall.RLIMIT_DATA, &syscall.Rlimit{Cur: memory, Max: memory}); err != nil {
-		return fmt.Errorf("bound the memory: %w", err)
-	}
-	return nil
-}
-
-// writable is how many bytes this process has mapped to write to (proc(5), statm).
-// Without /proc it is 0, and a bound on top of that is tighter.
-func writable() uint64 {
-	content, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0
-	}
-	const data = 5
-	fields := strings.Fields(string(content))
-	if len(fields) <= data {
-		return 0
-	}
-	pages, err := strconv.ParseUint(fields[data], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * uint64(os.Getpagesize())
+	return confine.Memory(templateMemory)
 }

@@ -1,0 +1,151 @@
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+// TestMain is also the process that builds.
+func TestMain(m *testing.M) {
+	ServeIfCalled()
+	os.Exit(m.Run())
+}
+
+// files are what is built, by name.
+func files(t *testing.T, content ...string) filesys.FileSystem {
+	t.Helper()
+	made := filesys.MakeFsInMemory()
+	for i := 0; i < len(content); i += 2 {
+		NewWithT(t).Expect(made.WriteFile("/"+content[i], []byte(content[i+1]))).To(Succeed())
+	}
+	return made
+}
+
+func small(t *testing.T) filesys.FileSystem {
+	t.Helper()
+	return files(t, "kustomization.yaml", "namePrefix: x-\nresources: [a.yaml]\n", "a.yaml", configMap("a"))
+}
+
+func configMap(name string) string {
+	return fmt.Sprintf("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\n", name)
+}
+
+func configMaps(count int) string {
+	var all strings.Builder
+	for i := range count {
+		all.WriteString(configMap(fmt.Sprint("c", i)))
+	}
+	return all.String()
+}
+
+// run builds, and returns the names of the objects.
+func run(ctx context.Context, b *Builder, of Files) (names []string, err error) {
+	err = b.Run(ctx, of, "/", func(_ string, raw []byte) error {
+		var obj struct{ Metadata struct{ Name string } }
+		err := json.Unmarshal(raw, &obj)
+		names = append(names, obj.Metadata.Name)
+		return err
+	})
+	return names, err
+}
+
+// pid is the process that waits for a build; 0 when there is none.
+func (b *Builder) pid() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.idle) == 0 {
+		return 0
+	}
+	return b.idle[0].command.Process.Pid
+}
+
+func TestAProcessIsReused(t *testing.T) {
+	g := NewWithT(t)
+	b := New(1)
+	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}))
+	first := b.pid()
+	g.Expect(os.ReadFile(fmt.Sprintf("/proc/%d/environ", first))).To(BeEquivalentTo("GOMAXPROCS=1\x00"), "nothing of the agent's")
+
+	_, err := run(t.Context(), b, files(t, "kustomization.yaml", "resources: [gone.yaml]"))
+	g.Expect(err).To(MatchError(ContainSubstring("gone.yaml")))
+	g.Expect(b.pid()).To(Equal(first))
+}
+
+func TestAPanicOfKustomize(t *testing.T) {
+	g := NewWithT(t)
+	_, err := run(t.Context(), New(1), files(t, "kustomization.yaml", "resources: [a.yaml]\nopenapi: {path: s.json}\npatches: [{path: a.yaml}]\n", "a.yaml", configMap("a"), "s.json", "{"))
+	g.Expect(err).To(MatchError(ContainSubstring("kustomize crashed on these files: invalid schema file")))
+}
+
+// kustomize keeps a schema in variables of its process.
+func TestAProcessThatHasSeenASchemaEnds(t *testing.T) {
+	g := NewWithT(t)
+	b := New(1)
+	with := files(t, "kustomization.yaml", "resources: [a.yaml]\nopenapi: {path: s.json}\n", "a.yaml", configMap("a"), "s.json", `{"definitions": {}}`)
+	g.Expect(run(t.Context(), b, with)).To(Equal([]string{"a"}))
+	g.Expect(b.pid()).To(BeZero())
+	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}))
+}
+
+// noticed is a file system that says so when a file is read.
+type noticed struct {
+	filesys.FileSystem
+	read func(name string)
+}
+
+func (n noticed) ReadFile(name string) ([]byte, error) {
+	n.read(name)
+	return n.FileSystem.ReadFile(name)
+}
+
+// kustomize holds each object against all others: these take it a quarter of an hour.
+func TestABuildEndsWithItsContext(t *testing.T) {
+	g := NewWithT(t)
+	b := New(1)
+	enough := errors.New("a newer revision has come")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	slow := noticed{files(t, "kustomization.yaml", "namePrefix: x-\nresources: [a.yaml]\n", "a.yaml", configMaps(30_000)), func(name string) {
+		if strings.HasSuffix(name, "a.yaml") {
+			cancel(enough)
+		}
+	}}
+	_, err := run(ctx, b, slow)
+	g.Expect(err).To(MatchError(enough))
+	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}), "others go on")
+}
+
+// Each letter of a few megabytes takes a hundred bytes, and more.
+func TestABuildThatTakesTooMuchMemory(t *testing.T) {
+	g := NewWithT(t)
+	b := New(1)
+	_, err := run(t.Context(), b, files(t, "kustomization.yaml", "resources: [a.yaml]\n", "a.yaml", configMap("a")+"data: ["+strings.Repeat("x,", 4<<20)+"x]\n"))
+	g.Expect(err).To(MatchError("kustomize takes more than 384 MiB of memory for these files: make several Kustomizations of them"))
+	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}), "others go on")
+}
+
+// kustomize ends its process on these.
+func TestFilesOnWhichKustomizeExits(t *testing.T) {
+	g := NewWithT(t)
+	b := New(1)
+	_, err := run(t.Context(), b, files(t, "kustomization.yaml", "resources: [c.yaml]\nconfigMapGenerator: [{name: c, behavior: merge, literals: [a=b]}]\n",
+		"c.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {'': hunter2}\n"))
+	g.Expect(err).To(MatchError("kustomize crashed on these files: the agent's log says how"))
+	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}), "others go on")
+}
+
+// Whoever takes the objects may have enough of them.
+func TestWhatIsNotTaken(t *testing.T) {
+	g := NewWithT(t)
+	b := New(1)
+	enough := errors.New("enough")
+	g.Expect(b.Run(t.Context(), small(t), "/", func(string, []byte) error { return enough })).To(MatchError(enough))
+	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}))
+}

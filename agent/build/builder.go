@@ -1,0 +1,115 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+// Files are what a build reads, as kustomize's file systems have them.
+type Files interface {
+	ReadFile(name string) ([]byte, error)
+	ReadDir(name string) ([]string, error)
+	CleanedAbs(name string) (filesys.ConfirmedDir, string, error)
+	Exists(name string) bool
+	IsDir(name string) bool
+}
+
+const (
+	// Memory is what one build may take, in bytes.
+	Memory = 384 << 20
+	// Timeout is how long one build may take.
+	Timeout = 10 * time.Minute
+	// idleTime is how long a process is kept for the next build.
+	idleTime = time.Minute
+)
+
+var (
+	// ErrCrashed is what is said of files on which kustomize crashed.
+	ErrCrashed = errors.New("kustomize crashed on these files")
+	// errTooLong and errTooLarge say what to do.
+	errTooLong  = fmt.Errorf("kustomize takes longer than %s for these files: make several Kustomizations of them", Timeout)
+	errTooLarge = fmt.Errorf("kustomize takes more than %d MiB of memory for these files: make several Kustomizations of them", Memory>>20)
+)
+
+// Builder runs kustomize in processes. It is safe for concurrent use.
+type Builder struct {
+	places *semaphore.Weighted
+
+	mu   sync.Mutex
+	idle []*process
+}
+
+// New makes a Builder of as many processes at once.
+func New(places int64) *Builder { return &Builder{places: semaphore.NewWeighted(places)} }
+
+// Run builds a directory, and has take take each object, in JSON with the name that
+// kustomize knows it by. The files are read from this goroutine alone. It ends with the
+// context, after Timeout, and with the first error of take.
+func (b *Builder) Run(ctx context.Context, files Files, dir string, take func(name string, object []byte) error) error {
+	if err := b.places.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer b.places.Release(1)
+	ctx, cancel := context.WithTimeoutCause(ctx, Timeout, errTooLong)
+	defer cancel()
+	p, err := b.process()
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, p.kill)
+	reusable, err := p.build(ctx, files, dir, take)
+	if stop() && reusable {
+		b.keep(p)
+		return err
+	}
+	how := p.end()
+	switch {
+	case !errors.Is(err, errBroken):
+		return err
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case p.said.outOfMemory():
+		return errTooLarge
+	}
+	log.FromContext(ctx).Error(ErrCrashed, "a process of kustomize ended", "how", fmt.Sprint(how))
+	return fmt.Errorf("%w: the agent's log says how", ErrCrashed)
+}
+
+// process is one that waits, or a new one.
+func (b *Builder) process() (*process, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.idle) > 0 {
+		p := b.idle[len(b.idle)-1]
+		b.idle = b.idle[:len(b.idle)-1]
+		if p.retire.Stop() {
+			return p, nil
+		}
+	}
+	return start()
+}
+
+// keep lets a process wait for the next build.
+func (b *Builder) keep(p *process) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.idle = append(b.idle, p)
+	p.retire = time.AfterFunc(idleTime, func() {
+		b.forget(p)
+		_ = p.end() // it has nothing to do
+	})
+}
+
+func (b *Builder) forget(p *process) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.idle = slices.DeleteFunc(b.idle, func(other *process) bool { return other == p })
+}
