@@ -102,7 +102,7 @@ func TestSchemasThatAreTooLarge(t *testing.T) {
 // places, and some of them to themselves.
 func TestALargeSchemaAndItsValues(t *testing.T) {
 	g := NewWithT(t)
-	const services, fields = 1000, 5
+	const services, fields = 400, 5
 	definitions := map[string]any{
 		"quantity": map[string]any{"anyOf": []any{map[string]any{"type": "string", "minLength": 1}, map[string]any{"type": "number"}}},
 		"JSONSchemaProps": map[string]any{
