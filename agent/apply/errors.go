@@ -42,7 +42,7 @@ func (e *objectError) Error() string {
 	}
 	message := e.err.Error()
 	if e.ref.Group == "" && e.ref.Kind == "Secret" {
-		message = maskedMessage(status.Status())
+		message = Masked(status.Status())
 	}
 	return fmt.Sprintf("%s %s failed (%s): %s", e.ref, e.verb, reason, message)
 }
@@ -51,8 +51,15 @@ func (e *objectError) Error() string {
 // that lacks its "=".
 var dataKey = regexp.MustCompile(`(?s)^(data|stringData)[.\[].*`)
 
-// maskedMessage is what may be said of an answer that concerns a Secret.
-func maskedMessage(status metav1.Status) string {
+// denied is how an answer begins that a policy or a webhook has given. What these say
+// themselves comes after it, and may quote the object whatever the reason.
+var denied = regexp.MustCompile(`^(?:secrets "[^"]*" is forbidden: )?(?:ValidatingAdmissionPolicy '[^']*' with binding '[^']*' denied request|admission webhook "[^"]*" denied the request)`)
+
+// Masked is what may be said of a server's answer that concerns a Secret.
+func Masked(status metav1.Status) string {
+	if by := denied.FindString(status.Message); by != "" {
+		return by + "; why is not shown, it may quote the data"
+	}
 	switch status.Reason {
 	case metav1.StatusReasonForbidden, metav1.StatusReasonUnauthorized, metav1.StatusReasonNotFound,
 		metav1.StatusReasonConflict, metav1.StatusReasonTooManyRequests, metav1.StatusReasonTimeout:
@@ -61,7 +68,10 @@ func maskedMessage(status metav1.Status) string {
 	var fields []string
 	if status.Details != nil {
 		for _, cause := range status.Details.Causes {
-			fields = append(fields, strings.TrimSpace(fmt.Sprintf("%s %s", dataKey.ReplaceAllString(cause.Field, "$1[...]"), cause.Type)))
+			field := strings.TrimSpace(fmt.Sprintf("%s %s", dataKey.ReplaceAllString(cause.Field, "$1[...]"), cause.Type))
+			if field != "" {
+				fields = append(fields, field)
+			}
 		}
 	}
 	if len(fields) == 0 {

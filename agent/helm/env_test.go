@@ -367,13 +367,14 @@ func (e *env) history(name string) []string {
 }
 
 // create makes an object of YAML.
-func (e *env) create(text string) {
+func (e *env) create(text string) *unstructured.Unstructured {
 	e.t.Helper()
 	raw, err := yaml.YAMLToJSON([]byte(strings.ReplaceAll(text, "NS", e.namespace)))
 	e.Expect(err).NotTo(HaveOccurred())
 	obj := &unstructured.Unstructured{}
 	e.Expect(obj.UnmarshalJSON(raw)).To(Succeed())
 	e.Expect(e.hub.Create(e.t.Context(), obj)).To(Succeed())
+	return obj
 }
 
 // published waits for an event and returns it; those before it are passed over.

@@ -107,6 +107,10 @@ func TestWhatCannotBeReleasedSaysWhy(t *testing.T) {
 			"False InstallFailed: Helm install failed for release NS/web with chart app@1.0.0: values don't meet the specifications of the schema(s) in the following chart(s):\napp:\nits values.schema.json: failing loading \"file:///etc/hostname\": only what https serves can be referred to"},
 		"a schema at a machine's address": {nil, files{"values.schema.json": `{"$ref":"https://169.254.169.254/latest/"}`},
 			"False InstallFailed: Helm install failed for release NS/web with chart app@1.0.0: values don't meet the specifications of the schema(s) in the following chart(s):\napp:\nits values.schema.json: failing loading \"https://169.254.169.254/latest/\": it could not be fetched"},
+		"a schema that expands to too much": {func(obj *helmv2.HelmRelease) {
+			obj.Spec.Values = values(strings.Repeat("{a: ", 40) + "1" + strings.Repeat("}", 40))
+		}, files{"values.schema.json": `{"properties":{"a":{"$ref":"#"}},"patternProperties":{"^a":{"$ref":"#"}}}`},
+			"False InstallFailed: Helm install failed for release NS/web with chart app@1.0.0: values don't meet the specifications of the schema(s) in the following chart(s):\napp:\nits values.schema.json is, with all that its references expand to, too much to hold these values against: simplify it, or set disableSchemaValidation to do without"},
 		"another kubeVersion": {nil, files{"Chart.yaml": "apiVersion: v2\nname: app\nversion: 1.0.0\nkubeVersion: <1.10.0\n"}, "False InstallFailed: Helm install failed for release NS/web with chart app@1.0.0: chart requires kubeVersion: <1.10.0"},
 		"a library":           {nil, files{"Chart.yaml": "apiVersion: v2\nname: app\nversion: 1.0.0\ntype: library\n", "templates/one.yaml": ""}, "False ArtifactFailed: chart of revision 1.0.0: app is a library chart"},
 		"values of another type": {func(obj *helmv2.HelmRelease) { obj.Spec.Values = values("value: {a: map}") }, files{"templates/bad.yaml": `{{ .Values.value | upper }}`},

@@ -274,6 +274,23 @@ func TestReconcileBoundsTheExcludes(t *testing.T) {
 	}
 }
 
+// Nobody could use the artifact: that is said where it is made.
+func TestReconcileRefusesWhatNoAgentUnpacks(t *testing.T) {
+	g := NewWithT(t)
+	w, obj := newWorld(t), newObject(t)
+	commit(t, obj, map[string]string{"app.yaml": "", "zeros": ""})
+	g.Expect(os.Truncate(filepath.Join(obj.Spec.URL, "zeros"), 64<<20)).To(Succeed())
+	err := w.Reconcile(t.Context(), obj)
+	g.Expect(err).To(MatchError(artifact.ErrTooLarge))
+	g.Expect(err).To(MatchError(ContainSubstring("it unpacks to more than 500 times its size, which no agent unpacks: leave files out with spec.ignore")))
+	g.Expect(obj.Status.Artifact).To(BeNil())
+	g.Expect(conditionsOf(obj)).To(HaveKeyWithValue("StorageOperationFailed", HavePrefix("True ArchiveOperationFailed")))
+
+	obj.Spec.Ignore = new("/zeros\n")
+	g.Expect(w.Reconcile(t.Context(), obj)).To(Succeed())
+	g.Expect(w.stored(t, obj)).To(ConsistOf("app.yaml"))
+}
+
 func TestReconcileEndsWithTheTimeout(t *testing.T) {
 	g := NewWithT(t)
 	w, obj := newWorld(t), newObject(t)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 )
 
 // Modes in an archive depend on what a file is, never on the umask of the
@@ -26,19 +27,30 @@ const (
 // directories and regular files are taken; links and devices are skipped, and
 // so is every path below the root for which exclude (if given) says true. The
 // children of an excluded directory are asked for one by one, so that a pattern
-// can take one of them in again. A path that UnpackTo would refuse for its
-// length or depth is an error here, before an agent meets it.
+// can take one of them in again. What agents would refuse to unpack is an error
+// here, before they meet it: by UnpackTo's default limits, and for its paths.
 //
 // The same tree gives the same bytes.
 func Archive(ctx context.Context, w io.Writer, tree fs.FS, exclude func(path string, isDir bool) bool) error {
+	packed := &written{w: w}
 	// Half the time of the default level, for a fifteenth more bytes of manifests.
-	gz, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // fails for no level of gzip's own
-	a := &archiver{ctx: ctx, tw: tar.NewWriter(gz), tree: tree, exclude: exclude, buffer: make([]byte, copyBytes)}
+	gz, _ := gzip.NewWriterLevel(packed, gzip.BestSpeed) // fails for no level of gzip's own
+	stream := &written{w: gz}
+	a := &archiver{
+		ctx: ctx, tw: tar.NewWriter(stream), stream: stream, tree: tree, exclude: exclude,
+		left: map[string]bool{}, buffer: make([]byte, copyBytes),
+	}
 	err := fs.WalkDir(tree, ".", a.add)
 	if err == nil {
 		err = errors.Join(a.tw.Close(), gz.Close())
 	}
-	if err != nil {
+	if err == nil {
+		err = Limits{}.orDefaults().check(stream.n, packed.n)
+	}
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		return fmt.Errorf("archiving: %w, which no agent unpacks: leave files out with spec.ignore, or of Git with spec.sparseCheckout, or make several sources of it", err)
+	case err != nil:
 		return fmt.Errorf("archiving: %w", err)
 	}
 	return nil
@@ -47,8 +59,13 @@ func Archive(ctx context.Context, w io.Writer, tree fs.FS, exclude func(path str
 type archiver struct {
 	ctx     context.Context
 	tw      *tar.Writer
+	stream  *written
 	tree    fs.FS
 	exclude func(path string, isDir bool) bool
+	// entries are counted as those who unpack do, who make the directories that are
+	// in paths alone; left has those that were excluded, for as long as they are in none.
+	entries int
+	left    map[string]bool
 	buffer  []byte
 }
 
@@ -60,15 +77,34 @@ func (a *archiver) add(name string, d fs.DirEntry, err error) error {
 		return nil
 	}
 	if a.exclude != nil && name != "." && a.exclude(name, d.IsDir()) {
+		if d.IsDir() {
+			a.left[name] = true
+		}
 		return nil
 	}
-	if err := checkPath(name); err != nil {
+	if _, err := cleanName(name); err != nil {
 		return fmt.Errorf("%q: %w", shown(name), err)
+	}
+	if err := a.count(name); err != nil {
+		return err
 	}
 	if d.IsDir() {
 		return a.tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: archivedDirMode})
 	}
 	return a.addFile(name)
+}
+
+// count takes one entry, and the directories above it that are no entries.
+func (a *archiver) count(name string) error {
+	a.entries++
+	for dir := path.Dir(name); a.left[dir]; dir = path.Dir(dir) {
+		delete(a.left, dir)
+		a.entries++
+	}
+	if a.entries > MaxFiles {
+		return fmt.Errorf("%w: more than %d entries", ErrTooLarge, MaxFiles)
+	}
+	return nil
 }
 
 func (a *archiver) addFile(name string) error {
@@ -81,6 +117,9 @@ func (a *archiver) addFile(name string) error {
 	if err != nil {
 		return err
 	}
+	if a.stream.n+info.Size() > defaultMaxBytes { // it is not read in vain
+		return fmt.Errorf("%q: %w", shown(name), tooManyBytes(defaultMaxBytes))
+	}
 	header := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: archivedFileMode, Size: info.Size()}
 	if info.Mode()&0o111 != 0 {
 		header.Mode = archivedExecMode
@@ -90,6 +129,18 @@ func (a *archiver) addFile(name string) error {
 	}
 	_, err = copyThrough(a.buffer, a.tw, f)
 	return err
+}
+
+// written counts what is written through it.
+type written struct {
+	w io.Writer
+	n int64
+}
+
+func (c *written) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // copyThrough is io.CopyBuffer that uses the buffer in any case: files and tars

@@ -6,11 +6,14 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -123,6 +126,56 @@ func TestArchiveRefusesADeepTree(t *testing.T) {
 
 	exclude := func(path string, _ bool) bool { return path == deep }
 	g.Expect(artifact.Archive(t.Context(), io.Discard, os.DirFS(dir), exclude)).To(Succeed(), "what stays out does no harm")
+}
+
+// sparse is a file of zeros with that many bytes, which takes no space.
+func sparse(t *testing.T, size int64) string {
+	t.Helper()
+	dir := makeTree(t, 0o644, [2]string{"a", "1"}, [2]string{"large", ""})
+	NewWithT(t).Expect(os.Truncate(filepath.Join(dir, "large"), size)).To(Succeed())
+	return dir
+}
+
+func TestArchiveRefusesWhatNoAgentUnpacks(t *testing.T) {
+	many := fstest.MapFS{}
+	for i := range 100_000 {
+		many[fmt.Sprintf("%d.yaml", i)] = &fstest.MapFile{}
+	}
+	for name, c := range map[string]struct {
+		tree fs.FS
+		want string
+	}{
+		"files":     {many, "the archive is too large: more than 100000 entries"},
+		"bytes":     {os.DirFS(sparse(t, 512<<20)), "\"large\": the archive is too large: it unpacks to more than 536870912 bytes"},
+		"zeros":     {os.DirFS(sparse(t, 64<<20)), "the archive is too large: it unpacks to more than 500 times its size"},
+		"backslash": {fstest.MapFS{`a\b`: &fstest.MapFile{}}, "the path holds a backslash or a NUL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			err := artifact.Archive(t.Context(), io.Discard, c.tree, nil)
+			g.Expect(err).To(MatchError(ContainSubstring(c.want)))
+			if name != "backslash" {
+				g.Expect(err).To(MatchError(artifact.ErrTooLarge))
+				g.Expect(err).To(MatchError(HaveSuffix("which no agent unpacks: leave files out with spec.ignore, or of Git with spec.sparseCheckout, or make several sources of it")))
+			}
+		})
+	}
+}
+
+// The last file that fits is archived, and unpacked: both sides count alike, also the
+// directories that are in paths alone.
+func TestArchiveTakesAllThatAgentsUnpack(t *testing.T) {
+	g := NewWithT(t)
+	tree := fstest.MapFS{}
+	for i := range 99_989 { // in ten directories, and with them the root
+		tree[fmt.Sprintf("%d/%d.yaml", i%10, i)] = &fstest.MapFile{}
+	}
+	outside := func(_ string, isDir bool) bool { return isDir }
+	var packed bytes.Buffer
+	g.Expect(artifact.Archive(t.Context(), &packed, tree, outside)).To(Succeed())
+	g.Expect(artifact.Files(&packed, artifact.Limits{})).To(HaveLen(99_989))
+	tree["b.yaml"] = &fstest.MapFile{}
+	g.Expect(artifact.Archive(t.Context(), io.Discard, tree, outside)).To(MatchError(artifact.ErrTooLarge))
 }
 
 func TestArchiveStopsWhenCancelled(t *testing.T) {

@@ -305,7 +305,7 @@ func (m *meter) announce(size int64) error {
 	case size < 0 || size > m.limits.Bytes:
 		return fmt.Errorf("%w: it alone is larger than %d bytes", ErrTooLarge, m.limits.Bytes)
 	case m.taken+size > m.limits.Bytes:
-		return fmt.Errorf("%w: it unpacks to more than %d bytes", ErrTooLarge, m.limits.Bytes)
+		return tooManyBytes(m.limits.Bytes)
 	}
 	return nil
 }
@@ -326,14 +326,21 @@ func (c content) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (m *meter) check(unpacked int64) error {
+func (m *meter) check(unpacked int64) error { return m.limits.check(unpacked, m.packed.n) }
+
+// check judges the size of an archive, or of what has been read of it.
+func (l Limits) check(unpacked, packed int64) error {
 	switch {
-	case unpacked > m.limits.Bytes:
-		return fmt.Errorf("%w: it unpacks to more than %d bytes", ErrTooLarge, m.limits.Bytes)
-	case unpacked > ratioFloor && unpacked/m.limits.Ratio > m.packed.n:
-		return fmt.Errorf("%w: it unpacks to more than %d times its size", ErrTooLarge, m.limits.Ratio)
+	case unpacked > l.Bytes:
+		return tooManyBytes(l.Bytes)
+	case unpacked > ratioFloor && unpacked/l.Ratio > packed:
+		return fmt.Errorf("%w: it unpacks to more than %d times its size", ErrTooLarge, l.Ratio)
 	}
 	return nil
+}
+
+func tooManyBytes(limit int64) error {
+	return fmt.Errorf("%w: it unpacks to more than %d bytes", ErrTooLarge, limit)
 }
 
 // counter counts what is read through it.

@@ -59,6 +59,10 @@ func (b *boundTransport) RoundTrip(request *http.Request) (*http.Response, error
 		return nil, err
 	}
 	response.Body = &endingBody{ReadCloser: response.Body, end: end}
+	if err := mask(request, response); err != nil {
+		_ = response.Body.Close()
+		return nil, err
+	}
 	return response, nil
 }
 

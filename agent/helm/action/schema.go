@@ -25,6 +25,9 @@ const (
 	maxSchemaBytes = 4 << 20
 	// schemaTimeout is how long it may take to fetch one.
 	schemaTimeout = 15 * time.Second
+	// validationTimeout is how long the schemas of a chart and its subcharts may take
+	// together; one of thousands of definitions takes a second or two.
+	validationTimeout = time.Minute
 )
 
 // schemas fetches what charts' schemas refer to.
@@ -34,16 +37,18 @@ var schemas = bases.New()
 // in the place of Helm's own validation, which reads files and any address for the
 // chart, and repeats values in its errors, which may be a Secret's.
 func (s *Session) validate(of *chart.Chart, values map[string]any) error {
-	if wrong := s.wrongIn(of, values); len(wrong) > 0 {
+	ctx, cancel := context.WithTimeout(s.ctx, validationTimeout)
+	defer cancel()
+	if wrong := wrongIn(ctx, of, values); len(wrong) > 0 {
 		return errors.New("values don't meet the specifications of the schema(s) in the following chart(s):\n" + strings.Join(wrong, "\n"))
 	}
 	return nil
 }
 
 // wrongIn is what is wrong with the values of a chart and its subcharts.
-func (s *Session) wrongIn(of *chart.Chart, values map[string]any) (wrong []string) {
+func wrongIn(ctx context.Context, of *chart.Chart, values map[string]any) (wrong []string) {
 	if of.Schema != nil {
-		if err := s.validateOne(of.Schema, values); err != nil {
+		if err := validateOne(ctx, of.Schema, values); err != nil {
 			wrong = append(wrong, of.Name()+":\n"+err.Error())
 		}
 	}
@@ -51,7 +56,7 @@ func (s *Session) wrongIn(of *chart.Chart, values map[string]any) (wrong []strin
 		given, ok := values[below.Name()].(map[string]any)
 		switch {
 		case ok:
-			wrong = append(wrong, s.wrongIn(below, given)...)
+			wrong = append(wrong, wrongIn(ctx, below, given)...)
 		case values[below.Name()] != nil:
 			wrong = append(wrong, below.Name()+":\ninvalid type for values: expected object (map)")
 		}
@@ -59,35 +64,42 @@ func (s *Session) wrongIn(of *chart.Chart, values map[string]any) (wrong []strin
 	return wrong
 }
 
-func (s *Session) validateOne(schema []byte, values map[string]any) (err error) {
+func validateOne(ctx context.Context, schema []byte, values map[string]any) (err error) {
+	left := newBudget(ctx)
 	defer func() {
-		if recover() != nil {
+		switch {
+		case recover() != nil:
 			err = errors.New("the validation crashed on its schema")
+		case left.spent():
+			err = errSchemaTooMuch
 		}
 	}()
 	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
 	if err != nil {
 		return errors.New("its values.schema.json is no JSON")
 	}
+	if err := left.take(schemaAddress, parsed); err != nil {
+		return err
+	}
 	compiler := jsonschema.NewCompiler()
-	compiler.UseLoader(referred{s.ctx})
+	compiler.UseLoader(referred{left})
 	if err := compiler.AddResource(schemaAddress, parsed); err != nil {
 		return fmt.Errorf("its values.schema.json: %w", err)
 	}
-	compiled, err := compiler.Compile(schemaAddress)
+	compiled, err := left.compile(compiler, schemaAddress)
 	if err != nil {
 		return fmt.Errorf("its values.schema.json: %w", err)
 	}
 	err = compiled.Validate(values)
 	var invalid *jsonschema.ValidationError
-	if errors.As(err, &invalid) {
+	if errors.As(err, &invalid) && !left.spent() {
 		return errors.New(strings.Join(causes(invalid), "\n"))
 	}
 	return err
 }
 
 // referred loads schemas by https alone, and not from addresses of the machine.
-type referred struct{ ctx context.Context }
+type referred struct{ *budget }
 
 // Load implements jsonschema.URLLoader. Its errors do not say what was found: that is
 // not the chart's to know.
@@ -109,7 +121,7 @@ func (r referred) Load(address string) (any, error) {
 	if err != nil {
 		return nil, errors.New("it is no JSON")
 	}
-	return parsed, nil
+	return parsed, r.take(address, parsed)
 }
 
 // causes says where the values are wrong, and by which rule.
