@@ -41,10 +41,10 @@ type sealedError struct{ files map[string]sealedFile }
 func (e *sealedError) Error() string { return fmt.Sprintf("%d files are encrypted", len(e.files)) }
 
 // buildOpened builds and decrypts. A build that waits for a key service holds
-// neither a place among those that run, nor the artifact's files, nor the schema of
-// kustomize: the encrypted files that it finds are opened after it, and it is begun
-// anew. There are as many that wait as ask for builds; a bound of their own would
-// have those with keys at hand wait for those whose Vault is silent.
+// neither a place among those that run nor the artifact's files: the encrypted
+// files that it finds are opened after it, and it is begun anew. There are as many
+// that wait as ask for builds; a bound of their own would have those with keys at
+// hand wait for those whose Vault is silent.
 func (r *Renderer) buildOpened(ctx context.Context, req Request) (result, error) {
 	known := &outside{fetched: map[string]remote{}, room: remoteBytes, opened: map[string][]byte{}, patience: r.options.opening}
 	for range mostOpenings {
