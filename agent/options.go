@@ -134,7 +134,13 @@ func (o *options) releases() helm.Options {
 	options.WatchConfigs = both.WatchConfigs
 	options.PerCluster = o.perCluster
 	options.Poll = o.drift.Polls()
+	options.Retries = o.retries()
 	return options
+}
+
+// retries are the pauses between attempts, of both kinds.
+func (o *options) retries() reconcile.Pace {
+	return reconcile.Pace{MinRetryDelay: o.minRetry, MaxRetryDelay: o.maxRetry}
 }
 
 // watchedConfigs selects the ConfigMaps that are held, without their data.
@@ -213,7 +219,7 @@ func (o *options) clusters(a *app.App) *remote.Clusters {
 		Debug:            o.debug,
 		DefaultAccount:   o.defaultAccount,
 		HubAccount:       o.hubAccount,
-		Retries:          reconcile.Pace{MinRetryDelay: o.minRetry, MaxRetryDelay: o.maxRetry},
+		Retries:          o.retries(),
 		AllowOwnIdentity: o.ownIdentity,
 		AllowExec:        o.allowExec,
 		AllowInsecureTLS: o.allowInsecureTLS,
