@@ -23,6 +23,9 @@ import (
 // matters: it need not be ready.
 func (r *Reconciler) source(ctx context.Context, obj *imagev1.ImageUpdateAutomation) (*sourcev1.GitRepository, error) {
 	ref := obj.Spec.SourceRef
+	if err := reconcile.ForeignSource("spec.sourceRef", ref.APIVersion); err != nil {
+		return nil, err
+	}
 	if ref.Kind != sourcev1.GitRepositoryKind {
 		return nil, reconcile.Stall(invalidSourceConfigurationReason, fmt.Errorf("spec.sourceRef.kind %q is not known: use GitRepository", ref.Kind))
 	}
