@@ -45,6 +45,12 @@ func (r *Reconciler) source(ctx context.Context, obj *imagev1.ImageUpdateAutomat
 	return &source, reconcile.Fail(sourceManagerFailedReason, err)
 }
 
+// about names the repository before what is said of it: url, secretRef and timeout are
+// fields of its spec.
+func about(source *sourcev1.GitRepository, err error) error {
+	return fmt.Errorf("GitRepository %s: %w", client.ObjectKeyFromObject(source), err)
+}
+
 // policies are the ImagePolicies of the namespace that spec.policySelector
 // picks, by name; the others are there without a choice.
 func (r *Reconciler) policies(ctx context.Context, obj *imagev1.ImageUpdateAutomation) (map[string]imagev1.ImagePolicy, error) {

@@ -530,7 +530,7 @@ func TestAReadOnlyTokenIsRefused(t *testing.T) {
 	w := newWorld(t)
 	before := w.head("main")
 	w.git("config", "http.receivepack", "false")
-	w.ready(w.automate(nil), "False", "AuthenticationFailed", "wants credentials")
+	w.ready(w.automate(nil), "False", "AuthenticationFailed", "GitRepository "+w.namespace+"/fleet: spec.url "+w.repository.URL+": authentication failed: the remote wants credentials")
 	w.Expect(w.head("main")).To(Equal(before))
 }
 
