@@ -89,6 +89,20 @@ func TestDeployWhereFluxWas(t *testing.T) {
 	u.must("kubectl", "apply", "--server-side", "--field-manager=flux", "-f", "api/conformance/testdata/flux")
 	u.must("kubectl", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
 	u.must("kubectl", "apply", "-f", "config/default/namespace.yaml", "-f", "config/samples/gitrepository.yaml")
+	for name, image := range map[string]string{
+		"source-controller": "source-controller", "kustomize-controller-shard1": "kustomize-controller", "notification-controller": "notification-controller",
+	} {
+		u.must("kubectl", "create", "-n", "flux-system", "deployment", name, "--image=ghcr.io/fluxcd/"+image+":v1.9.0")
+		u.must("kubectl", "label", "-n", "flux-system", "deployment", name, "app.kubernetes.io/part-of=flux")
+	}
+	flux := func() string {
+		return u.must("kubectl", "get", "-n", "flux-system", "deployments", "-l", "app.kubernetes.io/part-of=flux", "-o",
+			`jsonpath={range .items[?(@.metadata.name!="headwater-hub")]}{.metadata.name} {.spec.replicas} {.metadata.annotations.kustomize\.toolkit\.fluxcd\.io/reconcile}{"\n"}{end}`)
+	}
+	running := flux()
+	steps := u.blocks("from-flux.md", "sh")
+	u.must("bash", "-ec", steps[0]+steps[1])
+	u.Expect(flux()).To(Equal("kustomize-controller-shard1 0 disabled\nnotification-controller 1 \nsource-controller 0 disabled\n"))
 	before := u.must("kubectl", "get", "-f", "config/samples/gitrepository.yaml", "-o", "yaml")
 
 	for range 2 { // the second time over its own objects
@@ -102,6 +116,10 @@ func TestDeployWhereFluxWas(t *testing.T) {
 	u.Expect(u.must("kubectl", "get", "crd", "gitrepositories.source.toolkit.fluxcd.io", "-o", "jsonpath={.spec.versions[*].name}")).
 		To(ContainSubstring("v1beta2"), "ours are there")
 	u.Expect(u.must("kubectl", "get", "-f", "config/samples/gitrepository.yaml", "-o", "yaml")).To(Equal(before), "no object was touched")
+
+	functions, _, _ := strings.Cut(steps[0], "kubectl annotate")
+	u.must("bash", "-ec", functions+steps[2])
+	u.Expect(flux()).To(Equal(running), "and back")
 }
 
 // TestFlagsOutliveTheNextDeploy: those of the page, which keep tenants apart.
