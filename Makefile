@@ -140,13 +140,18 @@ images: ## Build container images with docker (IMAGE_PREFIX, TAG)
 	@for name in hub agent; do \
 		docker build --build-arg NAME=$$name -t $(image_prefix)/$$name:$(TAG) .; done
 
+# What is yours (docs/flags.md): found without being named, so that no deploy goes
+# without it.
+OVERLAY ?= $(firstword $(wildcard config/overlay) config/default)
+
 .PHONY: deploy
 # The CRDs first and by force: where Flux was, they are its installer's.
-deploy: ## Install on the cluster of the current kubeconfig (IMAGE_PREFIX, TAG)
+deploy: ## Install on the cluster of the current kubeconfig, or upgrade (IMAGE_PREFIX, TAG, OVERLAY; FORCE=1 takes back what was edited by hand)
+	@echo "==> deploy $(OVERLAY)"
 	@kubectl kustomize config/crd | kubectl apply --server-side --force-conflicts -f -
-	@kubectl kustomize config/default \
+	@kubectl kustomize $(OVERLAY) \
 		| sed -E 's#image: headwater\.invalid/(hub|agent):dev#image: $(image_prefix)/\1:$(TAG)#' \
-		| kubectl apply --server-side -f -
+		| kubectl apply --server-side $(if $(FORCE),--force-conflicts) -f -
 
 .PHONY: run-hub
 run-hub: ## Run the hub here against the cluster of the current kubeconfig (ARGS)

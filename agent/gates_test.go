@@ -2,9 +2,12 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	"github.com/spf13/pflag"
+
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 func TestFlagsOfKustomizations(t *testing.T) {
@@ -35,4 +38,15 @@ func TestFlagsOfKustomizations(t *testing.T) {
 			g.Expect(o.kustomizations.WatchConfigs != nil).To(Equal(name == "a selector"))
 		})
 	}
+}
+
+// TestReleasesKeepTheAgentsPace: a flag of Flux's helm-controller means the same
+// here.
+func TestReleasesKeepTheAgentsPace(t *testing.T) {
+	g := NewWithT(t)
+	var o options
+	flags := pflag.NewFlagSet("agent", pflag.ContinueOnError)
+	o.bind(flags)
+	g.Expect(flags.Parse([]string{"--min-retry-delay=1s", "--max-retry-delay=2m"})).To(Succeed())
+	g.Expect(o.releases().Retries).To(Equal(reconcile.Pace{MinRetryDelay: time.Second, MaxRetryDelay: 2 * time.Minute}))
 }

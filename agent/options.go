@@ -85,7 +85,7 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.fence.Request, "request-timeout", 10*time.Second, "longest time that one write to a target may take; --fence-duration must be more than 2.4 times as long; the same for all agents")
 	flags.DurationVar(&o.fence.Idle, "fence-idle", 30*time.Second, "time after the last write at which a fence is released; longer than --request-timeout")
 	flags.DurationVar(&o.probeEvery, "probe-interval", 10*time.Second, "time between two probes of a target")
-	flags.IntVar(&o.workers, "concurrent", 512, "objects of one kind that are worked on at once; most of them wait for their targets")
+	flags.IntVar(&o.workers, "concurrent", 512, "objects of one kind that are worked on at once; most of them wait for their targets. Of Helm actions 16 are at work at once, or 4 for each CPU")
 	flags.IntVar(&o.perCluster, "concurrent-per-cluster", 4, "objects of one target that are worked on at once, of all kinds")
 	flags.DurationVar(&o.minRetry, "min-retry-delay", reconcile.DefaultMinRetryDelay, "time until an object that failed once, and has no retry interval, is tried again")
 	flags.DurationVar(&o.maxRetry, "max-retry-delay", reconcile.DefaultMaxRetryDelay, "time until an object that goes on failing is tried again")
@@ -114,7 +114,7 @@ func (o *options) bindKustomizations(flags *pflag.FlagSet) {
 	flags.DurationVar(&to.RequeueDependency, "requeue-dependency", 30*time.Second, "time after which an unmet dependency is looked at again")
 	flags.BoolVar(&to.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to sources and dependencies in other namespaces")
 	flags.StringVar(&to.DefaultServiceAccount, "default-service-account", "", "ServiceAccount to impersonate at the target where spec.serviceAccountName is empty")
-	flags.Func("watch-configs-label-selector", "labels of the ConfigMaps and Secrets whose changes wake those who read them (default reconcile.fluxcd.io/watch=Enabled)", func(text string) error {
+	flags.Func("watch-configs-label-selector", "labels of the ConfigMaps and Secrets whose changes wake the Kustomizations and HelmReleases that read them (default reconcile.fluxcd.io/watch=Enabled)", func(text string) error {
 		selector, err := labels.Parse(text)
 		to.WatchConfigs = selector
 		return err
@@ -134,7 +134,13 @@ func (o *options) releases() helm.Options {
 	options.WatchConfigs = both.WatchConfigs
 	options.PerCluster = o.perCluster
 	options.Poll = o.drift.Polls()
+	options.Retries = o.retries()
 	return options
+}
+
+// retries are the pauses between attempts, of both kinds.
+func (o *options) retries() reconcile.Pace {
+	return reconcile.Pace{MinRetryDelay: o.minRetry, MaxRetryDelay: o.maxRetry}
 }
 
 // watchedConfigs selects the ConfigMaps that are held, without their data.
@@ -213,7 +219,7 @@ func (o *options) clusters(a *app.App) *remote.Clusters {
 		Debug:            o.debug,
 		DefaultAccount:   o.defaultAccount,
 		HubAccount:       o.hubAccount,
-		Retries:          reconcile.Pace{MinRetryDelay: o.minRetry, MaxRetryDelay: o.maxRetry},
+		Retries:          o.retries(),
 		AllowOwnIdentity: o.ownIdentity,
 		AllowExec:        o.allowExec,
 		AllowInsecureTLS: o.allowInsecureTLS,

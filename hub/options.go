@@ -72,10 +72,10 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.clouds.CacheFor, "token-cache-max-duration", time.Hour, "time for which such a login is kept at most")
 	flags.Int64Var(&o.helm.Index, "helm-index-max-size", 50<<20, "bytes of an index of a Helm repository at most")
 	flags.Int64Var(&o.helm.Chart, "helm-chart-max-size", 10<<20, "bytes of a packaged Helm chart at most")
-	flags.Int64Var(&o.helm.File, "helm-chart-file-max-size", 5<<20, "bytes of one file in a Helm chart at most")
+	flags.Int64Var(&o.helm.File, "helm-chart-file-max-size", 5<<20, "bytes of one file in a Helm chart at most; agents read none of more than 5 MiB, whatever this says")
 	flags.Int64Var(&o.helmCache, "helm-index-cache-size", 256<<20, "bytes of memory for indexes of Helm repositories, about")
 	flags.DurationVar(&o.memberLease, "member-lease-duration", 15*time.Second, "time after which a silent agent counts as gone")
-	flags.DurationVar(&o.reassignAfter, "reassign-after", 30*time.Second, "time after which the clusters of an agent that was stopped are given to others; of one that fell silent half of it, or --member-lease-duration if that is longer")
+	flags.DurationVar(&o.reassignAfter, "reassign-after", 30*time.Second, "time after which the clusters of an agent that was stopped are given to others, where its AgentPool does not say; of one that fell silent half of it, or --member-lease-duration if that is longer")
 }
 
 func scheme() *runtime.Scheme {

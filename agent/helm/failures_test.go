@@ -22,6 +22,7 @@ import (
 	"github.com/headwater-dev/headwater/agent/helm/release"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 // stuck is a chart with a Deployment that nobody runs.
@@ -88,6 +89,16 @@ func TestAFailureWithoutRemediationIsTriedAgain(t *testing.T) {
 	e.push("web", appChart("1.1.0", nil))
 	e.becomes("web", "True UpgradeSucceeded")
 	e.Expect(e.get("web").Status.Failures).To(BeZero())
+}
+
+// TestPausesAreThoseOfTheAgent: by the defaults eight failures take three minutes.
+func TestPausesAreThoseOfTheAgent(t *testing.T) {
+	e := newEnv(t)
+	e.options.Retries = reconcile.Pace{MinRetryDelay: 10 * time.Millisecond, MaxRetryDelay: 20 * time.Millisecond}
+	e.release("web")
+	e.start()
+	e.push("web", appChart("1.0.0", files{"templates/two.yaml": `{{ fail "not like this" }}`}))
+	e.Eventually(func() int64 { return e.get("web").Status.Failures }, "60s", "50ms").Should(BeNumerically(">", 8))
 }
 
 func TestWhatCannotBeReleasedSaysWhy(t *testing.T) {

@@ -2,11 +2,9 @@ package helm
 
 import (
 	"fmt"
-	"strings"
 
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
-	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -27,7 +25,7 @@ func unsupported(obj *helmv2.HelmRelease) error {
 		return err
 	}
 	if chart := obj.Spec.Chart; chart != nil {
-		if err := foreign("spec.chart.spec.sourceRef", chart.Spec.SourceRef.APIVersion); err != nil {
+		if err := reconcile.ForeignSource("spec.chart.spec.sourceRef", chart.Spec.SourceRef.APIVersion); err != nil {
 			return err
 		}
 	}
@@ -36,16 +34,7 @@ func unsupported(obj *helmv2.HelmRelease) error {
 			return reconcile.Stall(meta.UnsupportedFieldReason,
 				fmt.Errorf("spec.chartRef.kind: %s has no charts: use an OCIRepository, HelmChart or ExternalArtifact", ref.Kind))
 		}
-		return foreign("spec.chartRef", ref.APIVersion)
-	}
-	return nil
-}
-
-// foreign stalls a reference to sources of another group.
-func foreign(field, apiVersion string) error {
-	if group, _, _ := strings.Cut(apiVersion, "/"); apiVersion != "" && group != sourcev1.GroupVersion.Group {
-		return reconcile.Stall(meta.UnsupportedFieldReason,
-			fmt.Errorf("%s.apiVersion: %s has no sources: use %s", field, apiVersion, sourcev1.GroupVersion))
+		return reconcile.ForeignSource("spec.chartRef", ref.APIVersion)
 	}
 	return nil
 }

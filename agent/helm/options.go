@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 const (
@@ -56,6 +57,10 @@ type Options struct {
 	// AtOnce is how many are at work on all targets at once, those that wait for
 	// a target not counted; 16, or 4 for each CPU, when zero.
 	AtOnce int
+	// Retries has the pauses after actions that came to nothing where a
+	// HelmRelease does not say itself when to try again; MinRetryDelay and
+	// MaxRetryDelay count.
+	Retries reconcile.Pace
 }
 
 func (o *Options) setDefaults() {

@@ -11,6 +11,7 @@ import (
 	"github.com/headwater-dev/headwater/agent/helm/release"
 	"github.com/headwater-dev/headwater/agent/helm/state"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 // runs are the actions under way and those that have ended and are not yet in a
@@ -24,6 +25,8 @@ type runs struct {
 	series map[types.NamespacedName]*series
 	// setbacks holds how often that came to nothing since all was well.
 	setbacks map[types.NamespacedName]setback
+	// retries has the pauses after those.
+	retries reconcile.Pace
 }
 
 // run is one action.
@@ -72,14 +75,6 @@ type setback struct {
 	times      int
 }
 
-// The pause after a series that came to nothing is doubled each time, within these
-// bounds, which are the defaults of Flux's helm-controller.
-const (
-	minBackoff, maxBackoff = 750 * time.Millisecond, 15 * time.Minute
-	// doublings are more than enough to reach the upper one.
-	doublings = 16
-)
-
 // wakes is how many ends of actions may be told before one is heard: none waits
 // for that when the process ends.
 const wakes = 1024
@@ -100,12 +95,13 @@ func (s *series) ended(of *run, err error) {
 	s.err, s.told = err, false
 }
 
-func newRuns() *runs {
+func newRuns(retries reconcile.Pace) *runs {
 	return &runs{
 		of:       map[types.NamespacedName]*run{},
 		series:   map[types.NamespacedName]*series{},
 		setbacks: map[types.NamespacedName]setback{},
 		wake:     make(chan event.GenericEvent, wakes),
+		retries:  retries,
 	}
 }
 
@@ -215,7 +211,7 @@ func (r *runs) backoff(name types.NamespacedName, generation int64, want state.W
 	if found.generation != generation || found.want != want {
 		found = setback{generation: generation, want: want}
 	}
-	after := min(minBackoff<<min(found.times, doublings), maxBackoff)
+	after := r.retries.Pause(found.times)
 	found.times++
 	r.setbacks[name] = found
 	return after

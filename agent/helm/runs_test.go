@@ -8,11 +8,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/headwater-dev/headwater/agent/helm/state"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 func TestWhatComesToNothingIsTriedLaterEachTime(t *testing.T) {
 	g := NewWithT(t)
-	runs, web := newRuns(), types.NamespacedName{Namespace: "fleet", Name: "web"}
+	runs, web := newRuns(reconcile.Pace{}), types.NamespacedName{Namespace: "fleet", Name: "web"}
 	one, other := state.Want{ChartVersion: "1.0.0"}, state.Want{ChartVersion: "1.1.0"}
 	for _, want := range []time.Duration{750 * time.Millisecond, 1500 * time.Millisecond, 3 * time.Second, 6 * time.Second} {
 		g.Expect(runs.backoff(web, 1, one)).To(Equal(want))

@@ -2,11 +2,9 @@ package kustomize
 
 import (
 	"fmt"
-	"strings"
 
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
-	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -58,9 +56,5 @@ func unsupported(obj *kustomizev1.Kustomization) error {
 		return reconcile.Stall(meta.UnsupportedFieldReason,
 			fmt.Errorf("spec.sourceRef.kind: %s is not implemented by this version: use a GitRepository, OCIRepository, Bucket or ExternalArtifact", ref.Kind))
 	}
-	if group, _, _ := strings.Cut(ref.APIVersion, "/"); ref.APIVersion != "" && group != sourcev1.GroupVersion.Group {
-		return reconcile.Stall(meta.UnsupportedFieldReason,
-			fmt.Errorf("spec.sourceRef.apiVersion: %s has no sources: use %s", ref.APIVersion, sourcev1.GroupVersion))
-	}
-	return nil
+	return reconcile.ForeignSource("spec.sourceRef", ref.APIVersion)
 }

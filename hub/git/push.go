@@ -115,7 +115,7 @@ func (s *Session) pushRequest(can *capability.List, pack Pack, updates []Update)
 	}
 	if len(pack.Options) > 0 {
 		if !can.Supports(capability.PushOptions) {
-			return nil, reconcile.Fail(OperationFailedReason, errors.New("spec.git.push.options is set, but the server takes no push options"))
+			return nil, reconcile.Fail(OperationFailedReason, errors.New("the server takes no push options, and spec.git.push.options is set"))
 		}
 		if err := request.Capabilities.Set(capability.PushOptions); err != nil {
 			return nil, err

@@ -269,6 +269,19 @@ func TestDigestsAreLookedUpAsAsked(t *testing.T) {
 	w.Expect(always.Status.ObservedPreviousRef.Digest).To(Equal(first))
 }
 
+// TestAPolicySaysWhoseFieldIsWrong: secretRef is one of the ImageRepository's.
+func TestAPolicySaysWhoseFieldIsWrong(t *testing.T) {
+	w := newWorld(t)
+	w.push("1.0.0")
+	scanned := w.scan(w.registry.Host, nil)
+	w.ready(scanned, "True", "Succeeded", "")
+	scanned.Spec.SecretRef = &meta.LocalObjectReference{Name: "nope"}
+	w.Expect(w.Update(t.Context(), scanned)).To(Succeed())
+	w.ready(scanned, "False", "AuthenticationFailed", "spec.secretRef")
+	w.ready(w.choose(w.namespace, scanned, func(spec *imagev1.ImagePolicySpec) { spec.DigestReflectionPolicy = imagev1.ReflectIfNotPresent }),
+		"False", "AuthenticationFailed", "ImageRepository "+w.namespace+"/"+scanned.Name+": spec.secretRef")
+}
+
 // A run whose status could not be written is made again.
 func TestADigestThatWasNotWrittenIsLookedUpAgain(t *testing.T) {
 	w := newWorld(t)

@@ -63,6 +63,9 @@ func (o *options) install(ctx context.Context) error {
 		return err
 	}
 	o.say("hub: token for ServiceAccount %s/%s made, for %s", o.namespace, o.account(), o.lifetime)
+	if err := o.keepArgs(ctx, target); err != nil {
+		return err
+	}
 	objects, err = o.targetObjects(credentials, image)
 	if err != nil {
 		return err

@@ -339,6 +339,37 @@ func TestTheImageIsThatOfTheHubsAgents(t *testing.T) {
 	w.Expect(deployment.Spec.Template.Spec.Containers[0].Image).To(Equal("registry.example.com/headwater/agent:2"))
 }
 
+// TestTheAgentKeepsItsFlags: install is run again for a new token, by somebody who
+// need not know them.
+func TestTheAgentKeepsItsFlags(t *testing.T) {
+	w := newWorld(t)
+	args := func() []string {
+		deployment := &appsv1.Deployment{ObjectMeta: w.inAgentNamespace("headwater-agent")}
+		w.Expect(w.exists(deployment)).To(BeTrue())
+		return deployment.Spec.Template.Spec.Containers[0].Args
+	}
+	w.Expect(w.install()).To(Succeed())
+	plain := args()
+
+	given := []string{"--default-service-account=tenant", "--feature-gates=ExternalArtifact=true,AllowDNSLookups=true"}
+	w.Expect(w.install("--agent-arg="+given[0], "--agent-arg="+given[1], "--agent-arg=--pull-secret=team/other")).To(Succeed())
+	with := args()
+	w.Expect(with).To(ContainElements(given))
+	w.Expect(with[len(with)-2]).To(Equal("--pull-secret=$(RUNTIME_NAMESPACE)/headwater-hub"), "the last one counts")
+	w.Expect(w.install()).To(Succeed())
+	w.Expect(args()).To(Equal(with))
+
+	w.Expect(w.install("--agent-arg=--log-level=debug")).To(Succeed())
+	w.Expect(args()).To(ContainElement("--log-level=debug"))
+	w.Expect(args()).NotTo(ContainElement(given[0]), "given anew")
+	w.Expect(w.install("--agent-arg=")).To(Succeed())
+	w.Expect(args()).To(Equal(plain))
+
+	w.Expect(w.install("--agent-arg=log-level=debug")).To(MatchError(ContainSubstring("want a flag of the agent")))
+	w.Expect(w.install("--export", "--kubeconfig=", "--agent-arg="+given[0])).To(Succeed())
+	w.Expect(w.manifests.String()).To(ContainSubstring("- " + given[0] + "\n"))
+}
+
 func TestWhoMayNotReadTheImageIsTold(t *testing.T) {
 	w := newWorld(t)
 	limited, err := shared.ControlPlane(t).ServiceAccount(t.Context(), w.namespace, "installer", []rbacv1.PolicyRule{

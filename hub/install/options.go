@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -45,7 +46,9 @@ type options struct {
 	hubServer          string
 	artifacts          string
 	image, clusterRole string
-	lifetime           time.Duration
+	// agentArgs are flags for the agent; nil for those of the last time.
+	agentArgs []string
+	lifetime  time.Duration
 
 	// Of uninstall alone.
 	force, hubOnly bool
@@ -80,6 +83,7 @@ func (o *options) bindInstall(flags *pflag.FlagSet) {
 	flags.StringVar(&o.artifacts, "artifact-addr", "", "URL at which the cluster reaches the hub's artifacts; by default what the hub says (--artifact-tls-adv-addr)")
 	flags.StringVar(&o.image, "image", "", "image of the agent; by default that of the agents in the hub")
 	flags.StringVar(&o.clusterRole, "cluster-role", "cluster-admin", "ClusterRole in the cluster that the agent applies with")
+	flags.StringArrayVar(&o.agentArgs, "agent-arg", nil, "flag for the agent, as in --agent-arg=--no-remote-bases=false; may be repeated. By default those of the last time, and an empty one for none; --export has those alone that are given")
 	flags.DurationVar(&o.lifetime, "token-lifetime", defaultLifetime, "how long a token for the hub lasts. The agent renews it after a third; when the hub is out of reach for the rest, install again")
 }
 
@@ -118,6 +122,11 @@ func (o *options) check() error {
 		}
 		if len(valid(name.value)) > 0 {
 			return fmt.Errorf("%s %q: want lower case letters, digits and dashes", name.flag, name.value)
+		}
+	}
+	for _, arg := range o.agentArgs {
+		if arg != "" && !strings.HasPrefix(arg, "--") {
+			return fmt.Errorf("--agent-arg %q: want a flag of the agent with its value, as in --agent-arg=--log-level=debug", arg)
 		}
 	}
 	switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,6 +25,9 @@ const (
 	agentName        = "headwater-agent"
 	credentialSecret = "headwater-hub"
 )
+
+// argsAnnotation has what --agent-arg gave, on the agent's Deployment.
+const argsAnnotation = "fleet.headwater.dev/agent-args"
 
 const managedBy = "app.kubernetes.io/managed-by"
 
@@ -138,6 +142,12 @@ func (o *options) deployment(image, access string) (*appsv1.Deployment, error) {
 	template := base.Spec.Template
 	container := &template.Spec.Containers[0]
 	container.Args = slices.DeleteFunc(container.Args, func(arg string) bool { return strings.HasPrefix(arg, "--name=") })
+	for _, arg := range o.agentArgs {
+		if arg != "" {
+			container.Args = append(container.Args, arg)
+		}
+	}
+	// The last one counts.
 	container.Args = append(container.Args,
 		"--pull-secret=$(RUNTIME_NAMESPACE)/"+credentialSecret,
 		"--fence-namespace="+o.fenceNamespace)
@@ -145,7 +155,11 @@ func (o *options) deployment(image, access string) (*appsv1.Deployment, error) {
 	template.Spec.ServiceAccountName = agentName
 	metav1.SetMetaDataAnnotation(&template.ObjectMeta, "fleet.headwater.dev/hub-access", access)
 	deployment := &appsv1.Deployment{ObjectMeta: o.metaIn(o.agentNamespace, agentName)}
-	deployment.Annotations = map[string]string{"fleet.headwater.dev/pull-cluster": o.namespace + "/" + o.cluster}
+	args, err := json.Marshal(o.agentArgs)
+	if err != nil {
+		return nil, err
+	}
+	deployment.Annotations = map[string]string{"fleet.headwater.dev/pull-cluster": o.namespace + "/" + o.cluster, argsAnnotation: string(args)}
 	deployment.Spec = appsv1.DeploymentSpec{
 		Replicas: new(int32(1)),
 		Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},
@@ -153,6 +167,27 @@ func (o *options) deployment(image, access string) (*appsv1.Deployment, error) {
 		Template: template,
 	}
 	return deployment, nil
+}
+
+// keepArgs takes the flags that the agent was given the last time, where none are
+// given now.
+func (o *options) keepArgs(ctx context.Context, target client.Client) error {
+	if o.export || o.agentArgs != nil {
+		return nil
+	}
+	var before appsv1.Deployment
+	name := client.ObjectKey{Namespace: o.agentNamespace, Name: agentName}
+	if err := target.Get(ctx, name, &before); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	text := before.Annotations[argsAnnotation]
+	if text == "" {
+		return nil
+	}
+	if err := json.Unmarshal([]byte(text), &o.agentArgs); err != nil {
+		return fmt.Errorf("%s: annotation %s of Deployment %s: %w: name the agent's flags with --agent-arg", o.cluster, argsAnnotation, name, err)
+	}
+	return nil
 }
 
 // agentImage is the image to run: the one asked for, or that of the hub's agents.

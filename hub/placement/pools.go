@@ -54,6 +54,12 @@ func (p *pool) crew() string {
 	return p.name
 }
 
+// hasIdleRules says whether the pool has rules for agents that are not its own, which are
+// spread by those of the default one.
+func (p *pool) hasIdleRules() bool {
+	return p.crew() == commonCrew && p.name != fleetv1.DefaultAgentPool && p.object.Spec.Placement != (fleetv1.Placement{})
+}
+
 // pools are the AgentPools there are. The zero value is the default pool alone.
 type pools struct {
 	// list is in the order in which they are asked: by name, the default last.

@@ -46,6 +46,8 @@ func TestPools(t *testing.T) {
 	narrow := agentPool("default", "us")
 	clustersOnly := agentPool("eu", "eu")
 	clustersOnly.Spec.Agents = nil
+	ruled := clustersOnly
+	ruled.Spec.Placement.MovesPerMinute = 1
 	elsewhere := agentPool("eu", "eu")
 	elsewhere.Namespace = "team-a"
 	invalid := agentPool("eu", "eu")
@@ -68,6 +70,7 @@ func TestPools(t *testing.T) {
 		"what no pool selects":               {[]fleetv1.AgentPool{eu, us}, agents, nil, "b-none", "owned by b-none", "NoClusters: no RemoteCluster has the labels region=eu of spec.clusterSelector"},
 		"a default pool with an object":      {[]fleetv1.AgentPool{everything, eu, us}, agents, nil, "b-none", "owned by b-none", "Serving: 1 agents for 1 clusters"},
 		"without agents of its own":          {[]fleetv1.AgentPool{clustersOnly}, map[string]string{"b-none": ""}, inEU, "b-none", "owned by b-none", "Serving: 1 agents for 1 clusters"},
+		"rules without agents of its own":    {[]fleetv1.AgentPool{ruled}, map[string]string{"b-none": ""}, inEU, "b-none", "owned by b-none", "Serving: 1 agents for 1 clusters; spec.placement has no effect without spec.agents: AgentPool default has the rules of the agents that no pool selects"},
 		"by the shard key of Flux":           {[]fleetv1.AgentPool{eu, us}, agents, map[string]string{"region": "eu", "sharding.fluxcd.io/key": "us"}, "c-us", "owned by c-us", "NoClusters: no RemoteCluster has the labels region=eu of spec.clusterSelector"},
 		"a shard key that names no pool":     {[]fleetv1.AgentPool{eu}, agents, map[string]string{"region": "eu", "sharding.fluxcd.io/key": "x"}, "a-eu", "owned by a-eu; sharding.fluxcd.io/key=x, its own label, has no effect: there is no AgentPool x", "Serving: 1 agents for 1 clusters"},
 		"two pools that match":               {[]fleetv1.AgentPool{also, eu}, agents, inEU, "a-eu", "owned by a-eu; the AgentPools eu, europe all select it: eu, the first by name, serves it", "NoAgents: no live agent has the labels region=eu of spec.agents: start one with --labels, or change the selector; AgentPools eu and europe both select RemoteCluster apps/prod, agent a-eu: eu, the first by name, has it"},

@@ -167,6 +167,9 @@ func (w *world) poolReady(p *pool, status *fleetv1.AgentPoolStatus) metav1.Condi
 	default:
 		c.Status, c.Reason = metav1.ConditionTrue, "Serving"
 		c.Message = fmt.Sprintf("%d agents for %d clusters", status.ReadyAgents, status.Clusters)
+		if p.hasIdleRules() {
+			c.Message += "; spec.placement has no effect without spec.agents: AgentPool default has the rules of the agents that no pool selects"
+		}
 	}
 	return c
 }

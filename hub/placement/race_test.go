@@ -166,6 +166,27 @@ func TestPoolsOnAServer(t *testing.T) {
 	h.Expect(pool.Status.Conditions[0].Message).To(Equal("1 agents for 2 clusters"))
 }
 
+// TestAPoolWaitsAsLongAsTheHub, where it does not say itself how long.
+func TestAPoolWaitsAsLongAsTheHub(t *testing.T) {
+	h := newHub(t)
+	h.reconciler.ReassignAfter = 2 * time.Minute // --reassign-after
+	pool := &fleetv1.AgentPool{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "default"}}
+	h.Expect(h.Create(t.Context(), pool)).To(Succeed())
+	h.renew("agent-0")
+	h.deploy("a")
+	h.reconcile()
+	h.hold("agent-0", nil)
+	h.reconcile()
+	h.clock.Step(time.Minute)
+	h.renew("agent-1")
+	h.reconcile()
+	h.Expect(h.owners()).To(Equal(map[string]string{"a": "agent-0 1"}))
+	h.clock.Step(time.Minute)
+	h.renew("agent-1")
+	h.reconcile()
+	h.Expect(h.owners()).To(Equal(map[string]string{"a": "agent-1 2"}))
+}
+
 func TestScalingDownMovesAtOnce(t *testing.T) {
 	h := newHub(t)
 	h.renew("agent-0", "agent-1")

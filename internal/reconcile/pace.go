@@ -39,3 +39,15 @@ func (p Pace) Limiter() workqueue.TypedRateLimiter[ctrl.Request] {
 	return workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](
 		cmp.Or(p.MinRetryDelay, DefaultMinRetryDelay), cmp.Or(p.MaxRetryDelay, DefaultMaxRetryDelay))
 }
+
+// Pause is that after so many failures before: doubled each time, as by Limiter.
+func (p Pace) Pause(before int) time.Duration {
+	pause, most := cmp.Or(p.MinRetryDelay, DefaultMinRetryDelay), cmp.Or(p.MaxRetryDelay, DefaultMaxRetryDelay)
+	for range before {
+		if pause >= most {
+			break
+		}
+		pause *= 2
+	}
+	return min(pause, most)
+}

@@ -19,7 +19,8 @@ func TestThePauseAfterEachFailure(t *testing.T) {
 		{Pace{MinRetryDelay: time.Second, MaxRetryDelay: 3 * time.Second}, []time.Duration{time.Second, 2 * time.Second, 3 * time.Second, 3 * time.Second}},
 	} {
 		limiter := c.pace.Options().RateLimiter
-		for _, want := range c.want {
+		for before, want := range c.want {
+			NewWithT(t).Expect(c.pace.Pause(before)).To(Equal(want))
 			NewWithT(t).Expect(limiter.When(web)).To(Equal(want))
 		}
 	}

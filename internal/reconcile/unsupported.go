@@ -8,6 +8,9 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/headwater-dev/headwater/api/meta"
+	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 )
 
 // UnsupportedFields stalls an object that sets a field of its spec which this
@@ -22,6 +25,15 @@ func UnsupportedFields(obj client.Object, supported ...string) error {
 	spec, _ := content["spec"].(map[string]any)
 	if field := firstUnsupported(spec, "", supported); field != "" {
 		return Unsupported("spec." + field)
+	}
+	return nil
+}
+
+// ForeignSource stalls an object whose field refers to something of another group
+// than that of the sources.
+func ForeignSource(field, apiVersion string) error {
+	if group, _, _ := strings.Cut(apiVersion, "/"); apiVersion != "" && group != sourcev1.GroupVersion.Group {
+		return Stall(meta.UnsupportedFieldReason, fmt.Errorf("%s.apiVersion: %s has no sources: use %s", field, apiVersion, sourcev1.GroupVersion))
 	}
 	return nil
 }

@@ -39,8 +39,9 @@ type AgentPoolSpec struct {
 	// +optional
 	Agents *metav1.LabelSelector `json:"agents,omitempty"`
 
-	// Placement says how clusters are spread over the agents.
-	// +kubebuilder:default={}
+	// Placement says how clusters are spread over the agents. It counts with
+	// agents, and in the pool default: a pool without agents of its own shares
+	// those of default, under the rules of that.
 	// +optional
 	Placement Placement `json:"placement,omitzero"`
 }
@@ -51,23 +52,22 @@ type Placement struct {
 	// largest single cluster: a decimal number of at least 1, in quotes.
 	// Default "1.25".
 	// +kubebuilder:validation:Pattern=`^[1-9][0-9]{0,2}(\.[0-9]{1,3})?$`
-	// +kubebuilder:default="1.25"
 	// +optional
 	MaxLoadFactor string `json:"maxLoadFactor,omitempty"`
 
 	// MovesPerMinute is how many clusters may change agents in a minute for
-	// the sake of balance. Clusters without an agent do not count. Default 10.
+	// the sake of balance, because another pool serves them now, or to the agent
+	// that they are pinned to. Clusters without an agent do not count. Default 10.
 	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:default=10
 	// +optional
 	MovesPerMinute int32 `json:"movesPerMinute,omitempty"`
 
 	// ReassignAfter is how long an agent that was stopped may be away, as for an
 	// upgrade, before its clusters go to others. One that falls silent, as by a
-	// crash, has half of it, but not less than its Lease lasts. Default 30s.
+	// crash, has half of it, but not less than its Lease lasts. When
+	// unset, the hub's --reassign-after, by default 30s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
-	// +kubebuilder:default="30s"
 	// +optional
 	ReassignAfter *metav1.Duration `json:"reassignAfter,omitempty"`
 }

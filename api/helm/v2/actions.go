@@ -116,7 +116,8 @@ type Rollback struct {
 	// +optional
 	Recreate bool `json:"recreate,omitempty"`
 
-	// Force replaces objects that cannot be changed. Default false.
+	// Force replaces objects, all of them, rather than patch them. Default
+	// false.
 	// +optional
 	Force bool `json:"force,omitempty"`
 

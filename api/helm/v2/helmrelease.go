@@ -85,16 +85,17 @@ type HelmReleaseSpec struct {
 	MaxHistory *int `json:"maxHistory,omitempty"`
 
 	// ServiceAccountName is the ServiceAccount to impersonate at the target,
-	// in the HelmRelease's namespace. When unset, no one is impersonated
-	// unless the agents have a default.
+	// in the HelmRelease's namespace. When unset, the agents'
+	// --default-service-account; without that no one, except that what deploys to
+	// the hub's own cluster acts as their --hub-service-account.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 
-	// PersistentClient keeps what is known of the cluster's kinds during a
-	// reconcile. false helps charts that make CRDs outside the crds directory.
-	// Default true.
+	// PersistentClient takes what is known of the cluster's kinds, which may be
+	// ten seconds old. false asks anew before each action, for charts that make
+	// CRDs outside the crds directory. Default true.
 	// +optional
 	PersistentClient *bool `json:"persistentClient,omitempty"`
 

@@ -37,8 +37,8 @@ type Install struct {
 	// +optional
 	DisableHooks bool `json:"disableHooks,omitempty"`
 
-	// DisableOpenAPIValidation does not check the objects against the
-	// cluster's OpenAPI schema. Default false.
+	// DisableOpenAPIValidation is accepted for Flux's sake: the cluster checks
+	// the fields of objects itself, and nothing else does. Default false.
 	// +optional
 	DisableOpenAPIValidation bool `json:"disableOpenAPIValidation,omitempty"`
 

@@ -37,8 +37,8 @@ type Upgrade struct {
 	// +optional
 	DisableHooks bool `json:"disableHooks,omitempty"`
 
-	// DisableOpenAPIValidation does not check the objects against the
-	// cluster's OpenAPI schema. Default false.
+	// DisableOpenAPIValidation is accepted for Flux's sake: the cluster checks
+	// the fields of objects itself, and nothing else does. Default false.
 	// +optional
 	DisableOpenAPIValidation bool `json:"disableOpenAPIValidation,omitempty"`
 
@@ -47,7 +47,8 @@ type Upgrade struct {
 	// +optional
 	DisableSchemaValidation bool `json:"disableSchemaValidation,omitempty"`
 
-	// Force replaces objects that cannot be changed. Default false.
+	// Force replaces objects, all of them, rather than patch them. Default
+	// false.
 	// +optional
 	Force bool `json:"force,omitempty"`
 

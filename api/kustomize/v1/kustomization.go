@@ -71,8 +71,9 @@ type KustomizationSpec struct {
 	KubeConfig *meta.KubeConfigReference `json:"kubeConfig,omitempty"`
 
 	// ServiceAccountName is the ServiceAccount to impersonate at the target,
-	// in the Kustomization's namespace. When unset, no one is impersonated
-	// unless the agents have a default.
+	// in the Kustomization's namespace. When unset, the agents'
+	// --default-service-account; without that no one, except that what deploys to
+	// the hub's own cluster acts as their --hub-service-account.
 	// +optional
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 

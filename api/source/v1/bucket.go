@@ -95,8 +95,8 @@ type BucketSpec struct {
 	// +required
 	Interval metav1.Duration `json:"interval"`
 
-	// Timeout of one look at the bucket, with the download that follows.
-	// Default 60s.
+	// Timeout of one look at the bucket, of the download that follows, and of the
+	// making of the artifact, each. Default 60s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m))+$"
 	// +kubebuilder:default="60s"

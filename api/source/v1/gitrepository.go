@@ -69,8 +69,8 @@ type GitRepositorySpec struct {
 	// +required
 	Interval metav1.Duration `json:"interval"`
 
-	// Timeout of one look at the repository, with the clone that follows.
-	// Default 60s.
+	// Timeout of one look at the repository, of the clone that follows, and of the
+	// making of the artifact, each. Default 60s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m))+$"
 	// +kubebuilder:default="60s"
@@ -100,8 +100,8 @@ type GitRepositorySpec struct {
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 
-	// RecurseSubmodules clones submodules as well, with the same credentials.
-	// Default false.
+	// RecurseSubmodules clones submodules as well: those on the host of url with
+	// the same credentials, others without. Default false.
 	// +optional
 	RecurseSubmodules bool `json:"recurseSubmodules,omitempty"`
 
@@ -163,8 +163,9 @@ type GitRepositoryRef struct {
 	// +optional
 	Name string `json:"name,omitempty"`
 
-	// Commit is a full hash. With branch set as well, only that branch is
-	// cloned, and the commit has to be on it.
+	// Commit is a full hash. Branch, when set as well, is where it is looked for
+	// if the server does not give it out by itself; that the commit is on it is
+	// not checked otherwise.
 	// +optional
 	Commit string `json:"commit,omitempty"`
 }

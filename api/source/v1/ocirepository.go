@@ -71,8 +71,8 @@ type OCIRepositorySpec struct {
 	// +required
 	Interval metav1.Duration `json:"interval"`
 
-	// Timeout of one look at the repository, with the pull that follows.
-	// Default 60s.
+	// Timeout of one look at the repository, of the pull that follows, and of the
+	// making of the artifact, each. Default 60s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m))+$"
 	// +kubebuilder:default="60s"

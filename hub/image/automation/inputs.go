@@ -23,6 +23,9 @@ import (
 // matters: it need not be ready.
 func (r *Reconciler) source(ctx context.Context, obj *imagev1.ImageUpdateAutomation) (*sourcev1.GitRepository, error) {
 	ref := obj.Spec.SourceRef
+	if err := reconcile.ForeignSource("spec.sourceRef", ref.APIVersion); err != nil {
+		return nil, err
+	}
 	if ref.Kind != sourcev1.GitRepositoryKind {
 		return nil, reconcile.Stall(invalidSourceConfigurationReason, fmt.Errorf("spec.sourceRef.kind %q is not known: use GitRepository", ref.Kind))
 	}
@@ -40,6 +43,12 @@ func (r *Reconciler) source(ctx context.Context, obj *imagev1.ImageUpdateAutomat
 		err = fmt.Errorf("spec.sourceRef: there is no GitRepository %s", key)
 	}
 	return &source, reconcile.Fail(sourceManagerFailedReason, err)
+}
+
+// about names the repository before what is said of it: url, secretRef and timeout are
+// fields of its spec.
+func about(source *sourcev1.GitRepository, err error) error {
+	return fmt.Errorf("GitRepository %s: %w", client.ObjectKeyFromObject(source), err)
 }
 
 // policies are the ImagePolicies of the namespace that spec.policySelector

@@ -491,6 +491,9 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		"a template that fails": {"UpdateFailed", "spec.git.commit.messageTemplate", func(spec *imagev1.ImageUpdateAutomationSpec) {
 			spec.GitSpec.Commit.MessageTemplate = "{{index .Changed.Changes 99}}"
 		}},
+		"a source of another group": {"UnsupportedField", "spec.sourceRef.apiVersion: example.com/v1 has no sources", func(spec *imagev1.ImageUpdateAutomationSpec) {
+			spec.SourceRef.APIVersion = "example.com/v1"
+		}},
 		"a source that is not there": {"SourceManagerFailed", "no GitRepository", func(spec *imagev1.ImageUpdateAutomationSpec) { spec.SourceRef.Name = "nope" }},
 		"a branch that is not there": {"GitOperationFailed", "spec.git.checkout.ref.branch", func(spec *imagev1.ImageUpdateAutomationSpec) {
 			spec.GitSpec.Checkout = &imagev1.GitCheckoutSpec{Reference: sourcev1.GitRepositoryRef{Branch: "nope"}}
@@ -527,7 +530,7 @@ func TestAReadOnlyTokenIsRefused(t *testing.T) {
 	w := newWorld(t)
 	before := w.head("main")
 	w.git("config", "http.receivepack", "false")
-	w.ready(w.automate(nil), "False", "AuthenticationFailed", "wants credentials")
+	w.ready(w.automate(nil), "False", "AuthenticationFailed", "GitRepository "+w.namespace+"/fleet: spec.url "+w.repository.URL+": authentication failed: the remote wants credentials")
 	w.Expect(w.head("main")).To(Equal(before))
 }
 

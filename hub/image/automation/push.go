@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	imagev1 "github.com/headwater-dev/headwater/api/image/v1"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
@@ -37,6 +38,8 @@ func routeOf(spec *imagev1.GitSpec, source *sourcev1.GitRepository) (route, erro
 	r := route{from: git.TargetOf(ref)}
 	if spec.Checkout != nil {
 		r.from.Field = "spec.git.checkout." + strings.TrimPrefix(r.from.Field, "spec.")
+	} else {
+		r.from.Field += " of GitRepository " + client.ObjectKeyFromObject(source).String()
 	}
 	switch {
 	case ref != nil && ref.Branch != "":

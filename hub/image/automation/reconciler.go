@@ -144,12 +144,12 @@ func supported(obj *imagev1.ImageUpdateAutomation) error {
 func (r *Reconciler) run(ctx context.Context, obj *imagev1.ImageUpdateAutomation, j job) error {
 	session, err := r.Remotes.Open(ctx, j.source)
 	if err != nil {
-		return err
+		return about(j.source, err)
 	}
 	defer session.Close()
 	refs, err := session.List(ctx)
 	if err != nil {
-		return err
+		return about(j.source, err)
 	}
 	from, head, err := headOf(session, j.route.from, refs)
 	if err != nil {
@@ -167,7 +167,7 @@ func (r *Reconciler) run(ctx context.Context, obj *imagev1.ImageUpdateAutomation
 	defer done()
 	objects, err := session.Download(ctx, refs, j.route.from, head, dir)
 	if err != nil {
-		return err
+		return about(j.source, err)
 	}
 	work, err := open(objects, head)
 	if err != nil {
@@ -205,7 +205,7 @@ func (r *Reconciler) push(ctx context.Context, obj *imagev1.ImageUpdateAutomatio
 	}
 	pack := git.Pack{Objects: work.objects, New: work.made, Options: optionsOf(obj)}
 	if err := made.session.Push(ctx, pack, updates); err != nil {
-		return head, err
+		return head, about(j.source, err)
 	}
 	r.pushed(ctx, obj, j, commit, text)
 	if slices.Contains(j.route.to, j.route.branch) && j.route.from.Ref == j.route.branch.String() {

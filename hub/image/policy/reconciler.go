@@ -200,11 +200,12 @@ func (r *Reconciler) lookUp(ctx context.Context, obj *imagev1.ImageRepository, t
 	defer cancel()
 	session, err := r.Registry.Open(ctx, repository, image.Access(obj))
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("ImageRepository %s: %w", client.ObjectKeyFromObject(obj), err)
 	}
 	found, err := remote.Head(repository.Tag(tag), session.Options()...)
 	if err != nil {
-		return "", session.Failed(ctx, readOperationFailedReason, "reading the digest of tag "+tag, err)
+		err = session.Failed(ctx, readOperationFailedReason, "reading the digest of tag "+tag, err)
+		return "", fmt.Errorf("ImageRepository %s: %w", client.ObjectKeyFromObject(obj), err)
 	}
 	return found.Digest.String(), nil
 }

@@ -362,7 +362,8 @@ func TestStalls(t *testing.T) {
 		"spec.verify is for charts from": func(s *sourcev1.HelmChartSpec) {
 			s.SourceRef.Kind, s.Verify = "GitRepository", &sourcev1.HelmChartVerification{Provider: "cosign"}
 		},
-		`spec.sourceRef.kind "OCIRepository"`: func(s *sourcev1.HelmChartSpec) { s.SourceRef.Kind = "OCIRepository" },
+		"spec.sourceRef.apiVersion: example.com/v1 has no sources": func(s *sourcev1.HelmChartSpec) { s.SourceRef.APIVersion = "example.com/v1" },
+		`spec.sourceRef.kind "OCIRepository"`:                      func(s *sourcev1.HelmChartSpec) { s.SourceRef.Kind = "OCIRepository" },
 	} {
 		obj := chartObject("HelmRepository", "app", "*")
 		set(&obj.Spec)

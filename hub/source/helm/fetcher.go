@@ -146,6 +146,9 @@ func (f *ChartFetcher) Resolve(ctx context.Context, obj *sourcev1.HelmChart) (so
 		"valuesFiles", "valuesFile", "ignoreMissingValuesFiles", "suspend", "accessFrom", "verify"); err != nil {
 		return source.Revision{}, err
 	}
+	if err := reconcile.ForeignSource("spec.sourceRef", obj.Spec.SourceRef.APIVersion); err != nil {
+		return source.Revision{}, err
+	}
 	switch kind := obj.Spec.SourceRef.Kind; kind {
 	case sourcev1.HelmRepositoryKind:
 		return f.resolveRemote(ctx, obj)
