@@ -139,7 +139,7 @@ func TestTokenIsRenewedAndKept(t *testing.T) {
 	// One that was put there by hand is taken over.
 	secret := w.secret()
 	third := w.newToken()
-	secret.Data["token"] = []byte(third)
+	secret.Data["token"] = []byte(third + "\n") // as an editor writes a file
 	w.Expect(w.admin.Update(t.Context(), secret)).To(Succeed())
 	now.SetTime(time.Now())
 	w.Expect(a.tend(t.Context(), hub)).To(Succeed())

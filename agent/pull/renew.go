@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -73,7 +74,7 @@ func (a *Access) tend(ctx context.Context, hub kubernetes.Interface) error {
 
 // adopt uses the token of the Secret, if it was issued later than ours.
 func (a *Access) adopt(ctx context.Context, secret *corev1.Secret) error {
-	text := string(secret.Data[tokenKey])
+	text := strings.TrimSpace(string(secret.Data[tokenKey])) // a file ends with a newline
 	issued, _, err := timesOf(text)
 	if err != nil {
 		return fmt.Errorf("secret %s, key %q: %w", a.name, tokenKey, err)
