@@ -139,11 +139,19 @@ func TestTokenIsRenewedAndKept(t *testing.T) {
 	// One that was put there by hand is taken over.
 	secret := w.secret()
 	third := w.newToken()
-	secret.Data["token"] = []byte(third)
+	secret.Data["token"] = []byte(third + "\n") // as an editor writes a file
 	w.Expect(w.admin.Update(t.Context(), secret)).To(Succeed())
 	now.SetTime(time.Now())
 	w.Expect(a.tend(t.Context(), hub)).To(Succeed())
 	w.Expect(a.token.get()).To(Equal(third))
+
+	// An older manifest is applied again.
+	secret = w.secret()
+	secret.Data["token"] = []byte("e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"iat":100,"exp":700}`)) + ".sig")
+	w.Expect(w.admin.Update(t.Context(), secret)).To(Succeed())
+	w.Expect(a.tend(t.Context(), hub)).To(Succeed())
+	w.Expect(a.token.get()).To(Equal(third))
+	w.Expect(w.secret().Data).To(HaveKeyWithValue("token", []byte(third)), "a restart begins with what is there")
 }
 
 func TestConnectSaysWhatIsWrong(t *testing.T) {

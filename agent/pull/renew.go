@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -54,8 +55,7 @@ func (a *Access) Start(ctx context.Context) error {
 	}
 }
 
-// tend takes a token over that somebody else has put into the Secret, and renews
-// the one that there is when it is time.
+// tend brings the Secret's token and ours in line, and renews it when it is time.
 func (a *Access) tend(ctx context.Context, hub kubernetes.Interface) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
@@ -71,21 +71,26 @@ func (a *Access) tend(ctx context.Context, hub kubernetes.Interface) error {
 	return errors.Join(lookErr, a.renew(ctx, hub, life))
 }
 
-// adopt uses the token of the Secret, if it was issued later than ours.
+// adopt uses the token of the Secret, if it was issued later than ours. An older one
+// is there when ours could not be kept, or when somebody has applied an older
+// manifest: ours takes its place, or a restart would begin with it.
 func (a *Access) adopt(ctx context.Context, secret *corev1.Secret) error {
-	text := string(secret.Data[tokenKey])
+	text := strings.TrimSpace(string(secret.Data[tokenKey])) // a file ends with a newline
 	issued, _, err := timesOf(text)
 	if err != nil {
 		return fmt.Errorf("secret %s, key %q: %w", a.name, tokenKey, err)
 	}
 	a.token.mu.RLock()
-	newer := text != a.token.text && !issued.Before(a.token.issued)
+	ours, older := a.token.text, issued.Before(a.token.issued)
 	a.token.mu.RUnlock()
-	if newer {
-		log.FromContext(ctx).Info("token for the hub taken over from the Secret", "secret", a.name.String())
-		return a.token.set(text)
+	switch {
+	case text == ours:
+		return nil
+	case older:
+		return a.keep(ctx, ours)
 	}
-	return nil
+	log.FromContext(ctx).Info("token for the hub taken over from the Secret", "secret", a.name.String())
+	return a.token.set(text)
 }
 
 // renew asks the hub for a token of the same life and keeps it in the Secret.
@@ -98,7 +103,16 @@ func (a *Access) renew(ctx context.Context, hub kubernetes.Interface, life time.
 	if err := a.token.set(answer.Status.Token); err != nil {
 		return fmt.Errorf("token of ServiceAccount %s/%s: %w", a.Namespace, a.account, err)
 	}
-	body, err := json.Marshal(map[string]any{"data": map[string][]byte{tokenKey: []byte(answer.Status.Token)}})
+	if err := a.keep(ctx, answer.Status.Token); err != nil {
+		return err
+	}
+	log.FromContext(ctx).Info("token for the hub renewed", "ends", answer.Status.ExpirationTimestamp.String())
+	return nil
+}
+
+// keep writes the token to the Secret.
+func (a *Access) keep(ctx context.Context, text string) error {
+	body, err := json.Marshal(map[string]any{"data": map[string][]byte{tokenKey: []byte(text)}})
 	if err != nil {
 		return err
 	}
@@ -106,6 +120,5 @@ func (a *Access) renew(ctx context.Context, hub kubernetes.Interface, life time.
 	if err := a.secrets.Patch(ctx, secret, client.RawPatch(types.MergePatchType, body), client.FieldOwner(fieldManager)); err != nil {
 		return fmt.Errorf("keep the new token in secret %s: %w", a.name, err)
 	}
-	log.FromContext(ctx).Info("token for the hub renewed", "ends", answer.Status.ExpirationTimestamp.String())
 	return nil
 }

@@ -49,7 +49,7 @@ func (g *gate) RoundTrip(request *http.Request) (*http.Response, error) {
 // read passes a request that changes nothing; it ends when the target closes.
 func (g *gate) read(request *http.Request) (*http.Response, error) {
 	parent, expire := request.Context(), context.CancelFunc(func() {})
-	if watch := request.URL.Query().Get("watch"); watch == "" || watch == "false" {
+	if !watches(request) {
 		parent, expire = context.WithTimeout(parent, readLimit*g.fence.Request)
 	}
 	ctx, cancel := context.WithCancelCause(parent)
@@ -104,6 +104,12 @@ func (g *gate) cause(err error) error {
 		return reconcile.ErrNotOwner
 	}
 	return err
+}
+
+// watches says whether an answer lasts as long as it lasts.
+func watches(request *http.Request) bool {
+	watch := request.URL.Query().Get("watch")
+	return watch != "" && watch != "false"
 }
 
 // mutates says whether a request can change the target. Dry runs and the

@@ -22,6 +22,15 @@ import (
 // Kubernetes has about thirty, and operators bring theirs.
 const sharedTables = 1024
 
+const (
+	// mostKinds bounds the bytes that describe a group and version: a thousand kinds
+	// are some 300 KiB.
+	mostKinds = 4 << 20
+	// mostShared bounds those that are kept to be shared, since they outlast whoever
+	// described them. Kubernetes' own largest are a fourth of it.
+	mostShared = 64 << 10
+)
+
 // table is the kinds of one group and version, as a server describes them. It
 // never changes.
 type table map[string]kindEntry
@@ -52,6 +61,9 @@ func (t *tables) of(answer []byte) (table, error) {
 	if found, ok := t.known.Get(sum); ok {
 		return found, nil
 	}
+	if len(answer) > mostKinds {
+		return nil, &tooMuchError{mostKinds}
+	}
 	var list metav1.APIResourceList
 	if err := json.Unmarshal(answer, &list); err != nil {
 		return nil, err
@@ -67,7 +79,9 @@ func (t *tables) of(answer []byte) (table, error) {
 		}
 		made[strings.Clone(resource.Kind)] = kindEntry{resource: strings.Clone(resource.Name), scope: scope}
 	}
-	t.known.Add(sum, made)
+	if len(answer) <= mostShared {
+		t.known.Add(sum, made)
+	}
 	return made, nil
 }
 

@@ -1,9 +1,11 @@
 package remote
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -150,4 +152,23 @@ func TestKindsThatCannotBeRead(t *testing.T) {
 		g.Expect(err).To(MatchError(ContainSubstring("read the kinds of " + sick.GroupVersion().String())))
 		g.Expect(apimeta.IsNoMatchError(err)).To(BeFalse())
 	}
+}
+
+// A server may describe more kinds than there are, under one name after another.
+func TestKindsWithoutEnd(t *testing.T) {
+	g := NewWithT(t)
+	longest := mostShared
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"resources":[{"name":"things","kind":"Thing"},{"name":"%s/status"}]}`, strings.Repeat("x", longest))
+	}))
+	t.Cleanup(server.Close)
+	common := newTables()
+	ours, _ := kindsOf(t, &rest.Config{Host: server.URL}, common)
+	_, err := ours.RESTMapping(schema.GroupKind{Group: "example.com", Kind: "Thing"}, "v1")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(common.known.Len()).To(BeZero(), "it outlasts the target")
+	longest = mostKinds
+	_, err = ours.RESTMapping(schema.GroupKind{Group: "example.com", Kind: "Thing"}, "v2")
+	g.Expect(err).To(MatchError(ContainSubstring("the target's answer is longer than 4 MiB")))
 }

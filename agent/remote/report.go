@@ -83,7 +83,7 @@ func connectedCondition(current *session, err error, now time.Time) metav1.Condi
 	if current == nil {
 		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, reasonOf(err), "not connected yet"
 		if err != nil {
-			condition.Message = reconcile.Redact(err.Error())
+			condition.Message = reconcile.Message(err.Error())
 		}
 	}
 	return condition

@@ -132,13 +132,14 @@ func newTransport(config *rest.Config, g *gate, timeout time.Duration) (*http.Tr
 		proxy = http.ProxyFromEnvironment
 	}
 	return &http.Transport{
-		Proxy:               proxy,
-		DialContext:         g.dial(dialer(timeout)),
-		TLSClientConfig:     tlsConfig,
-		TLSHandshakeTimeout: handshakeTimeout,
-		IdleConnTimeout:     idleConnections,
-		ForceAttemptHTTP2:   true,
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: http2IdleCheck, PingTimeout: http2Ping},
+		Proxy:                  proxy,
+		DialContext:            g.dial(dialer(timeout)),
+		TLSClientConfig:        tlsConfig,
+		TLSHandshakeTimeout:    handshakeTimeout,
+		IdleConnTimeout:        idleConnections,
+		ForceAttemptHTTP2:      true,
+		MaxResponseHeaderBytes: mostHeader,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: http2IdleCheck, PingTimeout: http2Ping},
 	}, nil
 }
 

@@ -30,10 +30,13 @@ func steady(err error) error {
 		network     net.Error
 		operation   *net.OpError
 		request     *url.Error
+		tooMuch     *tooMuchError
 	)
 	switch {
 	case err == nil || isConfigError(err):
 		return err
+	case errors.As(err, &tooMuch):
+		return tooMuch
 	case errors.As(err, &certificate):
 		return fmt.Errorf("the target's certificate is not accepted: %w", certificate.Err)
 	case errors.As(err, &dns):

@@ -140,15 +140,20 @@ func (o *outlet) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // send sends the request to the wire's server, whatever server the session
-// began with.
+// began with. The answer is bounded.
 func (o *outlet) send(by *wire, request *http.Request) (*http.Response, error) {
 	if request.URL.Host != by.server.Host || request.URL.Scheme != by.server.Scheme {
 		moved := request.Clone(request.Context())
 		moved.URL.Scheme, moved.URL.Host, moved.Host = by.server.Scheme, by.server.Host, ""
 		request = moved
 	}
+	through, most := by.raw, int64(mostProbed)
 	if o.gated {
-		return by.gated.RoundTrip(request)
+		through, most = by.gated, mostAnswer
 	}
-	return by.raw.RoundTrip(request)
+	response, err := through.RoundTrip(request)
+	if err == nil {
+		bound(request, response, most)
+	}
+	return response, err
 }

@@ -13,6 +13,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -74,6 +75,30 @@ func (o *options) takeOver(ctx context.Context, hub client.Client, found *fleetv
 		return fmt.Errorf("change remote cluster %s to mode Pull: %w", name, err)
 	}
 	o.say("hub: RemoteCluster %s changed to mode Pull", name)
+	return nil
+}
+
+// policy makes what narrows the right to write Kustomizations and HelmReleases to
+// what an agent needs, where the hub has none. It is for all agents, and stays.
+func (o *options) policy(ctx context.Context, hub client.Client) error {
+	for text := range bytes.SplitSeq(config.AgentPolicy(), []byte("\n---\n")) {
+		object := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal(text, object); err != nil {
+			return fmt.Errorf("the policy of agents: %w", err)
+		}
+		err := hub.Get(ctx, client.ObjectKeyFromObject(object), object.DeepCopy())
+		if err == nil {
+			continue
+		}
+		if apierrors.IsNotFound(err) {
+			err = hub.Create(ctx, object, client.FieldOwner(fieldManager))
+		}
+		if err != nil {
+			return fmt.Errorf("%s %s, without which the agent could change any Kustomization of its namespace (have it made from config/policy, and be allowed to get it): %w",
+				object.GetKind(), object.GetName(), err)
+		}
+		o.say("hub: %s %s made", object.GetKind(), object.GetName())
+	}
 	return nil
 }
 

@@ -48,6 +48,9 @@ func (o *options) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := o.policy(ctx, hub); err != nil {
+		return err
+	}
 	if err := o.remoteCluster(ctx, hub); err != nil {
 		return err
 	}

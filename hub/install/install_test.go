@@ -16,6 +16,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -380,4 +382,61 @@ func TestWhoMayNotReadTheImageIsTold(t *testing.T) {
 	w.Expect(os.WriteFile(path, limited, 0o600)).To(Succeed())
 	w.Expect(w.install("--hub-kubeconfig="+path, "--image=")).To(MatchError(And(
 		ContainSubstring("stateful set flux-system/agent"), ContainSubstring("forbidden"), ContainSubstring("name it with --image"))))
+}
+
+// TestTheAgentsTokenIsWorthItsOwnClusterAlone: an administrator of the cluster reads
+// it there, and has no rights on the hub.
+func TestTheAgentsTokenIsWorthItsOwnClusterAlone(t *testing.T) {
+	w := newWorld(t)
+	w.Expect(w.install()).To(Succeed())
+	access := rest.AnonymousClientConfig(shared.ControlPlane(t).Config())
+	access.BearerToken = string(w.credentials().Data["token"])
+	agent, err := client.New(access, client.Options{Scheme: kinds()})
+	w.Expect(err).NotTo(HaveOccurred())
+
+	deploy := func(name, owner string) *kustomizev1.Kustomization {
+		k := &kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.namespace, Name: name, Finalizers: []string{"example.com/keep"}, Labels: map[string]string{meta.AgentLabel: owner},
+		}}
+		k.Spec.Interval.Duration = time.Minute
+		k.Spec.SourceRef.Kind, k.Spec.SourceRef.Name = "GitRepository", "fleet"
+		k.Spec.KubeConfig = secretReference("edge", "")
+		w.create(k)
+		return k
+	}
+	own, others := deploy("own", "pull."+w.namespace+".edge"), deploy("others", "agent-0")
+	release := &helmv2.HelmRelease{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "web", Labels: own.Labels}}
+	release.Spec.Interval.Duration = time.Minute
+	release.Spec.ChartRef = &helmv2.CrossNamespaceSourceReference{Kind: "OCIRepository", Name: "web"}
+	w.create(release)
+
+	patch := func(obj client.Object, body string) error {
+		return agent.Patch(t.Context(), obj.DeepCopyObject().(client.Object), client.RawPatch(types.MergePatchType, []byte(body)))
+	}
+	refused := MatchError(ContainSubstring("the agent headwater-agent-edge may change nothing but the finalizer and the status of "))
+	toTheHub := `{"spec":{"kubeConfig":null,"serviceAccountName":"deployer"}}`
+	// A policy takes a moment to be in force.
+	w.Eventually(func() error { return patch(own, toTheHub) }, "30s", "200ms").Should(refused)
+	w.Expect(patch(release, `{"spec":{"serviceAccountName":"deployer"}}`)).To(refused)
+	for _, body := range []string{
+		toTheHub,
+		`{"metadata":{"labels":{"fleet.headwater.dev/pin":"agent-0"}}}`,
+		`{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":"now"}}}`,
+		`{"metadata":{"finalizers":null}}`,
+		`{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"a","uid":"b"}]}}`,
+	} {
+		w.Expect(patch(own, body)).To(refused, body)
+	}
+
+	const finalizers = `{"metadata":{"finalizers":["example.com/keep","finalizers.fluxcd.io"]}}`
+	status := client.RawPatch(types.MergePatchType, []byte(`{"status":{"lastAttemptedRevision":"main@sha1:1"}}`))
+	w.Expect(patch(own, finalizers)).To(Succeed())
+	w.Expect(patch(own, `{"metadata":{"finalizers":["example.com/keep"]}}`)).To(Succeed())
+	w.Expect(agent.Status().Patch(t.Context(), own, status)).To(Succeed())
+	w.Expect(agent.Status().Patch(t.Context(), release, status)).To(Succeed())
+	w.Expect(patch(release, `{"metadata":{"finalizers":["finalizers.fluxcd.io"]}}`)).To(Succeed())
+
+	refused = MatchError(ContainSubstring("the agent headwater-agent-edge may not write to others, which is not of its cluster"))
+	w.Expect(patch(others, finalizers)).To(refused)
+	w.Expect(agent.Status().Patch(t.Context(), others, status)).To(refused, "what a status lists is pruned")
 }

@@ -107,7 +107,9 @@ func (r *Reconciler) cacheOwn(mgr ctrl.Manager) (cache.Cache, error) {
 }
 
 // stripLease takes everything from a Lease that makes nobody an agent: tenants
-// can make any number of them. It is stored without the label, and not listed.
+// can make any number of them. It is stored without the label, and not listed. That
+// of a pull cluster's agent, which a tenant can make up too, keeps the one label: its
+// key can have no other owner, whatever it says of itself and of costs.
 func (r *Reconciler) stripLease(obj any) (any, error) {
 	lease, ok := obj.(*coordinationv1.Lease)
 	if !ok {
@@ -116,6 +118,9 @@ func (r *Reconciler) stripLease(obj any) (any, error) {
 	lease.ManagedFields = nil
 	if !shard.MayJoin(member.AgentOf(lease), lease.Namespace, r.Namespace) {
 		lease.Labels, lease.Annotations, lease.Spec = nil, nil, coordinationv1.LeaseSpec{}
+	}
+	if lease.Namespace != r.Namespace && lease.Labels != nil {
+		lease.Labels, lease.Annotations = map[string]string{member.Label: "true"}, nil
 	}
 	return lease, nil
 }

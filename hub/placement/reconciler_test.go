@@ -411,6 +411,17 @@ func TestLeasesOfTenantsCostLittle(t *testing.T) {
 	h.Expect(r.own.Get(t.Context(), client.ObjectKeyFromObject(lease), lease)).To(Succeed())
 	h.Expect(lease.Annotations).To(BeEmpty(), "what says nothing is not kept")
 
+	// One that could be of a pull cluster's agent keeps as little as that needs.
+	pull := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Namespace: tenant.namespace, Name: "headwater-agent-" + shard.PullAgent(tenant.namespace, "edge"),
+		Labels: map[string]string{"fleet.headwater.dev/member": "true", "note": "anything"},
+	}}
+	pull.Annotations = map[string]string{"fleet.headwater.dev/costs": strings.Repeat("x", 100_000)}
+	h.Expect(tenant.Create(t.Context(), pull)).To(Succeed())
+	h.Eventually(func() error { return r.own.Get(t.Context(), client.ObjectKeyFromObject(pull), pull) }, "30s").Should(Succeed())
+	h.Expect(pull.Annotations).To(BeEmpty())
+	h.Expect(pull.Labels).To(Equal(map[string]string{"fleet.headwater.dev/member": "true"}))
+
 	tenant.renew("mallory")
 	tenant.renew("trudy") // and this is heard of after that
 	h.Eventually(told, "30s").Should(HaveKey("headwater-agent-trudy NotAnAgent"))

@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 )
 
@@ -24,9 +27,10 @@ const (
 
 	authorityCert, authorityKey = "ca.crt", "ca.key"
 	addressKey                  = "address"
-	// refresh is how old the certificate in use may get before its Secret is
-	// read again.
+	// refresh is how often the Secret of the certificate is read, retry how soon after
+	// that has failed.
 	refresh = time.Hour
+	retry   = time.Minute
 )
 
 // Outside serves artifacts to agents that are not in the hub's cluster: over TLS,
@@ -46,15 +50,14 @@ type Outside struct {
 	Namespace string
 	// Secret is its name. --artifact-tls-secret.
 	Secret string
-	// Clock tells how old certificates are; the real one when nil.
-	Clock clock.PassiveClock
+	// Clock is the real one when nil.
+	Clock clock.Clock
 
 	client client.Client
 	live   client.Reader
 
-	mu      sync.Mutex
-	current *tls.Certificate
-	read    time.Time
+	// current is the certificate in use; nil before there is one.
+	current atomic.Pointer[tls.Certificate]
 }
 
 // NeedLeaderElection is true: see Server.
@@ -75,45 +78,60 @@ func (o *Outside) AddToManager(mgr manager.Manager) error {
 	return mgr.Add(o)
 }
 
-// Start serves until the context ends.
+// Start serves until the context ends. It needs neither the Secret nor the API
+// server to begin: while there is no certificate, handshakes fail.
 func (o *Outside) Start(ctx context.Context) error {
-	certificate, authority, err := o.load(ctx)
-	if err != nil {
-		return fmt.Errorf("certificate of the artifact server (--artifact-tls-secret): %w", err)
-	}
-	o.current, o.read = certificate, o.Clock.Now()
-	if err := o.publish(ctx, authority); err != nil {
-		return fmt.Errorf("say where artifacts are served: %w", err)
-	}
+	var following sync.WaitGroup
+	defer following.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	following.Go(func() { o.follow(ctx) })
 	server := &Server{
 		Addr:    o.Addr,
 		handler: newReviewed(o.Store, o.client),
 		tls: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return o.certificate(ctx), nil
+			if current := o.current.Load(); current != nil {
+				return current, nil
+			}
+			return nil, errors.New("there is no certificate yet (--artifact-tls-secret)")
 		}},
 		flag: "--artifact-tls-addr",
 	}
 	return server.Start(ctx)
 }
 
-// certificate is the one in use. It is read again now and then, by the one
-// handshake that finds it old; when that fails, it goes on with what it has.
-func (o *Outside) certificate(ctx context.Context) *tls.Certificate {
-	o.mu.Lock()
-	old, current := o.Clock.Since(o.read) > refresh, o.current
-	if old {
-		o.read = o.Clock.Now()
+// follow keeps the certificate in use, and what is said of its authority, in line
+// with the Secret, until the context ends. What is wrong is logged once.
+func (o *Outside) follow(ctx context.Context) {
+	said := ""
+	for {
+		pause, wrong := refresh, ""
+		if err := o.refresh(ctx); err != nil {
+			pause, wrong = retry, err.Error()
+		}
+		if wrong != "" && wrong != said && ctx.Err() == nil {
+			log.FromContext(ctx).Info("artifacts are not served to agents outside with what the Secret says", "error", wrong)
+		}
+		said = wrong
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.Clock.After(pause):
+		}
 	}
-	o.mu.Unlock()
-	if !old {
-		return current
+}
+
+// refresh reads the Secret. When that fails, what was in use stays so.
+func (o *Outside) refresh(ctx context.Context) error {
+	certificate, authority, err := o.load(ctx)
+	if err != nil {
+		return fmt.Errorf("certificate of the artifact server (--artifact-tls-secret): %w", err)
 	}
-	if fresh, _, err := o.load(ctx); err == nil {
-		o.mu.Lock()
-		o.current, current = fresh, fresh
-		o.mu.Unlock()
+	o.current.Store(certificate)
+	if err := o.publish(ctx, authority); err != nil {
+		return fmt.Errorf("say where artifacts are served: %w", err)
 	}
-	return current
+	return nil
 }
 
 // load reads the certificate from the Secret, or makes one, and with it the
@@ -156,6 +174,7 @@ func (o *Outside) secret(ctx context.Context) (*corev1.Secret, error) {
 	if err := o.client.Create(ctx, secret); err != nil {
 		return nil, fmt.Errorf("make secret %s/%s: %w", o.Namespace, o.Secret, err)
 	}
+	log.FromContext(ctx).Info("authority of the artifact server made: agents that know another need hub agent install", "secret", o.Namespace+"/"+o.Secret)
 	return secret, nil
 }
 
@@ -164,12 +183,12 @@ func (o *Outside) publish(ctx context.Context, authority []byte) error {
 	access := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: AccessConfigMap}}
 	data := map[string]string{addressKey: "https://" + o.Advertised, authorityCert: string(authority)}
 	err := o.live.Get(ctx, client.ObjectKeyFromObject(access), access)
-	access.Data = data
-	switch {
-	case apierrors.IsNotFound(err):
-		return o.client.Create(ctx, access)
-	case err != nil:
+	if client.IgnoreNotFound(err) != nil || err == nil && maps.Equal(access.Data, data) {
 		return err
+	}
+	access.Data = data
+	if err != nil {
+		return o.client.Create(ctx, access)
 	}
 	return o.client.Update(ctx, access)
 }

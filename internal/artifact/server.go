@@ -123,11 +123,9 @@ func (s *Store) serve(w http.ResponseWriter, r *http.Request, f *os.File, name s
 	header.Set("ETag", `"`+digest+`"`)
 	header.Set("Content-Type", contentType(name))
 	header.Set("X-Content-Type-Options", "nosniff")
-	if isLink(path.Base(r.URL.Path)) {
-		header.Set("Cache-Control", "no-cache")
-	} else {
-		header.Set("Cache-Control", "public, max-age=31536000, immutable")
-	}
+	// Not for caches between here and an agent, which would hand it to anybody; and
+	// a path may be published again with other content.
+	header.Set("Cache-Control", "private, no-cache")
 	// No modification time: the ETag says all, and a replaced artifact's time
 	// is moved for its retention.
 	http.ServeContent(w, r, "", time.Time{}, f)

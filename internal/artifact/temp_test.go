@@ -11,7 +11,11 @@ import (
 
 	. "github.com/onsi/gomega"
 	"golang.org/x/sys/unix"
+
+	"github.com/headwater-dev/headwater/internal/testenv"
 )
+
+var shared testenv.Shared
 
 const playKilled = "HEADWATER_TEST_KILLED"
 
@@ -20,7 +24,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(playKilled) != "" {
 		writeUntilKilled()
 	}
-	os.Exit(m.Run())
+	os.Exit(shared.Run(m))
 }
 
 func writeUntilKilled() {

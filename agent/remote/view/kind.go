@@ -29,6 +29,16 @@ const (
 	streamTime = 30 * time.Second
 	// deniedRetry is how soon a kind that may not be read is tried again.
 	deniedRetry = 5 * time.Minute
+	// mostObjects of one kind are known at most, each with mostName bytes of
+	// names, uid and version: a page may be followed by another without end. Of a kind with
+	// more, nothing is known, and the server is asked for each object.
+	mostObjects = 200_000
+	mostName    = 1 << 10
+)
+
+var (
+	errManyObjects = fmt.Errorf("more than %d objects", mostObjects)
+	errLongName    = fmt.Errorf("an object whose names, uid and version are longer than %d bytes", mostName)
 )
 
 // entry is one object.
@@ -37,6 +47,11 @@ type entry struct {
 	uid     types.UID
 	version string
 	print   Print
+}
+
+// length is that of what the server calls an object, in bytes.
+func (e entry) length(name types.NamespacedName) int {
+	return len(name.Namespace) + len(name.Name) + len(e.owner.Namespace) + len(e.owner.Name) + len(e.uid) + len(e.version)
 }
 
 // kind is the objects of one kind.
@@ -186,8 +201,8 @@ func (k *kind) list(ctx context.Context) error {
 			return err
 		}
 		for i := range page.Items {
-			if name, made, ok := k.reduce(&page.Items[i]); ok {
-				found[name] = made
+			if _, _, err := k.put(found, watch.Added, &page.Items[i]); err != nil {
+				return err
 			}
 		}
 		version = page.ResourceVersion
@@ -259,7 +274,9 @@ func (k *kind) gather(events watch.Interface) (found map[types.NamespacedName]en
 			if event.Type == watch.Bookmark && obj.Annotations[metav1.InitialEventsAnnotationKey] == "true" {
 				return found, obj.ResourceVersion, nil
 			}
-			k.put(found, event.Type, obj)
+			if _, _, err := k.put(found, event.Type, obj); err != nil {
+				return nil, "", err
+			}
 		}
 	}
 }
@@ -291,7 +308,9 @@ func (k *kind) follow(events watch.Interface) error {
 		if err != nil {
 			return err
 		}
-		k.change(event.Type, obj)
+		if err := k.change(event.Type, obj); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -308,10 +327,10 @@ func (k *kind) objectOf(event watch.Event) (*metav1.PartialObjectMetadata, error
 }
 
 // change takes one event in.
-func (k *kind) change(what watch.EventType, obj *metav1.PartialObjectMetadata) {
+func (k *kind) change(what watch.EventType, obj *metav1.PartialObjectMetadata) error {
 	k.mu.Lock()
 	k.upto = obj.ResourceVersion
-	before, after := k.put(k.objects, what, obj)
+	before, after, err := k.put(k.objects, what, obj)
 	k.mu.Unlock()
 	name := types.NamespacedName{Namespace: obj.Namespace, Name: obj.Name}
 	switch {
@@ -320,13 +339,14 @@ func (k *kind) change(what watch.EventType, obj *metav1.PartialObjectMetadata) {
 	case after != nil && (before == nil || before.version != after.version):
 		k.tell(after.owner, name)
 	}
+	return err
 }
 
 // put brings the objects in line with an event, and returns what was there and what
-// is there now; nothing of either for a bookmark.
-func (k *kind) put(objects map[types.NamespacedName]entry, what watch.EventType, obj *metav1.PartialObjectMetadata) (before, after *entry) {
+// is there now; nothing of either for a bookmark. It fails when there is too much.
+func (k *kind) put(objects map[types.NamespacedName]entry, what watch.EventType, obj *metav1.PartialObjectMetadata) (before, after *entry, err error) {
 	if what == watch.Bookmark {
-		return nil, nil
+		return nil, nil, nil
 	}
 	name, made, ok := k.reduce(obj)
 	if old, known := objects[name]; known {
@@ -334,10 +354,16 @@ func (k *kind) put(objects map[types.NamespacedName]entry, what watch.EventType,
 	}
 	if what == watch.Deleted || !ok {
 		delete(objects, name)
-		return before, nil
+		return before, nil, nil
+	}
+	if made.length(name) > mostName {
+		return nil, nil, errLongName
+	}
+	if before == nil && len(objects) >= mostObjects {
+		return nil, nil, errManyObjects
 	}
 	objects[name] = made
-	return before, &made
+	return before, &made, nil
 }
 
 // reduce is what is kept of an object, if anything is.

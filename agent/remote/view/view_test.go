@@ -1,10 +1,13 @@
 package view
 
 import (
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -226,4 +229,42 @@ func TestWatchesThatEndAtOnce(t *testing.T) {
 	s.Expect(s.asked.requests()).To(Equal("stream watch"))
 	s.clock.Step(time.Minute)
 	s.Eventually(s.asked.requests, "20s").Should(Equal("stream watch stream watch"))
+}
+
+// A server of a tenant's own has another page for ever, or objects of names that no
+// other server takes.
+func TestAServerThatSaysTooMuch(t *testing.T) {
+	for what, name := range map[string]string{"objects": "", "names": strings.Repeat("x", mostName)} {
+		t.Run(what, func(t *testing.T) {
+			g := NewWithT(t)
+			var objects atomic.Int64
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				if r.URL.Query().Has("watch") {
+					w.WriteHeader(http.StatusBadRequest)
+					return
+				}
+				_, _ = fmt.Fprint(w, `{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"1","continue":"more"},"items":[`)
+				for range 9999 {
+					_, _ = fmt.Fprintf(w, `{"metadata":{"name":"%s%d"}},`, name, objects.Add(1))
+				}
+				_, _ = fmt.Fprint(w, `{"metadata":{"name":"last"}}]}`)
+			}))
+			t.Cleanup(server.Close)
+			mapper := apimeta.NewDefaultRESTMapper(nil)
+			mapper.Add(configMap, apimeta.RESTScopeNamespace)
+			views, clock := &Set{}, clocktesting.NewFakeClock(time.Now())
+			t.Cleanup(views.Close)
+			view := views.Get("test", &rest.Config{Host: server.URL}, server.Client(), mapper, Options{
+				Clock: clock,
+				Print: func(metav1.Object) Print { return Print{} },
+				Owner: func(metav1.Object) (types.NamespacedName, bool) { return types.NamespacedName{}, true },
+			})
+			view.Follow(t.Context(), []schema.GroupVersionKind{configMap}, 0, time.Minute)
+			g.Eventually(clock.HasWaiters, "20s").Should(BeTrue(), "it pauses")
+			_, ok := view.Look(configMap.GroupKind(), types.NamespacedName{Name: "last"})
+			g.Expect(ok).To(BeFalse())
+			g.Expect(objects.Load()).To(BeNumerically("<=", mostObjects+20_000))
+		})
+	}
 }
