@@ -54,12 +54,8 @@ func (e *env) quote() {
 }
 
 // locked is a chart of a Secret and a ConfigMap.
-func locked(password string, more files) files {
-	all := files{"templates/secret.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: {{ .Release.Name }}-lock}\nstringData: {password: " + password + "}\n"}
-	for path, content := range more {
-		all[path] = content
-	}
-	return appChart("1.0.0", all)
+func locked(password string) files {
+	return appChart("1.0.0", files{"templates/secret.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: {{ .Release.Name }}-lock}\nstringData: {password: " + password + "}\n"})
 }
 
 func TestWhatTheServerQuotesOfASecretIsNotRepeated(t *testing.T) {
@@ -72,13 +68,13 @@ func TestWhatTheServerQuotesOfASecretIsNotRepeated(t *testing.T) {
 		act           func(*action.Session) error
 		want          string
 	}{
-		"a Secret that is denied": {nil, locked("hunter2", nil), false, (*action.Session).Install, `Secret/NS/web-lock create failed (Invalid): secrets "web-lock" is forbidden: ValidatingAdmissionPolicy 'NS' with binding 'NS' denied request; why is not shown, it may quote the data`},
-		"with another reason":     {nil, locked("hunter3", nil), false, (*action.Session).Install, `Secret/NS/web-lock create failed (Forbidden): secrets "web-lock" is forbidden: ValidatingAdmissionPolicy 'NS' with binding 'NS' denied request; why is not shown, it may quote the data`},
-		"a Secret that is none":   {nil, locked("[hunter2]", nil), false, (*action.Session).Install, "Secret/NS/web-lock create failed (BadRequest): the server's message is not shown, it may quote the data"},
+		"a Secret that is denied": {nil, locked("hunter2"), false, (*action.Session).Install, `Secret/NS/web-lock create failed (Invalid): secrets "web-lock" is forbidden: ValidatingAdmissionPolicy 'NS' with binding 'NS' denied request; why is not shown, it may quote the data`},
+		"with another reason":     {nil, locked("hunter3"), false, (*action.Session).Install, `Secret/NS/web-lock create failed (Forbidden): secrets "web-lock" is forbidden: ValidatingAdmissionPolicy 'NS' with binding 'NS' denied request; why is not shown, it may quote the data`},
+		"a Secret that is none":   {nil, locked("[hunter2]"), false, (*action.Session).Install, "Secret/NS/web-lock create failed (BadRequest): the server's message is not shown, it may quote the data"},
 		"a hook":                  {nil, appChart("1.0.0", files{"templates/hook.yaml": hook}), false, (*action.Session).Install, `Secret/NS/hook create failed (Invalid): secrets "hook" is forbidden: ValidatingAdmissionPolicy 'NS' with binding 'NS' denied request; why is not shown, it may quote the data`},
-		"an upgrade":              {locked("hunter1", nil), locked("hunter2", nil), false, (*action.Session).Upgrade, `Secret/NS/web-lock patch failed (Invalid): secrets "web-lock" is forbidden: ValidatingAdmissionPolicy 'NS' with binding 'NS' denied request; why is not shown, it may quote the data`},
-		"a replacement":           {locked("hunter1", nil), locked("hunter2", nil), true, (*action.Session).Upgrade, `Secret/NS/web-lock update failed (Invalid): secrets "web-lock" is forbidden: ValidatingAdmissionPolicy 'NS' with binding 'NS' denied request; why is not shown, it may quote the data`},
-		"an uninstall":            {locked("hunter4", nil), locked("hunter4", nil), false, (*action.Session).Uninstall, "failed to delete release: web"},
+		"an upgrade":              {locked("hunter1"), locked("hunter2"), false, (*action.Session).Upgrade, `Secret/NS/web-lock patch failed (Invalid): secrets "web-lock" is forbidden: ValidatingAdmissionPolicy 'NS' with binding 'NS' denied request; why is not shown, it may quote the data`},
+		"a replacement":           {locked("hunter1"), locked("hunter2"), true, (*action.Session).Upgrade, `Secret/NS/web-lock update failed (Invalid): secrets "web-lock" is forbidden: ValidatingAdmissionPolicy 'NS' with binding 'NS' denied request; why is not shown, it may quote the data`},
+		"an uninstall":            {locked("hunter4"), locked("hunter4"), false, (*action.Session).Uninstall, "failed to delete release: web"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEnv(t)
@@ -104,7 +100,7 @@ func TestNothingOfASecretIsInConditionsOrEvents(t *testing.T) {
 		obj.Spec.Install = &helmv2.Install{Remediation: &helmv2.InstallRemediation{Retries: 1}}
 	})
 	e.start()
-	e.push("web", locked("hunter2", nil))
+	e.push("web", locked("hunter2"))
 	e.becomes("web", "False RetriesExceeded: ")
 	e.Expect(e.ready("web")).To(ContainSubstring("Secret/NS/web-lock create failed (Invalid)"))
 	e.Expect(e.published("InstallFailed")).NotTo(ContainSubstring("aHVudGVy"))
