@@ -44,7 +44,8 @@ func (e *env) another(name string, before ...types.UID) types.UID {
 
 func TestATargetThatGoesAwayInTheMiddleOfAnUpgrade(t *testing.T) {
 	e := newEnv(t)
-	e.fence.Duration, e.fence.Request = 6*time.Second, 2*time.Second
+	// It is not lost while the cluster is away, on however busy a machine.
+	e.fence.Duration, e.fence.Request = 20*time.Second, 2*time.Second
 	proxy := e.front()
 	e.release("web", func(obj *helmv2.HelmRelease) {
 		obj.Spec.KubeConfig = prod()

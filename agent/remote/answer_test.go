@@ -3,7 +3,6 @@ package remote
 import (
 	"bytes"
 	"compress/gzip"
-	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -33,24 +32,31 @@ func newFlood(host string, behind http.Handler) *flood {
 			behind.ServeHTTP(w, r)
 			return
 		}
-		var to io.Writer = w
+		begin, more := []byte(`{"a":"`), bytes.Repeat([]byte("x"), 1<<20)
 		w.Header().Set("Content-Type", "application/json")
 		if f.packed.Load() {
 			w.Header().Set("Content-Encoding", "gzip")
-			packer := gzip.NewWriter(w)
-			defer func() { _ = packer.Close() }() // who is flooded goes away
-			to = packer
+			begin, more = zipped(begin), zipped(more)
 		}
 		w.WriteHeader(int(f.status.Load()))
-		_, _ = to.Write([]byte(`{"a":"`))
+		_, err := w.Write(begin)
 		for range 2 * mostAnswer >> 20 {
-			if _, err := to.Write(bytes.Repeat([]byte("x"), 1<<20)); err != nil {
-				return
+			if err == nil {
+				_, err = w.Write(more)
 			}
 		}
-		_, _ = to.Write([]byte(`"}`))
 	}))
 	return f
+}
+
+// zipped is content as gzip has it; what follows it in the same way unpacks behind it
+// (RFC 1952, section 2.2).
+func zipped(content []byte) []byte {
+	var packed bytes.Buffer
+	packer := gzip.NewWriter(&packed)
+	_, _ = packer.Write(content) // a buffer takes all
+	_ = packer.Close()
+	return packed.Bytes()
 }
 
 func (f *fleet) leadTo(name, host string) {

@@ -162,7 +162,7 @@ func TestDefaultsAreFilledIn(t *testing.T) {
 		"choice":      {"ImagePolicy", fields{"spec.digestReflectionPolicy": nil, "spec.policy": fields{"numerical": fields{}}}, fields{"spec.digestReflectionPolicy": "Never", "spec.policy.numerical.order": "asc", "status.observedGeneration": int64(-1)}},
 		"automation":  {"ImageUpdateAutomation", fields{"spec.update": nil}, fields{"spec.update.strategy": "Setters", "status.observedGeneration": int64(-1)}},
 		"cluster":     {"RemoteCluster", fields{"spec.lostPolicy": nil}, fields{"spec.mode": "Push", "spec.lostPolicy.action": "Orphan", "spec.lostPolicy.after": "1h"}},
-		"agent pool":  {"AgentPool", fields{"spec.placement": nil}, fields{"spec.placement.maxLoadFactor": "1.25", "spec.placement.movesPerMinute": int64(10), "spec.placement.reassignAfter": "30s"}},
+		"agent pool":  {"AgentPool", fields{"spec.placement": nil}, fields{"spec.placement": nil}},
 		"cluster ref": {"RemoteCluster", fields{"spec.kubeConfig": nil, "spec.clusterRef.name": "prod"}, fields{"spec.clusterRef.kind": "Cluster"}},
 	} {
 		t.Run(name, func(t *testing.T) {
