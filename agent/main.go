@@ -12,9 +12,9 @@ import (
 	"github.com/headwater-dev/headwater/shard/member"
 )
 
-// builds are how many may be built at once: what they take at most fits beside the agent
-// into the memory that config/agent gives it.
-const builds = 3
+// builds and postRenders are how many may be built at once: what they take at most fits
+// beside the agent into the memory that config/agent gives it. Neither waits for the other.
+const builds, postRenders = 3, 1
 
 func main() {
 	var o options
@@ -36,17 +36,17 @@ func main() {
 			if err != nil {
 				return err
 			}
-			meter, builder := &member.Meter{}, build.New(builds)
+			meter := &member.Meter{}
 			return a.Add(append(o.inside(),
 				o.member(a, targets.Identity, meter),
 				targets,
 				&kustomize.Reconciler{
 					Targets: targets, Artifacts: artifacts, Events: a.Events, Sources: o.sources(a), Meter: meter.Begin,
-					Builder: builder, Options: o.kustomizations, Builds: o.builds(o.namespace(a)), Drift: o.drift,
+					Builder: build.New(builds), Options: o.kustomizations, Builds: o.builds(o.namespace(a)), Drift: o.drift,
 				},
 				&helm.Reconciler{
 					Targets: targets, Artifacts: artifacts, Events: a.Events, Sources: o.sources(a), Meter: meter.Begin,
-					Builder: builder, Options: o.releases(),
+					Builder: build.New(postRenders), Options: o.releases(),
 				},
 			)...)
 		},

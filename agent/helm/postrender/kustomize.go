@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/resid"
 	"sigs.k8s.io/yaml"
 
+	"github.com/headwater-dev/headwater/agent/build"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
 )
@@ -24,9 +25,9 @@ func (r *Renderer) kustomize(ctx context.Context, objects []*unstructured.Unstru
 	if err != nil {
 		return nil, err
 	}
-	build := types.Kustomization{Patches: patches}
+	steps := types.Kustomization{Patches: patches}
 	for _, image := range step.Images {
-		build.Images = append(build.Images, types.Image{Name: image.Name, NewName: image.NewName, NewTag: image.NewTag, Digest: image.Digest})
+		steps.Images = append(steps.Images, types.Image{Name: image.Name, NewName: image.NewName, NewTag: image.NewTag, Digest: image.Digest})
 	}
 	files := filesys.MakeFsInMemory()
 	for i, obj := range objects {
@@ -35,12 +36,12 @@ func (r *Renderer) kustomize(ctx context.Context, objects []*unstructured.Unstru
 			return nil, err
 		}
 		name := fmt.Sprintf("%d.yaml", i)
-		build.Resources = append(build.Resources, name)
+		steps.Resources = append(steps.Resources, name)
 		if err := files.WriteFile(name, text); err != nil {
 			return nil, err
 		}
 	}
-	text, err := yaml.Marshal(build)
+	text, err := yaml.Marshal(steps)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +57,10 @@ func (r *Renderer) kustomize(ctx context.Context, objects []*unstructured.Unstru
 		built = append(built, obj)
 		return nil
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, build.ErrCrashed):
+		return nil, build.ErrCrashed // a panic may quote what was rendered
+	case err != nil:
 		return nil, withoutContents(err)
 	}
 	return built, nil
