@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
 // connected is the condition Connected of the target prod.
@@ -42,6 +44,18 @@ func (e *env) another(name string, before ...types.UID) types.UID {
 	return found.UID
 }
 
+// waitsFor waits until the agent asks for the Pod, which is there: the answer to its
+// making has come, so that a cut hits the wait, and not the making.
+func (e *env) waitsFor(name string, by *testenv.Proxy) {
+	e.t.Helper()
+	by.Reset()
+	e.EventuallyWithOffset(1, func() bool {
+		return slices.ContainsFunc(by.Records(), func(r testenv.Record) bool {
+			return r.Verb == "get" && r.Resource == "pods" && r.Name == name && r.Status == http.StatusOK
+		})
+	}, within, "20ms").Should(BeTrue())
+}
+
 func TestATargetThatGoesAwayInTheMiddleOfAnUpgrade(t *testing.T) {
 	e := newEnv(t)
 	// It is not lost while the cluster is away, on however busy a machine.
@@ -59,6 +73,7 @@ func TestATargetThatGoesAwayInTheMiddleOfAnUpgrade(t *testing.T) {
 	// It comes back, and nobody has acted on it meanwhile: the action goes on.
 	e.push("web", appChart("1.1.0", hook))
 	first := e.another("web-pre-upgrade")
+	e.waitsFor("web-pre-upgrade", proxy)
 	proxy.Drop()
 	e.Eventually(e.connected, "30s", "50ms").Should(Equal(metav1.ConditionFalse))
 	e.Expect(proxy.Heal()).To(Succeed())
@@ -71,6 +86,7 @@ func TestATargetThatGoesAwayInTheMiddleOfAnUpgrade(t *testing.T) {
 	// does it all again.
 	e.push("web", appChart("1.2.0", hook))
 	second := e.another("web-pre-upgrade", first)
+	e.waitsFor("web-pre-upgrade", proxy)
 	proxy.Drop()
 	stop()
 	e.Expect(e.records("web")).To(Equal([]string{"v3 pending-upgrade", "v2 deployed", "v1 superseded"}))
