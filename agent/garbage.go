@@ -9,11 +9,12 @@ import (
 )
 
 const (
-	// Garbage may gather to as much as a share of what lives, in percent, and in any
-	// case to some bytes: a small agent need not collect all the time, and the burst
-	// of work that a commit brings must not double a large one.
-	garbagePercent = 33
-	garbageBytes   = 32 << 20
+	// Garbage may gather to some bytes as long as they and what lives stay small: a
+	// collection costs as much as what lives, and a commit makes much garbage at
+	// once. It may gather to a share of what lives in any case.
+	garbageBytes = 64 << 20
+	smallBytes   = 128 << 20
+	garbageShare = 3
 	// garbageLook is how often what lives is looked at.
 	garbageLook = time.Second
 )
@@ -51,5 +52,6 @@ func differs(now, last uint64) bool { return now > last+last/10 || now < last-la
 
 // percentOf is the collector's pace for so many bytes that live.
 func percentOf(live uint64) int {
-	return max(garbagePercent, int(100*garbageBytes/max(live, garbageBytes/4)))
+	goal := max(live+live/garbageShare, min(live+garbageBytes, smallBytes))
+	return int(100 * (goal - live) / max(live, smallBytes/16))
 }
