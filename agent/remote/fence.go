@@ -104,7 +104,8 @@ type fence struct {
 	mu sync.Mutex
 	// renewed is when the last successful renewal began; zero: not held.
 	renewed time.Time
-	// notBefore holds writes back after a Lease that was created anew.
+	// notBefore holds writes back after a Lease that was made anew, whatever becomes
+	// of that Lease.
 	notBefore time.Time
 	lastUse   time.Time
 	// tenures counts how often the fence was taken anew.

@@ -437,6 +437,60 @@ func TestADeletedLeaseIsLostAtOnceAndMadeAnewWithAWait(t *testing.T) {
 	g.Expect(b.valid()).To(BeTrue(), "after D + R")
 }
 
+// deaf does as it is told, and does not hear of it.
+type deaf struct {
+	client.Client
+	creates, updates int
+}
+
+func (d *deaf) Create(ctx context.Context, obj client.Object, options ...client.CreateOption) error {
+	err := d.Client.Create(ctx, obj, options...)
+	if d.creates--; d.creates >= 0 && err == nil {
+		return context.DeadlineExceeded
+	}
+	return err
+}
+
+func (d *deaf) Update(ctx context.Context, obj client.Object, options ...client.UpdateOption) error {
+	err := d.Client.Update(ctx, obj, options...)
+	if d.updates--; d.updates >= 0 && err == nil {
+		return context.DeadlineExceeded
+	}
+	return err
+}
+
+// The Lease that a process has made, and has not heard of, names that process. It
+// says nothing of the one who may still write because of the Lease before.
+func TestTheWaitForAFormerOwnerIsNotForgotten(t *testing.T) {
+	for name, lose := range map[string]func(*WithT, *fence, client.Client){
+		"the answer to its making is lost": func(g *WithT, f *fence, target client.Client) {
+			f.target.leases = &deaf{Client: target, creates: 1}
+			g.Expect(f.take(t.Context())).To(MatchError(context.DeadlineExceeded))
+		},
+		"a claim, and a renewal whose answer is lost": func(g *WithT, f *fence, target client.Client) {
+			expectHeld(t, f.take(t.Context()), "a former owner whose Lease is gone")
+			lease := leaseOf(t, f, target)
+			lease.Annotations = map[string]string{claimAnnotation: "agent-a_1"}
+			g.Expect(target.Update(t.Context(), lease)).To(Succeed())
+			f.target.leases = &deaf{Client: target, updates: 2} // the first one conflicts
+			g.Expect(f.tend(t.Context())).NotTo(Succeed())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			a, b, clock, target := fencesOn(t)
+			g.Expect(a.take(t.Context())).To(Succeed())
+			g.Expect(target.Delete(t.Context(), leaseOf(t, a, target))).To(Succeed())
+			lose(g, b, target)
+			expectHeld(t, b.take(t.Context()), "a former owner whose Lease is gone")
+			g.Expect(b.valid()).To(BeFalse())
+			clock.Step(41 * time.Second)
+			g.Expect(b.take(t.Context())).To(Succeed())
+			g.Expect(b.valid()).To(BeTrue(), "after D + R")
+		})
+	}
+}
+
 func TestAWallClockThatJumpsEndsTheFence(t *testing.T) {
 	g := NewWithT(t)
 	a, _, clock, _ := fencesOn(t)

@@ -152,16 +152,23 @@ func (f *fence) takeAt(ctx context.Context, at *place) error {
 	if err != nil {
 		return err
 	}
+	if anew {
+		f.waitOut(began)
+	}
 	if err := f.occupy(ctx, at, lease, began); err != nil {
 		return err
 	}
-	if anew {
-		f.mu.Lock()
-		f.notBefore = began.Add(f.Duration + f.Request)
-		f.mu.Unlock()
-	}
 	f.use()
 	return f.pending()
+}
+
+// waitOut holds writes back until a former holder of whom no Lease tells can write no
+// more. It is called before there is a Lease: one that names this process says nothing
+// of it, and the answer to its making may not come.
+func (f *fence) waitOut(began time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.notBefore = began.Add(f.Duration + f.Request)
 }
 
 // occupy makes the Lease ours, or makes one where there is none.

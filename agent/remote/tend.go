@@ -155,12 +155,13 @@ func (f *fence) releaseClaimed(ctx context.Context, at *place, lease *coordinati
 	return at.leases.Update(ctx, live)
 }
 
+// drop forgets the Lease, but not whom there is to wait for: the Lease may still
+// name this process, and be taken again.
 func (f *fence) drop() {
 	f.lease, f.at, f.held, f.first = nil, nil, false, false
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.renewed = time.Time{}
-	f.notBefore = time.Time{}
 }
 
 // rebind makes the fence use another connection. Where that leads to another
