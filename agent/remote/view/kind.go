@@ -119,6 +119,7 @@ var errShort = errors.New("the watch ended at once")
 func (k *kind) run(ctx context.Context) {
 	backoff := restart()
 	for ctx.Err() == nil {
+		started := k.view.options.Clock.Now()
 		err := k.start(ctx)
 		for err == nil && ctx.Err() == nil {
 			began := k.view.options.Clock.Now()
@@ -135,7 +136,7 @@ func (k *kind) run(ctx context.Context) {
 		}
 		delay := backoff.Step()
 		switch {
-		case apierrors.IsResourceExpired(err) || apierrors.IsGone(err):
+		case expired(err) && k.view.options.Clock.Since(started) >= shortWatch:
 			delay = 0 // what is known stays until the list that follows
 		case apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err):
 			if k.mayList() {
@@ -158,6 +159,9 @@ func (k *kind) run(ctx context.Context) {
 		}
 	}
 }
+
+// expired says that the server has forgotten what the watch was to begin at.
+func expired(err error) bool { return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) }
 
 func restart() wait.Backoff {
 	return wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: time.Minute}

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/headwater-dev/headwater/internal/testenv"
@@ -231,6 +232,46 @@ func TestWatchesThatEndAtOnce(t *testing.T) {
 	s.Eventually(s.asked.requests, "20s").Should(Equal("stream watch stream watch"))
 }
 
+// A server that has always forgotten what it has just listed is not listed without end.
+func TestWatchesThatAreAlwaysTooOld(t *testing.T) {
+	g := NewWithT(t)
+	var lists atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if r.URL.Query().Has("watch") {
+			w.WriteHeader(http.StatusGone)
+			_, _ = fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410}`)
+			return
+		}
+		lists.Add(1)
+		_, _ = fmt.Fprint(w, `{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"1"},"items":[]}`)
+	}))
+	t.Cleanup(server.Close)
+	clock := clocktesting.NewFakeClock(time.Now())
+	view := viewOf(t, server, clock)
+	view.Follow(t.Context(), []schema.GroupVersionKind{configMap}, 0, time.Minute)
+	g.Eventually(clock.HasWaiters, "20s").Should(BeTrue(), "it pauses")
+	g.Expect(lists.Load()).To(BeEquivalentTo(1))
+	_, ok := view.Look(configMap.GroupKind(), types.NamespacedName{Name: "a"})
+	g.Expect(ok).To(BeFalse(), "nobody tells of changes meanwhile")
+	clock.Step(time.Minute)
+	g.Eventually(lists.Load, "20s").Should(BeEquivalentTo(2))
+}
+
+// viewOf is a view of a server that is none of Kubernetes'.
+func viewOf(t *testing.T, server *httptest.Server, clock clock.Clock) *View {
+	t.Helper()
+	mapper := apimeta.NewDefaultRESTMapper(nil)
+	mapper.Add(configMap, apimeta.RESTScopeNamespace)
+	views := &Set{}
+	t.Cleanup(views.Close)
+	return views.Get("test", &rest.Config{Host: server.URL}, server.Client(), mapper, Options{
+		Clock: clock,
+		Print: func(metav1.Object) Print { return Print{} },
+		Owner: func(metav1.Object) (types.NamespacedName, bool) { return types.NamespacedName{}, true },
+	})
+}
+
 // A server of a tenant's own has another page for ever, or objects of names that no
 // other server takes.
 func TestAServerThatSaysTooMuch(t *testing.T) {
@@ -251,15 +292,8 @@ func TestAServerThatSaysTooMuch(t *testing.T) {
 				_, _ = fmt.Fprint(w, `{"metadata":{"name":"last"}}]}`)
 			}))
 			t.Cleanup(server.Close)
-			mapper := apimeta.NewDefaultRESTMapper(nil)
-			mapper.Add(configMap, apimeta.RESTScopeNamespace)
-			views, clock := &Set{}, clocktesting.NewFakeClock(time.Now())
-			t.Cleanup(views.Close)
-			view := views.Get("test", &rest.Config{Host: server.URL}, server.Client(), mapper, Options{
-				Clock: clock,
-				Print: func(metav1.Object) Print { return Print{} },
-				Owner: func(metav1.Object) (types.NamespacedName, bool) { return types.NamespacedName{}, true },
-			})
+			clock := clocktesting.NewFakeClock(time.Now())
+			view := viewOf(t, server, clock)
 			view.Follow(t.Context(), []schema.GroupVersionKind{configMap}, 0, time.Minute)
 			g.Eventually(clock.HasWaiters, "20s").Should(BeTrue(), "it pauses")
 			_, ok := view.Look(configMap.GroupKind(), types.NamespacedName{Name: "last"})
