@@ -18,7 +18,7 @@ func setCondition(obj *helmv2.HelmRelease, kind string, holds bool, reason, mess
 		status = metav1.ConditionTrue
 	}
 	apimeta.SetStatusCondition(&obj.Status.Conditions, metav1.Condition{
-		Type: kind, Status: status, Reason: reason, Message: reconcile.Redact(message), ObservedGeneration: obj.Generation,
+		Type: kind, Status: status, Reason: reason, Message: reconcile.Message(message), ObservedGeneration: obj.Generation,
 	})
 }
 

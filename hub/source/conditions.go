@@ -96,7 +96,7 @@ func setCondition(obj reconcile.Object, kind string, status metav1.ConditionStat
 		Type:               kind,
 		Status:             status,
 		Reason:             reason,
-		Message:            reconcile.Redact(message),
+		Message:            reconcile.Message(message),
 		ObservedGeneration: obj.GetGeneration(),
 	})
 }

@@ -360,6 +360,18 @@ func TestReconcileKeepsTheArtifactWhenAFetchBreaks(t *testing.T) {
 	g.Expect(conditionsOf(obj)).To(HaveKey("ArtifactInStorage"))
 }
 
+// A server may quote anything at any length. The API server takes 32,768 bytes of it, or
+// nothing of the whole status.
+func TestReconcileBoundsWhatItQuotes(t *testing.T) {
+	g := NewWithT(t)
+	w, obj := newWorld(t), newObject(t)
+	w.folder.breaks = errors.New(strings.Repeat("long ", 10_000))
+	g.Expect(w.Reconcile(t.Context(), obj)).NotTo(Succeed())
+	failed := apimeta.FindStatusCondition(obj.Status.Conditions, "FetchFailed")
+	g.Expect(failed.Message).To(HavePrefix("long long"))
+	g.Expect(len(failed.Message)).To(BeNumerically("<=", 32_768))
+}
+
 func TestReconcileTakesALostArtifactOutOfTheStatus(t *testing.T) {
 	g := NewWithT(t)
 	w, obj := newWorld(t), newObject(t)
