@@ -175,6 +175,19 @@ func (s *Store) Publish(ctx context.Context, ref Ref, revision, file string, wri
 	return artifact, nil
 }
 
+// atMost takes so many bytes, which is as much as an agent downloads.
+type atMost struct {
+	w    io.Writer
+	left int64
+}
+
+func (a *atMost) Write(p []byte) (int, error) {
+	if a.left -= int64(len(p)); a.left < 0 {
+		return 0, fmt.Errorf("%w: more than %d bytes as an artifact", ErrTooLarge, defaultArtifactBytes)
+	}
+	return a.w.Write(p)
+}
+
 // write makes the file and fills in the artifact's digest and size.
 func (s *Store) write(ctx context.Context, artifact *meta.Artifact, write func(io.Writer) error) error {
 	f, err := newTempFile(filepath.Join(s.options.Dir, tempDirName))
@@ -184,7 +197,7 @@ func (s *Store) write(ctx context.Context, artifact *meta.Artifact, write func(i
 	defer discard(f)
 	h := sha256.New()
 	// What compresses writes a few bytes at a time.
-	buffered := bufio.NewWriterSize(io.MultiWriter(f, h), copyBytes)
+	buffered := bufio.NewWriterSize(&atMost{io.MultiWriter(f, h), defaultArtifactBytes}, copyBytes)
 	if err := write(buffered); err != nil {
 		return err
 	}
@@ -246,9 +259,10 @@ func (s *Store) link(dir, file string) error {
 }
 
 // Open opens the artifact's file after it has read and verified it; errors are
-// those of Verify. The caller closes it.
+// those of Verify, but a file that is not what the digest names stays: it may be a newer
+// one that the caller has not heard of. The caller closes it.
 func (s *Store) Open(artifact *meta.Artifact) (*os.File, error) {
-	if err := s.verify(artifact, 0); err != nil {
+	if _, err := s.verify(artifact, 0); err != nil {
 		return nil, err
 	}
 	f, err := s.root.Open(filepath.FromSlash(artifact.Path))
@@ -263,35 +277,36 @@ func (s *Store) Open(artifact *meta.Artifact) (*os.File, error) {
 // so that it is not served. A file that nobody has touched since it was read is
 // read again every ten minutes only.
 func (s *Store) Verify(artifact *meta.Artifact) error {
-	return s.verify(artifact, fullCheckInterval)
-}
-
-// verify trusts what was read no longer ago than trusted.
-func (s *Store) verify(artifact *meta.Artifact, trusted time.Duration) error {
-	want, err := parseDigest(artifact.Digest)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrDigest, err)
-	}
-	if _, _, err := splitPath(artifact.Path); err != nil {
-		return fmt.Errorf("%w: %w", ErrNotFound, err)
-	}
-	f, err := s.root.Open(filepath.FromSlash(artifact.Path))
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("artifact %s: %w", artifact.Path, ErrNotFound)
-	}
-	if err != nil {
-		return fmt.Errorf("artifact %s: %w", artifact.Path, err)
-	}
-	defer func() { _ = f.Close() }()
-	err = s.check(artifact.Path, f, want, trusted)
-	if errors.Is(err, ErrDigest) {
+	other, err := s.verify(artifact, fullCheckInterval)
+	if other {
 		err = errors.Join(err, s.root.Remove(filepath.FromSlash(artifact.Path)))
 		s.forget(artifact.Path)
 	}
+	return err
+}
+
+// verify trusts what was read no longer ago than trusted. It says whether the file is
+// there, and another one than the artifact's.
+func (s *Store) verify(artifact *meta.Artifact, trusted time.Duration) (other bool, err error) {
+	want, err := parseDigest(artifact.Digest)
 	if err != nil {
-		return fmt.Errorf("artifact %s: %w", artifact.Path, err)
+		return false, fmt.Errorf("%w: %w", ErrDigest, err)
 	}
-	return nil
+	if _, _, err := splitPath(artifact.Path); err != nil {
+		return false, fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	f, err := s.root.Open(filepath.FromSlash(artifact.Path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("artifact %s: %w", artifact.Path, ErrNotFound)
+	}
+	if err != nil {
+		return false, fmt.Errorf("artifact %s: %w", artifact.Path, err)
+	}
+	defer func() { _ = f.Close() }()
+	if err := s.check(artifact.Path, f, want, trusted); err != nil {
+		return errors.Is(err, ErrDigest), fmt.Errorf("artifact %s: %w", artifact.Path, err)
+	}
+	return false, nil
 }
 
 // check reads the file, unless that was done within the time and the file is in

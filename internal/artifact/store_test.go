@@ -133,6 +133,41 @@ func TestStoreVerify(t *testing.T) {
 	g.Expect(store.Verify(&foreign)).To(MatchError(artifact.ErrDigest))
 }
 
+// A reader that has not heard of the artifact that took the place of its own takes
+// nothing from those who have.
+func TestStoreKeepsWhatAReaderDoesNotKnow(t *testing.T) {
+	g := NewWithT(t)
+	store, _, _ := newStore(t)
+	before := publish(t, store, "abc", "hello")
+	after := publish(t, store, "abc", "hello again")
+	g.Expect(after.Path).To(Equal(before.Path))
+	_, err := store.Open(before)
+	g.Expect(err).To(MatchError(artifact.ErrDigest))
+	f, err := store.Open(after)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(f.Close()).To(Succeed())
+}
+
+func TestStoreTakesNoMoreThanAgentsDownload(t *testing.T) {
+	g := NewWithT(t)
+	store, dir, _ := newStore(t)
+	zeros := make([]byte, 1<<20)
+	fill := func(mib int) error {
+		_, err := store.Publish(t.Context(), app, "main@sha1:abc", "abc.tar.gz", func(w io.Writer) error {
+			for range mib {
+				if _, err := w.Write(zeros); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		return err
+	}
+	g.Expect(fill(257)).To(MatchError(artifact.ErrTooLarge))
+	g.Expect(filesBelow(t, dir)).To(Equal([]string{".tmp"}))
+	g.Expect(fill(256)).To(Succeed())
+}
+
 // TestStoreReadsAFileNowAndThen counts the bytes that this process reads.
 func TestStoreReadsAFileNowAndThen(t *testing.T) {
 	g := NewWithT(t)
