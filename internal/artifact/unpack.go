@@ -225,8 +225,8 @@ func cleanName(name string) (string, error) {
 	if len(name) > maxPath {
 		return "", errLongPath
 	}
-	if strings.ContainsAny(name, "\\\x00") {
-		return "", errors.New("the path holds a backslash or a NUL")
+	if strings.ContainsRune(name, 0) {
+		return "", errors.New("the path holds a NUL")
 	}
 	clean := path.Clean(name)
 	if name == "" || path.IsAbs(name) || !filepath.IsLocal(filepath.FromSlash(clean)) || hasDotDot(name) {

@@ -79,7 +79,6 @@ func TestUnpackRefuses(t *testing.T) {
 		{"a path that turns back", []entry{{name: "a/../../evil"}}, artifact.Limits{}, []string{`"a/../../evil"`, "leads out"}},
 		{"dots that cancel out", []entry{{name: "a/../b"}}, artifact.Limits{}, []string{`"a/../b"`, "leads out"}},
 		{"an absolute path", []entry{{name: "/etc/evil"}}, artifact.Limits{}, []string{`"/etc/evil"`, "leads out"}},
-		{"a backslash", []entry{{name: `..\evil`}}, artifact.Limits{}, []string{"backslash"}},
 		{"a directory above the root", []entry{{name: "..", kind: tar.TypeDir}}, artifact.Limits{}, []string{`".."`}},
 		{"a file as the root", []entry{{name: "./x/."}, {name: "."}}, artifact.Limits{}, []string{`"."`, "root"}},
 		{"a hard link", []entry{{name: "x", kind: tar.TypeLink, link: "/etc/passwd"}}, artifact.Limits{}, []string{`"x"`, "only files and directories"}},
