@@ -23,7 +23,8 @@ type world struct {
 	clusters []fleetv1.RemoteCluster
 	objects  []object
 	pools    pools
-	// members are all agents that have a Lease, with what is known of them.
+	// members are all agents that have a Lease and may have something to act for,
+	// with what is known of them.
 	members []memberState
 	// budget is how many keys may move of their own accord now, by crew; a crew
 	// that is missing has no limit.
