@@ -450,10 +450,15 @@ func TestLeasesOfTenantsCostLittle(t *testing.T) {
 		Labels: map[string]string{"fleet.headwater.dev/member": "true", "note": "anything"},
 	}}
 	pull.Annotations = map[string]string{"fleet.headwater.dev/costs": strings.Repeat("x", 100_000)}
+	pull.Finalizers = []string{"example.com/" + strings.Repeat("x", 60)}
+	pull.Spec.HolderIdentity = new(strings.Repeat("x", 100_000))
 	h.Expect(tenant.Create(t.Context(), pull)).To(Succeed())
+	made := pull.UID
+	pull = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: pull.Namespace, Name: pull.Name}}
 	h.Eventually(func() error { return r.own.Get(t.Context(), client.ObjectKeyFromObject(pull), pull) }, "30s").Should(Succeed())
-	h.Expect(pull.Annotations).To(BeEmpty())
 	h.Expect(pull.Labels).To(Equal(map[string]string{"fleet.headwater.dev/member": "true"}))
+	h.Expect(pull.UID).To(Equal(made))
+	h.Expect(pull.Size()).To(BeNumerically("<", 1000))
 
 	tenant.renew("mallory")
 	tenant.renew("trudy") // and this is heard of after that
