@@ -99,6 +99,9 @@ func (p *plan) pool(in Input, pools map[string]int32, name string) int32 {
 		if rules.MaxLoadFactor < 1 {
 			rules.MaxLoadFactor = DefaultMaxLoadFactor
 		}
+		if rules.Budget == Unlimited {
+			rules.Wishes = Unlimited
+		}
 		p.pools = append(p.pools, rules)
 	}
 	return number
@@ -112,6 +115,24 @@ func (p *plan) spend(pool int32) bool {
 	}
 	*left--
 	return true
+}
+
+// spendWish takes one move for a wish out of the pool's budget, if there is one
+// left for that.
+func (p *plan) spendWish(pool int32) bool {
+	left := &p.pools[pool].Wishes
+	if *left == 0 || !p.spend(pool) {
+		return false
+	}
+	*left--
+	return true
+}
+
+// leaveRestToWishes lets wishes have what is left of the budgets.
+func (p *plan) leaveRestToWishes() {
+	for i := range p.pools {
+		p.pools[i].Wishes = p.pools[i].Budget
+	}
 }
 
 func (p *plan) addKeys(in Input, agents []Agent, index, pools map[string]int32) {

@@ -183,9 +183,9 @@ func (w *world) input(targets map[shard.Key]*target) shard.Input {
 func (w *world) shardPool(crew string) shard.Pool {
 	budget, limited := w.budget[crew]
 	if !limited {
-		budget = shard.Unlimited
+		budget.moves = shard.Unlimited
 	}
-	return shard.Pool{MaxLoadFactor: w.pools.rulesFor(crew).maxLoadFactor, Budget: budget}
+	return shard.Pool{MaxLoadFactor: w.pools.rulesFor(crew).maxLoadFactor, Budget: budget.moves, Wishes: budget.wishes}
 }
 
 // add puts one partition into the record. One that never had an owner is not in

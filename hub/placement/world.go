@@ -28,7 +28,7 @@ type world struct {
 	members []memberState
 	// budget is how many keys may move of their own accord now, by crew; a crew
 	// that is missing has no limit.
-	budget map[string]int
+	budget map[string]allowance
 	// epochs are the highest epochs seen of each key, also where the
 	// RemoteCluster is gone.
 	epochs map[shard.Key]int64
