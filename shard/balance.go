@@ -147,7 +147,7 @@ func (p *plan) candidates(to int32, donors []bool, least, below int64) *queue {
 			continue
 		}
 		k := &p.keys[i]
-		if k.owner != none && donors[k.owner] && p.movable(k) && p.fits(k, to) && p.classes[k.class].allowed[to] {
+		if k.owner != none && donors[k.owner] && p.movable(k) && p.fits(k, to) && p.mayOwn(k.class, to) {
 			p.queue = append(p.queue, candidate{key: int32(i), draw: drawn})
 		}
 	}

@@ -18,8 +18,10 @@ import (
 // world is what a decision is made from.
 type world struct {
 	// system is the namespace in which the hub has its RemoteCluster.
-	system   string
-	agents   []shard.Agent
+	system string
+	agents []shard.Agent
+	// present are the agents by name, as decide sees them.
+	present  map[string]shard.Agent
 	clusters []fleetv1.RemoteCluster
 	objects  []object
 	pools    pools
@@ -194,7 +196,7 @@ func (w *world) choosePool(t *target, wish, from string) {
 func (t *target) crew() string {
 	switch {
 	case t.cluster.GetMode() == fleetv1.PullMode:
-		return pullCrew
+		return pullCrew(shard.PullAgent(t.cluster.Namespace, t.cluster.Name))
 	case t.pool == nil:
 		return noCrew
 	default:
