@@ -63,9 +63,13 @@ type Pool struct {
 	MaxLoadFactor float64
 	// Budget is how many keys of the pool may move for balance, to an agent that
 	// they are pinned to, or because they came from another pool; Unlimited for no
-	// limit. Keys that must move do so
-	// in any case and do not count.
+	// limit. Keys that must move do so in any case and do not count.
 	Budget int
+	// Wishes is how many of these may move to an agent that they are pinned to, or
+	// because they came from another pool, before balance has had its turn. What
+	// balance leaves of the Budget is theirs too. Without a limit of the Budget
+	// there is none here.
+	Wishes int
 }
 
 // Reason is why a key changes its owner.
@@ -130,10 +134,12 @@ type Result struct {
 // It changes nothing of its input and may run concurrently with itself.
 func Assign(in Input) Result {
 	p := newPlan(in)
-	p.admitGuests()
-	p.setBounds()
 	p.keepOwners()
-	p.placeRest()
-	p.balance()
+	p.grantWishes()
+	p.spread()
+	p.leaveRestToWishes()
+	if p.grantWishes() {
+		p.spread()
+	}
 	return p.result(in)
 }

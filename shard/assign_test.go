@@ -172,6 +172,57 @@ func TestPinsKeepToTheBudget(t *testing.T) {
 	g.Expect(shard.Assign(in).Moves).To(HaveLen(10), "what has to move does so whatever the budget")
 }
 
+// TestWishesAndBalanceShareTheBudget: whoever pins keys, or has another pool serve
+// them, takes no more than the share for that as long as there is something to
+// balance, and all of it when there is not.
+func TestWishesAndBalanceShareTheBudget(t *testing.T) {
+	for name, tc := range map[string]struct {
+		pins, guests   int
+		joined         bool
+		budget, wishes int
+		// pinned, changed and balanced are how many move for which reason.
+		pinned, changed, balanced int
+	}{
+		"half for each":                     {20, 0, true, 10, 5, 5, 0, 5},
+		"half for each, from another pool":  {0, 20, true, 10, 5, 0, 5, 5},
+		"few wishes":                        {3, 1, true, 10, 5, 3, 1, 6},
+		"nothing to balance":                {20, 0, false, 10, 5, 10, 0, 0},
+		"nothing to balance, from a pool":   {0, 20, false, 10, 5, 0, 10, 0},
+		"little to balance":                 {20, 0, true, 40, 5, 20, 0, 16},
+		"one, for balance":                  {20, 0, true, 1, 0, 0, 0, 1},
+		"one, for wishes":                   {20, 0, true, 1, 1, 1, 0, 0},
+		"one, which balance has no use for": {20, 0, false, 1, 0, 1, 0, 0},
+		"none":                              {20, 20, true, 0, 0, 0, 0, 0},
+		"without a limit":                   {20, 0, true, shard.Unlimited, 0, 20, 0, 16},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			list := keys(60, equal)
+			in := input([]shard.Agent{{Name: "agent-0"}, {Name: "agent-1"}, {Name: "other", Pool: "other"}}, list, map[shard.Key]string{})
+			in.Pools = map[string]shard.Pool{"": {MaxLoadFactor: 1.25, Budget: tc.budget, Wishes: tc.wishes}}
+			for i := range list {
+				in.Current[list[i].Key] = fmt.Sprintf("agent-%d", i%2)
+				switch {
+				case i < tc.pins:
+					list[i].Pin = fmt.Sprintf("agent-%d", (i+1)%2)
+				case i >= 60-tc.guests:
+					in.Current[list[i].Key] = "other"
+				}
+			}
+			if tc.joined {
+				in.Agents = append(in.Agents, shard.Agent{Name: "agent-2"})
+			}
+			moved := map[shard.Reason]int{}
+			for _, move := range shard.Assign(in).Moves {
+				moved[move.Reason]++
+			}
+			g.Expect(moved[shard.Pinned]).To(Equal(tc.pinned), "Pinned")
+			g.Expect(moved[shard.PoolChanged]).To(Equal(tc.changed), "PoolChanged")
+			g.Expect(moved[shard.Balanced]+moved[shard.Overloaded]).To(Equal(tc.balanced), "Balanced")
+		})
+	}
+}
+
 // TestAssignPools: a key goes to the pool that serves it now, as fast as that
 // pool's budget allows, and stays while that pool has nobody for it.
 func TestAssignPools(t *testing.T) {

@@ -8,6 +8,13 @@ import (
 // widening is how much wider each look for candidates is than the one before.
 const widening = 8
 
+// spread gives the keys without an owner to agents, and balances them all.
+func (p *plan) spread() {
+	p.setBounds()
+	p.placeRest()
+	p.balance()
+}
+
 // balance moves keys to agents below their lower bound, and then from agents
 // that are still above their upper bound, until nothing is left to do or the budget is used up.
 //
@@ -100,9 +107,10 @@ func (p *plan) fits(k *key, to int32) bool {
 		less(receiver.load+k.cost, receiver.weight, donor.load, donor.weight)
 }
 
-// movable says whether balance may move the key.
+// movable says whether balance may move the key. One that waits to go to where it
+// is pinned to would have to move twice.
 func (p *plan) movable(k *key) bool {
-	return k.cost > 0 && !k.guest && k.pin != k.owner && (p.pools[p.agents[k.owner].pool].Budget != 0 || p.moved[k.input] != "")
+	return k.cost > 0 && !k.guest && !p.pinned(k) && (p.pools[p.agents[k.owner].pool].Budget != 0 || p.moved[k.input] != "")
 }
 
 // spare says which agents have keys to spare for the agent, and estimates the
@@ -139,7 +147,7 @@ func (p *plan) candidates(to int32, donors []bool, least, below int64) *queue {
 			continue
 		}
 		k := &p.keys[i]
-		if k.owner != none && donors[k.owner] && p.movable(k) && p.fits(k, to) && p.classes[k.class].allowed[to] {
+		if k.owner != none && donors[k.owner] && p.movable(k) && p.fits(k, to) && p.mayOwn(k.class, to) {
 			p.queue = append(p.queue, candidate{key: int32(i), draw: drawn})
 		}
 	}

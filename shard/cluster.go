@@ -71,6 +71,14 @@ func PullAgent(namespace, name string) string {
 	return pullPrefix + namespace + "." + name
 }
 
+// PullCluster is the RemoteCluster that the agent of that name is inside of;
+// found is false for the name of any other agent.
+func PullCluster(agent string) (namespace, name string, found bool) {
+	rest, pulls := strings.CutPrefix(agent, pullPrefix)
+	namespace, name, found = strings.Cut(rest, ".")
+	return namespace, name, found && pulls
+}
+
 // IsPullAgent says whether the name is that of an agent inside of a cluster.
 func IsPullAgent(agent string) bool { return strings.HasPrefix(agent, pullPrefix) }
 

@@ -40,6 +40,23 @@ func TestKeysOf(t *testing.T) {
 	}
 }
 
+func TestPullCluster(t *testing.T) {
+	for agent, want := range map[string][]string{
+		shard.PullAgent("apps", "edge"):    {"apps", "edge"},
+		shard.PullAgent("apps", "edge.eu"): {"apps", "edge.eu"},
+		"pull.apps":                        nil,
+		"agent-0":                          nil,
+		"agent.apps.edge":                  nil,
+	} {
+		namespace, name, found := shard.PullCluster(agent)
+		g := NewWithT(t)
+		g.Expect(found).To(Equal(want != nil), agent)
+		if found {
+			g.Expect([]string{namespace, name}).To(Equal(want))
+		}
+	}
+}
+
 func TestPrecedence(t *testing.T) {
 	g := NewWithT(t)
 	cluster := func(name, managed string, age time.Duration) *fleetv1.RemoteCluster {

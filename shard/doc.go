@@ -7,7 +7,8 @@
 // owner, which is present and matches; no agent carries more than its bound
 // unless a pin or a selector leaves no other way; more moves for balance, or
 // for the sake of pins, than the budget of a pool allows do not happen at
-// once; and a second run on its own output moves nothing.
+// once, and pins leave balance its share of it; and a second run on its own
+// output moves nothing.
 //
 // What it never promises is safety at run time: the record that placement
 // writes from an assignment says who should act. Who may act is the fence's

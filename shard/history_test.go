@@ -128,7 +128,7 @@ func TestAssignInRandomHistories(t *testing.T) {
 			f.random = rand.New(rand.NewPCG(seed, 0))
 			f.in = input(nil, nil, nil)
 			f.in.Allows = func(class string, a shard.Agent) bool { return class == "" || a.Labels["zone"] == class }
-			f.in.Pools["paced"], f.in.Pools["frozen"] = shard.Pool{MaxLoadFactor: 1.25, Budget: 2}, shard.Pool{MaxLoadFactor: 1.25}
+			f.in.Pools["paced"], f.in.Pools["frozen"] = shard.Pool{MaxLoadFactor: 1.25, Budget: 2, Wishes: 1}, shard.Pool{MaxLoadFactor: 1.25}
 			for i := range steps {
 				f.step()
 				result := shard.Assign(f.in)

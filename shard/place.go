@@ -2,58 +2,69 @@ package shard
 
 import "slices"
 
-// admitGuests lets the keys that are with an agent of another pool come, the
-// costly ones first, as long as the budget of the pool that they come to lasts
-// and there is somebody for them. The others stay where they are, and count
+// keepOwners leaves each key where it is, if it may stay there. Guests count
 // nowhere.
-func (p *plan) admitGuests() {
-	for i := range p.keys {
-		k := &p.keys[i]
-		if !k.guest {
-			continue
-		}
-		c := &p.classes[k.class]
-		pinned := k.pin != none && !p.agents[k.pin].away
-		present := slices.ContainsFunc(c.members, func(m int32) bool { return !p.agents[m].away })
-		if !present || !p.spend(c.pool) {
-			continue
-		}
-		k.guest, k.owner, p.moved[k.input] = false, none, PoolChanged
-		if pinned {
-			p.moved[k.input] = Pinned
-		}
-	}
-}
-
-// keepOwners leaves each key where it is if it may stay there, and moves the
-// pinned ones to where they are pinned to, the costly ones first, as long as the
-// budget lasts.
 func (p *plan) keepOwners() {
 	for i := range p.keys {
 		k := &p.keys[i]
-		if k.guest {
-			continue
-		}
-		to := k.owner
-		switch {
-		case k.pin == none || k.pin == to || p.agents[k.pin].away:
-		case to == none:
-			to = k.pin
-		case p.spend(p.classes[k.class].pool):
-			p.moved[k.input] = Pinned
-			to = k.pin
-		}
-		k.owner = none
-		if to != none {
-			p.give(int32(i), to)
+		if owner := k.owner; owner != none && !k.guest {
+			k.owner = none
+			p.give(int32(i), owner)
 		}
 	}
 }
 
-// placeRest gives an owner to each key that has none, the costly ones first:
-// the agent that the key prefers among those that stay within their bound with
-// it; where none does, the one that would have the least to do.
+// grantWishes moves keys to the agents that they are pinned to, and lets those
+// come that are with an agent of another pool: the costly ones first, as long as
+// the pool's share for wishes lasts. The others stay where they are. It says
+// whether there was any.
+func (p *plan) grantWishes() bool {
+	granted := false
+	for i := range p.keys {
+		k := &p.keys[i]
+		why := p.wish(k)
+		if why == "" || !p.spendWish(p.classes[k.class].pool) {
+			continue
+		}
+		granted, p.moved[k.input] = true, why
+		if k.guest {
+			k.guest, k.owner = false, none
+		} else {
+			p.give(int32(i), k.pin)
+		}
+	}
+	return granted
+}
+
+// wish is why the key is to leave an agent that may keep it for now; empty when
+// it is to stay, or when nobody is there for it.
+func (p *plan) wish(k *key) Reason {
+	present := func(m int32) bool { return !p.agents[m].away }
+	switch {
+	case k.owner == none || k.owner == k.pin:
+		return ""
+	case p.pinned(k):
+		return Pinned
+	case k.guest && slices.ContainsFunc(p.classes[k.class].members, present):
+		return PoolChanged
+	default:
+		return ""
+	}
+}
+
+// pinned says whether there is an agent that the key is to go to, or to stay with.
+func (p *plan) pinned(k *key) bool { return k.pin != none && !p.agents[k.pin].away }
+
+// placeRest gives an owner to each key that has none: the agent that it is pinned
+// to, and then to the others, the costly ones first, the agent that the key prefers
+// among those that stay within their bound with it; where none does, the one that
+// would have the least to do.
 func (p *plan) placeRest() {
+	for i := range p.keys {
+		if k := &p.keys[i]; k.owner == none && p.pinned(k) {
+			p.give(int32(i), k.pin)
+		}
+	}
 	for i := range p.keys {
 		if p.keys[i].owner != none {
 			continue

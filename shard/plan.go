@@ -13,9 +13,9 @@ type agent struct {
 	name   string
 	weight int64
 	away   bool
-	// pool is the index of its pool.
-	pool  int32
-	group int
+	// pool is the index of its pool, and seat the agent's among those of the pool.
+	pool, seat int32
+	group      int
 	// load is the cost of what the agent owns.
 	load int64
 	// upper and lower are the bounds of the load, mean is its fair share.
@@ -43,7 +43,14 @@ type class struct {
 	pool int32
 	// members are the agents that may own the keys, present or away.
 	members []int32
+	// allowed says of each agent of the pool, by its seat, whether it is a member.
 	allowed []bool
+}
+
+// pool is a Pool in the plan, and its agents.
+type pool struct {
+	Pool
+	agents []int32
 }
 
 // plan is an assignment in the making. Agents and keys are known by their index
@@ -66,7 +73,7 @@ type plan struct {
 	owned [][]int32
 	// queue is what fill chooses from, kept for its memory.
 	queue queue
-	pools []Pool
+	pools []pool
 }
 
 // classID is a class by its names.
@@ -80,7 +87,10 @@ func newPlan(in Input) *plan {
 	for i, a := range agents {
 		index[a.Name] = int32(i)
 		weight := max(a.Weight, 1)
-		p.agents = append(p.agents, agent{name: a.Name, weight: weight, away: a.Away, pool: p.pool(in, pools, a.Pool)})
+		number := p.pool(in, pools, a.Pool)
+		of := &p.pools[number]
+		p.agents = append(p.agents, agent{name: a.Name, weight: weight, away: a.Away, pool: number, seat: int32(len(of.agents))})
+		of.agents = append(of.agents, int32(i))
 		p.hashes = append(p.hashes, hash(a.Name))
 		p.heaviest = max(p.heaviest, weight)
 	}
@@ -99,7 +109,10 @@ func (p *plan) pool(in Input, pools map[string]int32, name string) int32 {
 		if rules.MaxLoadFactor < 1 {
 			rules.MaxLoadFactor = DefaultMaxLoadFactor
 		}
-		p.pools = append(p.pools, rules)
+		if rules.Budget == Unlimited {
+			rules.Wishes = Unlimited
+		}
+		p.pools = append(p.pools, pool{Pool: rules})
 	}
 	return number
 }
@@ -114,6 +127,24 @@ func (p *plan) spend(pool int32) bool {
 	return true
 }
 
+// spendWish takes one move for a wish out of the pool's budget, if there is one
+// left for that.
+func (p *plan) spendWish(pool int32) bool {
+	left := &p.pools[pool].Wishes
+	if *left == 0 || !p.spend(pool) {
+		return false
+	}
+	*left--
+	return true
+}
+
+// leaveRestToWishes lets wishes have what is left of the budgets.
+func (p *plan) leaveRestToWishes() {
+	for i := range p.pools {
+		p.pools[i].Wishes = p.pools[i].Budget
+	}
+}
+
 func (p *plan) addKeys(in Input, agents []Agent, index, pools map[string]int32) {
 	classes := map[classID]int32{}
 	p.keys = make([]key, len(in.Keys))
@@ -124,12 +155,11 @@ func (p *plan) addKeys(in Input, agents []Agent, index, pools map[string]int32) 
 		if !known {
 			number = int32(len(classes))
 			classes[id] = number
-			p.classes = append(p.classes, newClass(id, p.pool(in, pools, k.Pool), agents, in.Allows))
+			p.classes = append(p.classes, p.newClass(k.Class, p.pool(in, pools, k.Pool), agents, in.Allows))
 		}
 		added := &p.keys[i]
 		*added = key{hash: hash(k.Key.String()), cost: max(k.Cost, 0), input: int32(i), class: number, pin: none, owner: none}
-		allowed := p.classes[number].allowed
-		if pin, ok := index[k.Pin]; ok && allowed[pin] {
+		if pin, ok := index[k.Pin]; ok && p.mayOwn(number, pin) {
 			added.pin = pin
 		}
 		current := in.Current[k.Key]
@@ -138,7 +168,7 @@ func (p *plan) addKeys(in Input, agents []Agent, index, pools map[string]int32) 
 			p.moved[i] = Placed
 		case !present:
 			p.moved[i] = OwnerGone
-		case allowed[owner]:
+		case p.mayOwn(number, owner):
 			added.owner = owner
 		case p.agents[owner].pool != p.classes[number].pool && (in.Allows == nil || in.Allows(k.Class, agents[owner])):
 			added.owner, added.guest = owner, true
@@ -158,15 +188,24 @@ func (p *plan) addKeys(in Input, agents []Agent, index, pools map[string]int32) 
 	}
 }
 
-func newClass(id classID, pool int32, agents []Agent, allows func(string, Agent) bool) class {
-	c := class{pool: pool, allowed: make([]bool, len(agents))}
-	for i, a := range agents {
-		if a.Pool == id.pool && (allows == nil || allows(id.class, a)) {
-			c.members = append(c.members, int32(i))
-			c.allowed[i] = true
+// newClass looks at the agents of the pool alone: there may be as many pools as
+// agents.
+func (p *plan) newClass(name string, pool int32, agents []Agent, allows func(string, Agent) bool) class {
+	own := p.pools[pool].agents
+	c := class{pool: pool, allowed: make([]bool, len(own))}
+	for seat, i := range own {
+		if allows == nil || allows(name, agents[i]) {
+			c.members = append(c.members, i)
+			c.allowed[seat] = true
 		}
 	}
 	return c
+}
+
+// mayOwn says whether the agent may own the keys of the class.
+func (p *plan) mayOwn(class, agent int32) bool {
+	c, a := &p.classes[class], &p.agents[agent]
+	return c.pool == a.pool && c.allowed[a.seat]
 }
 
 // setBounds computes the bounds of each agent's load. Agents that have no class

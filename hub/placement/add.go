@@ -4,14 +4,17 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -106,23 +109,36 @@ func (r *Reconciler) cacheOwn(mgr ctrl.Manager) (cache.Cache, error) {
 	return own, mgr.Add(own)
 }
 
+// maxHolder is how much is kept of who holds a tenant's Lease; an agent writes
+// half of that.
+const maxHolder = 256
+
 // stripLease takes everything from a Lease that makes nobody an agent: tenants
 // can make any number of them. It is stored without the label, and not listed. That
-// of a pull cluster's agent, which a tenant can make up too, keeps the one label: its
-// key can have no other owner, whatever it says of itself and of costs.
+// of a pull cluster's agent, which a tenant can make up too, keeps the one label, and
+// how it is renewed: its key can have no other owner, whatever it says of itself and
+// of costs.
 func (r *Reconciler) stripLease(obj any) (any, error) {
 	lease, ok := obj.(*coordinationv1.Lease)
 	if !ok {
 		return obj, nil
 	}
 	lease.ManagedFields = nil
-	if !shard.MayJoin(member.AgentOf(lease), lease.Namespace, r.Namespace) {
-		lease.Labels, lease.Annotations, lease.Spec = nil, nil, coordinationv1.LeaseSpec{}
+	joins := shard.MayJoin(member.AgentOf(lease), lease.Namespace, r.Namespace)
+	if joins && lease.Namespace == r.Namespace {
+		return lease, nil
 	}
-	if lease.Namespace != r.Namespace && lease.Labels != nil {
-		lease.Labels, lease.Annotations = map[string]string{member.Label: "true"}, nil
+	kept := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
+		Namespace: lease.Namespace, Name: lease.Name, UID: lease.UID, ResourceVersion: lease.ResourceVersion,
+	}}
+	if joins {
+		kept.Labels = map[string]string{member.Label: "true"}
+		kept.Spec.RenewTime, kept.Spec.LeaseDurationSeconds = lease.Spec.RenewTime, lease.Spec.LeaseDurationSeconds
+		if holder := ptr.Deref(lease.Spec.HolderIdentity, ""); holder != "" {
+			kept.Spec.HolderIdentity = new(strings.Clone(holder[:min(len(holder), maxHolder)]))
+		}
 	}
-	return lease, nil
+	return kept, nil
 }
 
 // leaseHandler notes each renewal when it comes, and asks for a run only when

@@ -78,6 +78,13 @@ func (r *Reconciler) lookAtAgents(ctx context.Context, now time.Time) (pools, []
 	var members []memberState
 	var soonest time.Time
 	for _, a := range r.members.Agents() {
+		counts, err := r.counts(ctx, a.Name)
+		if err != nil {
+			return ps, nil, time.Time{}, err
+		}
+		if !counts {
+			continue
+		}
 		m := memberState{name: a.Name, joined: a.Joined, retired: replicas.retired(a.Name)}
 		m.crew, m.others = ps.forAgent(a.Name, a.Labels)
 		var next time.Time
@@ -86,6 +93,21 @@ func (r *Reconciler) lookAtAgents(ctx context.Context, now time.Time) (pools, []
 		members = append(members, m)
 	}
 	return ps, members, soonest, nil
+}
+
+// counts says whether an agent of that name can have something to act for. That of
+// a pull cluster can where there is one: tenants make up any number of Leases.
+func (r *Reconciler) counts(ctx context.Context, agent string) (bool, error) {
+	namespace, name, pulls := shard.PullCluster(agent)
+	if !pulls {
+		return true, nil
+	}
+	var cluster fleetv1.RemoteCluster
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &cluster, client.UnsafeDisableDeepCopy)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("read the RemoteCluster of agent %s: %w", agent, err)
+	}
+	return err == nil && cluster.GetMode() == fleetv1.PullMode, nil
 }
 
 // ordinals are the ordinal of the first replica of each StatefulSet, and the one

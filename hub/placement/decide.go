@@ -56,6 +56,10 @@ func decide(w world) decision {
 	targets := w.targets()
 	d := decision{owners: map[shard.Key]string{}, moved: map[string]int{}}
 	w.agents, d.next = w.settled(targets)
+	w.present = make(map[string]shard.Agent, len(w.agents))
+	for _, a := range w.agents {
+		w.present[a.Name] = a
+	}
 	result := shard.Assign(w.input(targets))
 	moves, retired := map[shard.Key]shard.Move{}, w.retiredNames()
 	for _, move := range result.Moves {
@@ -150,7 +154,7 @@ func (w *world) settled(targets map[shard.Key]*target) ([]shard.Agent, time.Time
 	for i := range agents {
 		a := &agents[i]
 		start, joining := first[a.Pool]
-		if until := start.Add(w.settle); joining && !working[a.Pool] && a.Pool != pullCrew && w.now.Time.Before(until) {
+		if until := start.Add(w.settle); joining && !working[a.Pool] && !shard.IsPullAgent(a.Name) && w.now.Time.Before(until) {
 			a.Away = true
 			next = until
 		}
@@ -183,9 +187,9 @@ func (w *world) input(targets map[shard.Key]*target) shard.Input {
 func (w *world) shardPool(crew string) shard.Pool {
 	budget, limited := w.budget[crew]
 	if !limited {
-		budget = shard.Unlimited
+		budget.moves = shard.Unlimited
 	}
-	return shard.Pool{MaxLoadFactor: w.pools.rulesFor(crew).maxLoadFactor, Budget: budget}
+	return shard.Pool{MaxLoadFactor: w.pools.rulesFor(crew).maxLoadFactor, Budget: budget.moves, Wishes: budget.wishes}
 }
 
 // add puts one partition into the record. One that never had an owner is not in

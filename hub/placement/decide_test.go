@@ -33,7 +33,7 @@ func live(names ...string) []shard.Agent {
 	for _, name := range names {
 		agent := shard.Agent{Name: name, Labels: map[string]string{"name": name}}
 		if strings.HasPrefix(name, "pull.") {
-			agent.Pool = "pull."
+			agent.Pool = name + "."
 		}
 		agents = append(agents, agent)
 	}

@@ -44,8 +44,7 @@ func whyNobody(w world, cluster *fleetv1.RemoteCluster, held []*target) string {
 // joining says whether a live agent of the crew is given nothing for now.
 func (w *world) joining(crew string) bool {
 	return slices.ContainsFunc(w.members, func(m memberState) bool {
-		return m.crew == crew && m.state == shard.Alive && !m.retired &&
-			slices.ContainsFunc(w.agents, func(a shard.Agent) bool { return a.Name == m.name && a.Away })
+		return m.crew == crew && m.state == shard.Alive && !m.retired && w.present[m.name].Away
 	})
 }
 
@@ -55,7 +54,7 @@ func (w *world) joining(crew string) bool {
 func notes(w world, held []*target, owners map[shard.Key]string) []string {
 	var list []string
 	t := held[0]
-	if crew, ok := w.crewOf(owners[t.key]); ok && crew != t.crew() {
+	if owner, ok := w.present[owners[t.key]]; ok && owner.Pool != t.crew() {
 		list = append(list, "; "+w.onItsWay(t))
 	}
 	if len(t.others) > 0 {
@@ -86,20 +85,8 @@ func (w *world) onItsWay(t *target) string {
 
 // notPinned says why a target is not with the agent that it is pinned to.
 func (w *world) notPinned(t *target) string {
-	if slices.ContainsFunc(w.agents, func(a shard.Agent) bool {
-		return a.Name == t.pin && !a.Away && a.Pool == t.crew() && classOf(t.cluster).allows(a)
-	}) {
+	if a, ok := w.present[t.pin]; ok && !a.Away && a.Pool == t.crew() && classOf(t.cluster).allows(a) {
 		return "it moves to " + t.pin + ", which it is pinned to, when spec.placement.movesPerMinute of its AgentPool allows"
 	}
 	return "the pin to " + t.pin + " has no effect: there is no such live agent, or its AgentPool or spec.agentSelector does not match"
-}
-
-// crewOf is the crew of an agent that is present.
-func (w *world) crewOf(agent string) (string, bool) {
-	for i := range w.agents {
-		if w.agents[i].Name == agent {
-			return w.agents[i].Pool, true
-		}
-	}
-	return "", false
 }

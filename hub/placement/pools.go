@@ -18,13 +18,15 @@ import (
 const (
 	// commonCrew is the crew of the agents that no pool selects.
 	commonCrew = ""
-	// pullCrew is that of the agents inside of clusters. No pool can be called so.
-	pullCrew = "pull."
 	// noCrew is for clusters that no pool serves.
 	noCrew = "none."
 
 	defaultMovesPerMinute = 10
 )
+
+// pullCrew is the crew of an agent inside of a cluster: itself. No pool can be
+// called so.
+func pullCrew(agent string) string { return agent + "." }
 
 // rules say how clusters are spread over one crew.
 type rules struct {
@@ -172,7 +174,7 @@ func (ps *pools) forCluster(own map[string]string) (serves *pool, others []*pool
 // selects its labels. The others are the pools that select them as well.
 func (ps *pools) forAgent(name string, own map[string]string) (crew string, others []*pool) {
 	if shard.IsPullAgent(name) {
-		return pullCrew, nil
+		return pullCrew(name), nil
 	}
 	for _, p := range ps.list {
 		if p.agents != nil && p.agents.Matches(labels.Set(own)) {

@@ -122,7 +122,7 @@ func TestPoolTakesOverByLabels(t *testing.T) {
 	agents := map[string]string{"a-eu": "eu", "c-us": "us"}
 	w := fleetOf([]fleetv1.AgentPool{agentPool("eu", "eu"), agentPool("us", "us")}, agents, map[string]string{"region": "us"})
 	w.clusters[0].Status.Assignments = []fleetv1.Assignment{{Agent: "a-eu", Epoch: 4}}
-	w.budget = map[string]int{"us": 0}
+	w.budget = map[string]allowance{"us": {}}
 	d := decide(w)
 	g.Expect(d.records[0].moves).To(BeEmpty())
 	g.Expect(d.records[0].status.Conditions[0].Message).To(Equal("owned by a-eu; it moves to AgentPool us when spec.placement.movesPerMinute there allows"))
@@ -130,14 +130,14 @@ func TestPoolTakesOverByLabels(t *testing.T) {
 	g.Expect(d.pools[1].status.Agents).To(Equal([]fleetv1.AgentStatus{{Name: "c-us", State: "Ready"}}))
 	g.Expect(d.pools[0].status.Agents).To(Equal([]fleetv1.AgentStatus{{Name: "a-eu", State: "Ready", Clusters: 1, Cost: 1}}))
 
-	w.budget["us"] = 1
+	w.budget["us"] = allowance{moves: 1}
 	d = decide(w)
 	g.Expect(d.records[0].status.Assignments).To(Equal([]fleetv1.Assignment{{Agent: "c-us", Epoch: 5}}))
 	g.Expect(d.moved).To(Equal(map[string]int{"us": 1}))
 	g.Expect(moveEvents(d.records[0].moves)[0].Message).To(Equal("moved from a-eu to c-us: another AgentPool serves it, by its labels"))
 
 	// An agent that is gone does not wait for the budget.
-	w.budget["us"], w.agents = 0, w.agents[:0]
+	w.budget["us"], w.agents = allowance{}, w.agents[:0]
 	w.agents = append(w.agents, shard.Agent{Name: "c-us", Pool: "us"})
 	g.Expect(decide(w).records[0].status.Agent).To(Equal("c-us"))
 
@@ -163,12 +163,34 @@ func TestBudgetFillsUpWithTime(t *testing.T) {
 	g := NewWithT(t)
 	start := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 	var b bucket
-	g.Expect(b.fill(start, 10)).To(Equal(10))
+	fill := func(after time.Duration) allowance {
+		b.fill(start.Add(after), 10)
+		return b.allowance()
+	}
+	g.Expect(fill(0)).To(Equal(allowance{moves: 10, wishes: 5}))
 	g.Expect(b.spend(9)).To(BeZero())
 	g.Expect(b.spend(1)).To(Equal(start.Add(6*time.Second)), "when the next one may move")
-	g.Expect(b.fill(start.Add(5*time.Second), 10)).To(Equal(0))
-	g.Expect(b.fill(start.Add(30*time.Second), 10)).To(Equal(5))
-	g.Expect(b.fill(start.Add(time.Hour), 10)).To(Equal(10))
+	g.Expect(fill(5 * time.Second).moves).To(Equal(0))
+	g.Expect(fill(30 * time.Second).moves).To(Equal(5))
+	g.Expect(fill(time.Hour).moves).To(Equal(10))
+}
+
+// TestWishesAndBalanceTakeTurns: where there is a single move at a time, wishes
+// have every other one.
+func TestWishesAndBalanceTakeTurns(t *testing.T) {
+	g := NewWithT(t)
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	var b bucket
+	b.fill(now, 1)
+	var wishes []int
+	for range 4 {
+		wishes = append(wishes, b.allowance().wishes)
+		b.spend(0) // a run in which nothing moves takes no turn
+		b.spend(b.allowance().moves)
+		now = now.Add(time.Minute)
+		b.fill(now, 1)
+	}
+	g.Expect(wishes).To(Equal([]int{0, 1, 0, 1}))
 }
 
 // TestAPinWaitsForTheBudget: and the cluster says so.
@@ -176,12 +198,12 @@ func TestAPinWaitsForTheBudget(t *testing.T) {
 	g := NewWithT(t)
 	w := fleetOf(nil, map[string]string{"a": "", "b": ""}, map[string]string{"fleet.headwater.dev/pin": "b"})
 	w.clusters[0].Status.Assignments = []fleetv1.Assignment{{Agent: "a", Epoch: 1}}
-	w.budget = map[string]int{commonCrew: 0}
+	w.budget = map[string]allowance{commonCrew: {}}
 	d := decide(w)
 	g.Expect(d.records[0].status.Agent).To(Equal("a"))
 	g.Expect(d.records[0].status.Conditions[0].Message).To(Equal("owned by a; it moves to b, which it is pinned to, when spec.placement.movesPerMinute of its AgentPool allows"))
 
-	w.budget[commonCrew] = 1
+	w.budget[commonCrew] = allowance{moves: 1}
 	d = decide(w)
 	g.Expect(d.records[0].status.Agent).To(Equal("b"))
 	g.Expect(d.moved).To(Equal(map[string]int{commonCrew: 1}))

@@ -83,10 +83,6 @@ func (w *world) tally(targets map[shard.Key]*target, owners map[shard.Key]string
 	for _, p := range slices.Concat(w.pools.list, w.pools.faulty) {
 		tallies[p] = &tally{clusters: map[*fleetv1.RemoteCluster]bool{}, moving: map[*fleetv1.RemoteCluster]bool{}, lost: map[string][]string{}}
 	}
-	crews := map[string]string{}
-	for i := range w.agents {
-		crews[w.agents[i].Name] = w.agents[i].Pool
-	}
 	for key, t := range targets {
 		if t.pool == nil || t.cluster.GetMode() == fleetv1.PullMode {
 			continue
@@ -98,7 +94,7 @@ func (w *world) tally(targets map[shard.Key]*target, owners map[shard.Key]string
 				tallies[other].lost[t.pool.name] = append(tallies[other].lost[t.pool.name], "RemoteCluster "+t.cluster.Namespace+"/"+t.cluster.Name)
 			}
 		}
-		if crew, owned := crews[owners[key]]; owned && crew != t.crew() || t.handingOver(key) {
+		if owner, owned := w.present[owners[key]]; owned && owner.Pool != t.crew() || t.handingOver(key) {
 			of.moving[t.cluster] = true
 		}
 	}

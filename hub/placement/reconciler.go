@@ -78,7 +78,7 @@ type Reconciler struct {
 
 // Reconcile decides who acts for what, and writes what has changed. Where only
 // time has passed and no agent has come or gone for it, nothing can have changed
-// and nothing is read but the agents' Leases.
+// and nothing is read but the pools and the agents' Leases.
 func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	now := r.Clock.Now()
 	fresh := r.news.take()

@@ -372,6 +372,39 @@ func TestControllerHearsOfEverything(t *testing.T) {
 	h.Eventually(label, "30s").Should(Equal("agent-2"))
 }
 
+// TestOnlyAPullClusterHasAnAgentInside: a Lease alone, which a tenant can make up,
+// makes nobody the agent of a cluster.
+func TestOnlyAPullClusterHasAnAgentInside(t *testing.T) {
+	h := newHub(t)
+	h.renew("agent-0")
+	h.deploy("pushed")
+	inside := shard.PullAgent(h.namespace, "edge")
+	h.renew(inside, shard.PullAgent(h.namespace, "pushed"), shard.PullAgent(h.namespace, "made.up"))
+	names := func() (agents, members []string) {
+		w := h.look(h.reconciler)
+		for _, a := range w.agents {
+			agents = append(agents, a.Name)
+		}
+		for _, m := range w.members {
+			members = append(members, m.name)
+		}
+		return agents, members
+	}
+	agents, members := names()
+	h.Expect(agents).To(Equal([]string{"agent-0"}))
+	h.Expect(members).To(Equal([]string{"agent-0"}))
+
+	edge := &fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "edge"}}
+	edge.Spec.Mode = fleetv1.PullMode
+	h.Expect(h.Create(t.Context(), edge)).To(Succeed())
+	agents, members = names()
+	h.Expect(agents).To(Equal([]string{"agent-0", inside}))
+	h.Expect(members).To(Equal([]string{"agent-0", inside}))
+	h.reconcile()
+	h.Expect(h.cluster("edge").Status.Agent).To(Equal(inside))
+	h.Expect(h.cluster("pushed").Status.Agent).To(Equal("agent-0"))
+}
+
 // TestLeasesOfTenantsCostLittle: whoever may write Leases in a namespace of his
 // own can call any number of them an agent's, and renew them all the time.
 func TestLeasesOfTenantsCostLittle(t *testing.T) {
@@ -417,10 +450,15 @@ func TestLeasesOfTenantsCostLittle(t *testing.T) {
 		Labels: map[string]string{"fleet.headwater.dev/member": "true", "note": "anything"},
 	}}
 	pull.Annotations = map[string]string{"fleet.headwater.dev/costs": strings.Repeat("x", 100_000)}
+	pull.Finalizers = []string{"example.com/" + strings.Repeat("x", 60)}
+	pull.Spec.HolderIdentity = new(strings.Repeat("x", 100_000))
 	h.Expect(tenant.Create(t.Context(), pull)).To(Succeed())
+	made := pull.UID
+	pull = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: pull.Namespace, Name: pull.Name}}
 	h.Eventually(func() error { return r.own.Get(t.Context(), client.ObjectKeyFromObject(pull), pull) }, "30s").Should(Succeed())
-	h.Expect(pull.Annotations).To(BeEmpty())
 	h.Expect(pull.Labels).To(Equal(map[string]string{"fleet.headwater.dev/member": "true"}))
+	h.Expect(pull.UID).To(Equal(made))
+	h.Expect(pull.Size()).To(BeNumerically("<", 1000))
 
 	tenant.renew("mallory")
 	tenant.renew("trudy") // and this is heard of after that

@@ -18,16 +18,19 @@ import (
 // world is what a decision is made from.
 type world struct {
 	// system is the namespace in which the hub has its RemoteCluster.
-	system   string
-	agents   []shard.Agent
+	system string
+	agents []shard.Agent
+	// present are the agents by name, as decide sees them.
+	present  map[string]shard.Agent
 	clusters []fleetv1.RemoteCluster
 	objects  []object
 	pools    pools
-	// members are all agents that have a Lease, with what is known of them.
+	// members are all agents that have a Lease and may have something to act for,
+	// with what is known of them.
 	members []memberState
 	// budget is how many keys may move of their own accord now, by crew; a crew
 	// that is missing has no limit.
-	budget map[string]int
+	budget map[string]allowance
 	// epochs are the highest epochs seen of each key, also where the
 	// RemoteCluster is gone.
 	epochs map[shard.Key]int64
@@ -193,7 +196,7 @@ func (w *world) choosePool(t *target, wish, from string) {
 func (t *target) crew() string {
 	switch {
 	case t.cluster.GetMode() == fleetv1.PullMode:
-		return pullCrew
+		return pullCrew(shard.PullAgent(t.cluster.Namespace, t.cluster.Name))
 	case t.pool == nil:
 		return noCrew
 	default:
