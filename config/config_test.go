@@ -137,6 +137,28 @@ func TestDefaultGrantsOnlyWhatItNames(t *testing.T) {
 	}
 }
 
+// TestStatusesAreOnlyPatched: they are read with their objects, and so are
+// finalizers, which are written there as well.
+func TestStatusesAreOnlyPatched(t *testing.T) {
+	g := NewWithT(t)
+	statuses := 0
+	for _, object := range build(t, "default") {
+		if kind := object.GetKind(); kind != "ClusterRole" && kind != "Role" {
+			continue
+		}
+		var role rbacv1.Role
+		g.Expect(yaml.Unmarshal([]byte(object.MustYaml()), &role)).To(Succeed())
+		for _, rule := range role.Rules {
+			g.Expect(rule.Resources).NotTo(ContainElement(HaveSuffix("/finalizers")), role.Name)
+			if slices.ContainsFunc(rule.Resources, func(resource string) bool { return strings.HasSuffix(resource, "/status") }) {
+				statuses++
+				g.Expect(rule.Verbs).To(Equal([]string{"patch"}), role.Name)
+			}
+		}
+	}
+	g.Expect(statuses).To(BeNumerically(">", 4))
+}
+
 func TestWorkloadsFitTheFluxCLI(t *testing.T) {
 	g := NewWithT(t)
 	var workloads []string
