@@ -88,7 +88,7 @@ func TestASweepTakesNothingThatIsBeingMade(t *testing.T) {
 	})
 	defer starts.Wait()
 	defer stop()
-	for range 1_000 {
+	for range 200 {
 		f, err := newTempFile(dir)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(f.Name()).To(BeARegularFile())
