@@ -162,15 +162,15 @@ func scheme() *runtime.Scheme {
 }
 
 // cache holds this agent's own objects alone, selected at the server by the
-// routing label, and no Helm storage.
+// routing label, and no Helm storage. Of Secrets it holds nothing that they contain.
 func (o *options) cache(app.Options) cache.Options {
 	own := labels.SelectorFromSet(labels.Set{meta.AgentLabel: o.name})
 	return o.narrow(cache.Options{
 		ByObject: map[client.Object]cache.ByObject{
 			&kustomizev1.Kustomization{}: {Label: own},
 			&helmv2.HelmRelease{}:        {Label: own},
-			&corev1.ConfigMap{}:          {Label: o.watchedConfigs()},
-			&corev1.Secret{}:             {Field: fields.OneTermNotEqualSelector("type", "helm.sh/release.v1")},
+			&corev1.ConfigMap{}:          {Label: o.watchedConfigs(), Transform: app.Bare},
+			&corev1.Secret{}:             {Field: fields.OneTermNotEqualSelector("type", "helm.sh/release.v1"), Transform: app.Bare},
 		},
 		DefaultTransform: cache.TransformStripManagedFields(),
 	})

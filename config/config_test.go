@@ -5,6 +5,10 @@
 package config_test
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,6 +22,8 @@ import (
 	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
+
+	"github.com/headwater-dev/headwater/config"
 )
 
 func build(t *testing.T, path string) []*resource.Resource {
@@ -135,6 +141,45 @@ func TestDefaultGrantsOnlyWhatItNames(t *testing.T) {
 			g.Expect(object.MustYaml()).NotTo(ContainSubstring("cluster-admin"), object.CurId().String())
 		}
 	}
+}
+
+// TestStatusesAreOnlyPatched: they are read with their objects, and so are
+// finalizers, which are written there as well.
+func TestStatusesAreOnlyPatched(t *testing.T) {
+	g := NewWithT(t)
+	statuses := 0
+	for _, object := range build(t, "default") {
+		if kind := object.GetKind(); kind != "ClusterRole" && kind != "Role" {
+			continue
+		}
+		var role rbacv1.Role
+		g.Expect(yaml.Unmarshal([]byte(object.MustYaml()), &role)).To(Succeed())
+		for _, rule := range role.Rules {
+			g.Expect(rule.Resources).NotTo(ContainElement(HaveSuffix("/finalizers")), role.Name)
+			if slices.ContainsFunc(rule.Resources, func(resource string) bool { return strings.HasSuffix(resource, "/status") }) {
+				statuses++
+				g.Expect(rule.Verbs).To(Equal([]string{"patch"}), role.Name)
+			}
+		}
+	}
+	g.Expect(statuses).To(BeNumerically(">", 4))
+}
+
+// TestAnotherPolicyHasAnotherVersion: hub agent install replaces those of a lower one.
+func TestAnotherPolicyHasAnotherVersion(t *testing.T) {
+	const version, digest = "1", "9ab6429f087eff2327772d381b0d751371ad764e53da6d8a865b22c1527ba81e"
+	g := NewWithT(t)
+	specs := sha256.New()
+	for text := range bytes.SplitSeq(config.AgentPolicy(), []byte("\n---\n")) {
+		var object struct {
+			Metadata struct{ Annotations map[string]string }
+			Spec     json.RawMessage
+		}
+		g.Expect(yaml.Unmarshal(text, &object)).To(Succeed())
+		g.Expect(object.Metadata.Annotations).To(HaveKeyWithValue("fleet.headwater.dev/policy-version", version))
+		specs.Write(object.Spec)
+	}
+	g.Expect(hex.EncodeToString(specs.Sum(nil))).To(Equal(digest), "what it says has changed: give it another version")
 }
 
 func TestWorkloadsFitTheFluxCLI(t *testing.T) {

@@ -89,14 +89,14 @@ func scheme() *runtime.Scheme {
 	return s
 }
 
-// cache holds of the Kustomizations what placement looks at, and no Helm
-// storage.
+// cache holds of the Kustomizations what placement looks at, of Secrets nothing
+// that they contain, and no Helm storage.
 func (o *options) cache(app.Options) cache.Options {
 	return cache.Options{
 		ByObject: map[client.Object]cache.ByObject{
 			&kustomizev1.Kustomization{}: {Transform: placement.Strip},
 			&helmv2.HelmRelease{}:        {Transform: placement.Strip},
-			&corev1.Secret{}:             {Field: fields.OneTermNotEqualSelector("type", "helm.sh/release.v1")},
+			&corev1.Secret{}:             {Field: fields.OneTermNotEqualSelector("type", "helm.sh/release.v1"), Transform: app.Bare},
 		},
 		DefaultTransform: cache.TransformStripManagedFields(),
 	}

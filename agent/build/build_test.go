@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -131,14 +132,38 @@ func TestABuildThatTakesTooMuchMemory(t *testing.T) {
 	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}), "others go on")
 }
 
-// kustomize ends its process on these.
+// kustomize ends its process on these, whether or not that has built before.
 func TestFilesOnWhichKustomizeExits(t *testing.T) {
 	g := NewWithT(t)
 	b := New(1)
-	_, err := run(t.Context(), b, files(t, "kustomization.yaml", "resources: [c.yaml]\nconfigMapGenerator: [{name: c, behavior: merge, literals: [a=b]}]\n",
-		"c.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {'': hunter2}\n"))
-	g.Expect(err).To(MatchError("kustomize crashed on these files: the agent's log says how"))
-	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}), "others go on")
+	fatal := files(t, "kustomization.yaml", "resources: [c.yaml]\nconfigMapGenerator: [{name: c, behavior: merge, literals: [a=b]}]\n",
+		"c.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {'': hunter2}\n")
+	for range 2 {
+		tries := 0
+		_, err := run(t.Context(), b, noticed{fatal, func(name string) {
+			if name == "/c.yaml" {
+				tries++
+			}
+		}})
+		g.Expect(err).To(MatchError("kustomize crashed on these files: the agent's log says how"))
+		g.Expect(tries).To(Equal(1))
+		g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}), "others go on")
+	}
+}
+
+// The kernel ends processes when the machine is out of memory, and those that wait as well.
+func TestAProcessThatIsKilledWhileItWaits(t *testing.T) {
+	g := NewWithT(t)
+	b := New(1)
+	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}))
+	first := b.pid()
+	g.Expect(syscall.Kill(first, syscall.SIGKILL)).To(Succeed())
+	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}))
+	second := b.pid()
+	g.Expect(second).NotTo(Equal(first))
+
+	_, err := run(t.Context(), b, noticed{small(t), func(string) { _ = syscall.Kill(second, syscall.SIGKILL) }})
+	g.Expect(err).To(MatchError(ErrCrashed), "it has begun")
 }
 
 // Whoever takes the objects may have enough of them.

@@ -60,10 +60,21 @@ func (b *Builder) Run(ctx context.Context, files Files, dir string, take func(na
 	defer b.places.Release(1)
 	ctx, cancel := context.WithTimeoutCause(ctx, Timeout, errTooLong)
 	defer cancel()
-	p, err := b.process()
+	if p := b.waiting(); p != nil {
+		if err := b.build(ctx, p, files, dir, take); !errors.Is(err, errGone) {
+			return err
+		}
+	}
+	p, err := start()
 	if err != nil {
 		return err
 	}
+	return b.build(ctx, p, files, dir, take)
+}
+
+// build has a process build, and keeps it or ends it. The error is errGone when the
+// process had ended while it waited.
+func (b *Builder) build(ctx context.Context, p *process, files Files, dir string, take func(name string, object []byte) error) error {
 	stop := context.AfterFunc(ctx, p.kill)
 	reusable, err := p.build(ctx, files, dir, take)
 	if stop() && reusable {
@@ -76,6 +87,9 @@ func (b *Builder) Run(ctx context.Context, files Files, dir string, take func(na
 		return err
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case p.waited:
+		log.FromContext(ctx).Info("a process of kustomize ended while it waited for a build", "how", fmt.Sprint(how))
+		return errGone
 	case p.said.outOfMemory():
 		return errTooLarge
 	}
@@ -83,24 +97,25 @@ func (b *Builder) Run(ctx context.Context, files Files, dir string, take func(na
 	return fmt.Errorf("%w: the agent's log says how", ErrCrashed)
 }
 
-// process is one that waits, or a new one.
-func (b *Builder) process() (*process, error) {
+// waiting is a process that waits for a build; nil when there is none.
+func (b *Builder) waiting() *process {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for len(b.idle) > 0 {
 		p := b.idle[len(b.idle)-1]
 		b.idle = b.idle[:len(b.idle)-1]
 		if p.retire.Stop() {
-			return p, nil
+			return p
 		}
 	}
-	return start()
+	return nil
 }
 
 // keep lets a process wait for the next build.
 func (b *Builder) keep(p *process) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	p.waited = true
 	b.idle = append(b.idle, p)
 	p.retire = time.AfterFunc(idleTime, func() {
 		b.forget(p)

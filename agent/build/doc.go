@@ -8,5 +8,6 @@
 // A process has no environment, and no files but those that its order is for, which it
 // asks this process for. Whatever becomes of it, the one build fails and no other. It is
 // kept for the next build, and ended when there is none for a minute, or when it has seen
-// a schema: no build sees another one's.
+// a schema: no build sees another one's. If it is killed while it waits, another one
+// takes its place.
 package build

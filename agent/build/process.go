@@ -14,8 +14,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// errBroken says that a process has ended in the middle.
-var errBroken = errors.New("the process has ended")
+var (
+	// errBroken says that a process has ended in the middle.
+	errBroken = errors.New("the process has ended")
+	// errGone says that it had ended before.
+	errGone = errors.New("the process had ended before the build")
+)
 
 // process is one that builds, as this process sees it.
 type process struct {
@@ -26,6 +30,8 @@ type process struct {
 	said    *lastWords
 	// retire ends it while it waits.
 	retire *time.Timer
+	// waited says that it has waited for a build, of which it has said nothing yet.
+	waited bool
 }
 
 // start starts a process.
@@ -63,6 +69,7 @@ func (p *process) build(ctx context.Context, files Files, dir string, take func(
 		if p.says.Decode(&said) != nil {
 			return false, errBroken
 		}
+		p.waited = false
 		switch said.Verb {
 		case object:
 			if err := take(said.Text, said.Object); err != nil {

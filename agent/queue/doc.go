@@ -4,7 +4,8 @@
 // Work is queued by the key of its target and served round robin over the keys,
 // and no key ever has more than its share of workers. So a target that does not
 // answer, or one with a thousand objects, delays nobody but itself. The share is
-// counted in Slots, which all controllers of a process have in common.
+// counted in Slots, which all controllers of a process have in common: one that has a
+// worker free is given the slot that another one gives back, so that they take turns.
 //
 // A Queue takes the place of controller-runtime's priority queue and keeps its
 // promises: an item is in the queue once, and is worked on by one worker at a

@@ -33,6 +33,10 @@ type Queue[T, K comparable] struct {
 	running map[T]running[K]
 	ring    ring[T, K]
 	waiting delayed[T, K]
+	// idle is how many workers wait for an item, and begun are running items that
+	// they have not seen yet.
+	idle  int
+	begun []*entry[T, K]
 	// timer ends the wait of the soonest one.
 	timer clock.Timer
 	shut  bool
@@ -68,13 +72,7 @@ func New[T, K comparable](name string, keyOf func(T) K, slots *Slots[K], limiter
 		entries: map[T]*entry[T, K]{}, running: map[T]running[K]{},
 	}
 	q.ready = sync.NewCond(&q.mu)
-	slots.subscribe(func(key K) {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		if q.ring.freed(key) {
-			q.ready.Signal()
-		}
-	})
+	slots.subscribe(q)
 	return q
 }
 
@@ -185,16 +183,61 @@ func (q *Queue[T, K]) GetWithPriority() (item T, priority int, shutdown bool) {
 		if q.shut {
 			return item, 0, true
 		}
-		if e := q.ring.next(q.slots.Take); e != nil {
-			now := q.clock.Now()
-			delete(q.entries, e.item)
-			q.running[e.item] = running[K]{key: e.key, since: now}
-			q.metrics.waited.Observe(now.Sub(e.since).Seconds())
-			q.metrics.depth.Set(float64(q.ring.size))
-			q.metrics.running.Set(float64(len(q.running)))
+		if e := q.next(); e != nil {
 			return e.item, e.priority, false
 		}
+		q.idle++
 		q.ready.Wait()
+		q.idle--
+	}
+}
+
+// next is an entry that a worker may begin with.
+func (q *Queue[T, K]) next() *entry[T, K] {
+	if len(q.begun) > 0 {
+		e := q.begun[0]
+		q.begun = q.begun[1:]
+		return e
+	}
+	e := q.ring.next(q.slots.Take)
+	if e != nil {
+		q.begin(e)
+	}
+	return e
+}
+
+// begin notes that an entry is worked on, which has a slot and is out of the ring.
+func (q *Queue[T, K]) begin(e *entry[T, K]) {
+	now := q.clock.Now()
+	delete(q.entries, e.item)
+	q.running[e.item] = running[K]{key: e.key, since: now}
+	q.metrics.waited.Observe(now.Sub(e.since).Seconds())
+	q.metrics.depth.Set(float64(q.ring.size))
+	q.metrics.running.Set(float64(len(q.running)))
+}
+
+// offer implements user: it takes the slot over where a worker waits, and would come
+// too late for it.
+func (q *Queue[T, K]) offer(key K) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e := q.ring.first(key)
+	if e == nil || q.shut || q.idle <= len(q.begun) {
+		return false
+	}
+	q.ring.remove(e)
+	q.begin(e)
+	q.begun = append(q.begun, e)
+	q.ready.Signal()
+	return true
+}
+
+// freed implements user.
+func (q *Queue[T, K]) freed(key K) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ring.freed(key) {
+		q.ready.Signal()
 	}
 }
 
@@ -213,7 +256,7 @@ func (q *Queue[T, K]) Done(item T) {
 		q.place(e, q.clock.Now())
 	}
 	q.mu.Unlock()
-	q.slots.Free(had.key)
+	q.slots.free(had.key, q)
 }
 
 // Waiting are the items of the key that are ready and wait for their turn, in the

@@ -86,6 +86,32 @@ func TestNoKeyHasMoreThanItsShare(t *testing.T) {
 	g.Eventually(got).Should(Receive(Equal("a/1")))
 }
 
+// A worker that is done asks its own queue for more, sooner than any other wakes up.
+func TestQueuesTakeTurnsAtAKey(t *testing.T) {
+	g := NewWithT(t)
+	slots := &queue.Slots[string]{Cap: 1}
+	queues := []*queue.Queue[string, string]{newQueue(t, slots, clock.RealClock{}), newQueue(t, slots, clock.RealClock{})}
+	running := make(chan string)
+	for n, q := range queues {
+		for i := range 4 {
+			q.Add(fmt.Sprintf("a/%d of %d", i, n))
+		}
+		go func() {
+			for item, shutdown := q.Get(); !shutdown; item, shutdown = q.Get() {
+				running <- item
+				q.Done(item)
+			}
+		}()
+		g.Eventually(func() int { return slots.Running("a") }).Should(Equal(1), "of the first queue")
+	}
+	for i := range 4 {
+		for n := range queues {
+			g.Eventually(queues[1-n].Idle).Should(Equal(1))
+			g.Eventually(running).Should(Receive(Equal(fmt.Sprintf("a/%d of %d", i, n))))
+		}
+	}
+}
+
 func TestAnItemIsWorkedOnOnceAtATime(t *testing.T) {
 	g := NewWithT(t)
 	q := newQueue(t, &queue.Slots[string]{Cap: 4}, clock.RealClock{})

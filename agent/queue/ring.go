@@ -80,6 +80,16 @@ func (r *ring[T, K]) next(take func(K) bool) *entry[T, K] {
 	return nil
 }
 
+// first is the entry of the key that is served first; nil when there is none.
+func (r *ring[T, K]) first(key K) *entry[T, K] {
+	for _, l := range r.levels {
+		if of := l.lanes[key]; of != nil {
+			return of.items.Front().Value.(*entry[T, K])
+		}
+	}
+	return nil
+}
+
 // freed gives the lanes of the key their turn back. It says whether there are
 // any.
 func (r *ring[T, K]) freed(key K) bool {

@@ -1,6 +1,9 @@
 package queue
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // Slots count how much is running for each key, over several queues. It is
 // safe for concurrent use.
@@ -10,8 +13,15 @@ type Slots[K comparable] struct {
 
 	mu      sync.Mutex
 	running map[K]int
-	// freed are told of a key that has a free slot again.
-	freed []func(K)
+	users   []user[K]
+}
+
+// user is one of the queues.
+type user[K comparable] interface {
+	// offer says whether the user takes over a slot of the key, which stays taken.
+	offer(key K) bool
+	// freed tells it of a key that has a free slot again.
+	freed(key K)
 }
 
 // Take takes a slot of the key, if one is free.
@@ -28,17 +38,26 @@ func (s *Slots[K]) Take(key K) bool {
 	return true
 }
 
-// Free gives a slot back.
-func (s *Slots[K]) Free(key K) {
+// free gives a slot back: to the next user that has a use for it, so that all have
+// their turns, or else to whoever comes first.
+func (s *Slots[K]) free(key K, by user[K]) {
+	s.mu.Lock()
+	users := s.users
+	s.mu.Unlock()
+	own := slices.Index(users, by)
+	for _, other := range slices.Concat(users[own+1:], users[:own]) {
+		if other.offer(key) {
+			return
+		}
+	}
 	s.mu.Lock()
 	s.running[key]--
 	if s.running[key] == 0 {
 		delete(s.running, key)
 	}
-	freed := s.freed
 	s.mu.Unlock()
-	for _, tell := range freed {
-		tell(key)
+	for _, user := range users {
+		user.freed(key)
 	}
 }
 
@@ -49,8 +68,8 @@ func (s *Slots[K]) Running(key K) int {
 	return s.running[key]
 }
 
-func (s *Slots[K]) subscribe(freed func(K)) {
+func (s *Slots[K]) subscribe(user user[K]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.freed = append(s.freed, freed)
+	s.users = append(s.users, user)
 }

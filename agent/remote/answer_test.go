@@ -3,6 +3,7 @@ package remote
 import (
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -80,6 +81,19 @@ func TestAProbeIsAnsweredWithoutEnd(t *testing.T) {
 		f.Eventually(func() string { return f.connected(name) }, "20s").Should(
 			Equal("False TargetUnreachable the target's answer is longer than 2 MiB"))
 	}
+}
+
+// A server says at length why it is not ready, and more than a condition takes.
+func TestAProbeThatFailsAtLength(t *testing.T) {
+	f := newFleet(t)
+	internet.Host("long.example.com", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":500,"message":"no: %s"}`, strings.Repeat("because ", 10_000))
+	}))
+	f.leadTo("long", "long.example.com")
+	f.assign("long", "agent-a", 1)
+	f.Eventually(func() string { return f.connected("long") }, "20s").Should(HavePrefix("False TargetUnreachable no: because because"))
 }
 
 func TestAnAnswerWithoutEnd(t *testing.T) {

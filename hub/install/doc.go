@@ -5,7 +5,7 @@
 // read and write what an agent needs in the RemoteCluster's namespace, and nothing
 // anywhere else. Of Kustomizations and HelmReleases that is the finalizer and the
 // status of those that deploy to the cluster, which an admission policy says: it is
-// made where the hub has none, for all agents. In the cluster it makes what runs the agent, from the same
+// made where the hub has none, for all agents, and an older one is replaced. In the cluster it makes what runs the agent, from the same
 // manifests as the agents of the hub, or prints that as YAML.
 //
 // It promises that a second run changes nothing but the token, and that uninstall

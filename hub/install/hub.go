@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -78,28 +80,63 @@ func (o *options) takeOver(ctx context.Context, hub client.Client, found *fleetv
 	return nil
 }
 
+// policyVersion is the annotation that tells a newer policy from an older one, which
+// has a lower number or none.
+const policyVersion = "fleet.headwater.dev/policy-version"
+
 // policy makes what narrows the right to write Kustomizations and HelmReleases to
-// what an agent needs, where the hub has none. It is for all agents, and stays.
+// what an agent needs, or brings it up to date. It is for all agents, and stays.
 func (o *options) policy(ctx context.Context, hub client.Client) error {
 	for text := range bytes.SplitSeq(config.AgentPolicy(), []byte("\n---\n")) {
 		object := &unstructured.Unstructured{}
 		if err := yaml.Unmarshal(text, object); err != nil {
 			return fmt.Errorf("the policy of agents: %w", err)
 		}
-		err := hub.Get(ctx, client.ObjectKeyFromObject(object), object.DeepCopy())
-		if err == nil {
-			continue
-		}
-		if apierrors.IsNotFound(err) {
-			err = hub.Create(ctx, object, client.FieldOwner(fieldManager))
-		}
+		what, err := applyPolicy(ctx, hub, object)
 		if err != nil {
-			return fmt.Errorf("%s %s, without which the agent could change any Kustomization of its namespace (have it made from config/policy, and be allowed to get it): %w",
+			return fmt.Errorf("%s %s, without which the agent could change any Kustomization of its namespace (have config/policy/agents.yaml of this version applied, and be allowed to get it): %w",
 				object.GetKind(), object.GetName(), err)
 		}
-		o.say("hub: %s %s made", object.GetKind(), object.GetName())
+		o.say("hub: %s %s %s", object.GetKind(), object.GetName(), what)
 	}
 	return nil
+}
+
+// applyPolicy makes one object of the policy, or replaces an older one, and says what
+// became of it.
+func applyPolicy(ctx context.Context, hub client.Client, object *unstructured.Unstructured) (what string, err error) {
+	found := object.DeepCopy()
+	err = hub.Get(ctx, client.ObjectKeyFromObject(object), found)
+	if apierrors.IsNotFound(err) {
+		return "made", hub.Create(ctx, object, client.FieldOwner(fieldManager))
+	}
+	if err != nil {
+		return "", err
+	}
+	ours, theirs := versionOf(object), versionOf(found)
+	switch {
+	case theirs > ours:
+		return fmt.Sprintf("left as it is: it is of a newer version (%d)", theirs), nil
+	case theirs == ours:
+		return "unchanged", nil
+	}
+	annotations := found.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	maps.Copy(annotations, object.GetAnnotations())
+	found.SetAnnotations(annotations)
+	// As a whole: what an older one has besides must not stay.
+	found.Object["spec"] = object.Object["spec"]
+	return "brought up to date", hub.Update(ctx, found, client.FieldOwner(fieldManager))
+}
+
+func versionOf(policy *unstructured.Unstructured) int {
+	version, err := strconv.Atoi(policy.GetAnnotations()[policyVersion])
+	if err != nil {
+		return 0
+	}
+	return version
 }
 
 // hubObjects are the ServiceAccount of the agent and what it may do.

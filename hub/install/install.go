@@ -44,6 +44,9 @@ func (o *options) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := o.checkServer(access); err != nil {
+		return err
+	}
 	image, err := o.require(ctx, hub, target)
 	if err != nil {
 		return err

@@ -18,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -382,6 +384,31 @@ func TestWhoMayNotReadTheImageIsTold(t *testing.T) {
 	w.Expect(os.WriteFile(path, limited, 0o600)).To(Succeed())
 	w.Expect(w.install("--hub-kubeconfig="+path, "--image=")).To(MatchError(And(
 		ContainSubstring("stateful set flux-system/agent"), ContainSubstring("forbidden"), ContainSubstring("name it with --image"))))
+}
+
+func TestHowTheHubIsReachedHasToFitTheAgent(t *testing.T) {
+	w := newWorld(t)
+	for field, change := range map[string]func(*clientcmdapi.Cluster){
+		"proxy-url":       func(c *clientcmdapi.Cluster) { c.ProxyURL = "http://127.0.0.1:1" },
+		"tls-server-name": func(c *clientcmdapi.Cluster) { c.TLSServerName = "hub.example.com" },
+		"insecure-skip-tls-verify": func(c *clientcmdapi.Cluster) {
+			c.InsecureSkipTLSVerify, c.CertificateAuthorityData = true, nil
+		},
+	} {
+		kubeconfig, err := clientcmd.LoadFromFile(w.kubeconfig)
+		w.Expect(err).NotTo(HaveOccurred())
+		for _, cluster := range kubeconfig.Clusters {
+			change(cluster)
+		}
+		path := filepath.Join(t.TempDir(), "kubeconfig")
+		w.Expect(clientcmd.WriteToFile(*kubeconfig, path)).To(Succeed())
+		w.Expect(w.install("--hub-kubeconfig=" + path)).To(MatchError(And(
+			ContainSubstring("the hub's kubeconfig has "+field), ContainSubstring("--hub-server"))))
+		w.Expect(w.said.String()).To(BeEmpty(), "nothing is made")
+		if field == "insecure-skip-tls-verify" {
+			w.Expect(w.install("--hub-kubeconfig="+path, "--hub-server=https://hub.example.com:6443")).To(Succeed())
+		}
+	}
 }
 
 // TestTheAgentsTokenIsWorthItsOwnClusterAlone: an administrator of the cluster reads

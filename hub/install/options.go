@@ -158,6 +158,25 @@ func (o *options) connectHub() (*rest.Config, client.Client, error) {
 	return config, hub, err
 }
 
+// checkServer refuses a kubeconfig of the hub that says more of the way to it than the
+// agent is given, which is its URL and authority.
+func (o *options) checkServer(hub *rest.Config) error {
+	var field string
+	switch {
+	case o.hubServer != "":
+		return nil
+	case hub.Proxy != nil:
+		field = "proxy-url"
+	case hub.ServerName != "":
+		field = "tls-server-name"
+	case hub.Insecure:
+		field = "insecure-skip-tls-verify"
+	default:
+		return nil
+	}
+	return fmt.Errorf("the hub's kubeconfig has %s, and the agent would do without: name a URL at which the cluster reaches the hub so, with --hub-server", field)
+}
+
 // connectTarget is the access to the cluster.
 func (o *options) connectTarget() (client.Client, error) {
 	if o.kubeconfig == "" {

@@ -22,15 +22,43 @@ const (
 // newTempFile makes a locked temporary file in dir. The lock ends when the
 // file is closed.
 func newTempFile(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, "file-*")
+	f, err := makeLocked(func() (*os.File, error) { return os.CreateTemp(dir, "file-*") })
 	if err != nil {
 		return nil, fmt.Errorf("making a temporary file: %w", err)
 	}
-	if err := lock(f); err != nil {
-		discard(f)
-		return nil, fmt.Errorf("locking the temporary file %s: %w", f.Name(), err)
-	}
 	return f, nil
+}
+
+// makeLocked makes a file or a directory, and again when the sweep of another
+// process has taken it for a leftover before it was locked.
+func makeLocked(create func() (*os.File, error)) (f *os.File, err error) {
+	const attempts = 100
+	for range attempts {
+		if f, err = create(); err != nil {
+			continue
+		}
+		if err = lock(f); err == nil {
+			err = isThere(f)
+		}
+		if err == nil {
+			return f, nil
+		}
+		discard(f)
+	}
+	return nil, err
+}
+
+// isThere is an error when the file is not in its directory any more.
+func isThere(f *os.File) error {
+	open, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	there, err := os.Lstat(f.Name())
+	if err == nil && !os.SameFile(open, there) {
+		err = fmt.Errorf("%s is another file", f.Name())
+	}
+	return err
 }
 
 // discard closes and removes a temporary file; after a rename there is nothing
@@ -43,20 +71,18 @@ func discard(f *os.File) {
 // newTempDir makes a locked temporary directory in dir. The caller calls done
 // when it is no longer needed.
 func newTempDir(dir string) (path string, done func(), err error) {
-	path, err = os.MkdirTemp(dir, "dir-*")
+	held, err := makeLocked(func() (*os.File, error) {
+		path, err := os.MkdirTemp(dir, "dir-*")
+		if err != nil {
+			return nil, err
+		}
+		return os.Open(path)
+	})
 	if err != nil {
 		return "", nil, fmt.Errorf("making a temporary directory: %w", err)
 	}
-	held, err := os.Open(path)
-	if err == nil {
-		err = lock(held)
-	}
-	if err != nil {
-		_ = os.RemoveAll(path)
-		return "", nil, fmt.Errorf("locking the temporary directory %s: %w", path, err)
-	}
-	return path, func() {
-		_ = os.RemoveAll(path)
+	return held.Name(), func() {
+		_ = os.RemoveAll(held.Name())
 		_ = held.Close()
 	}, nil
 }

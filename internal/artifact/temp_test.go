@@ -2,11 +2,13 @@ package artifact
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -71,6 +73,31 @@ func TestSweepTakesWhatAKilledProcessLeft(t *testing.T) {
 	_ = child.Wait()
 	g.Expect(sweep(dir)).To(Succeed())
 	g.Expect(entriesOf(t, dir)).To(BeEmpty())
+}
+
+// The agents of a node may share a directory: while one writes, others start.
+func TestASweepTakesNothingThatIsBeingMade(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	ctx, stop := context.WithCancel(t.Context())
+	var starts sync.WaitGroup
+	starts.Go(func() {
+		for ctx.Err() == nil {
+			_ = sweep(dir) // what it cannot list is gone
+		}
+	})
+	defer starts.Wait()
+	defer stop()
+	for range 200 {
+		f, err := newTempFile(dir)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(f.Name()).To(BeARegularFile())
+		discard(f)
+		work, done, err := newTempDir(dir)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(work).To(BeADirectory())
+		done()
+	}
 }
 
 // A store opens beside a leftover that cannot be removed: here for want of file

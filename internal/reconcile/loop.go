@@ -187,9 +187,13 @@ func (l *Loop[T]) finalize(ctx context.Context, obj T) (ctrl.Result, error) {
 	if err := l.withProgress(ctx, obj, l.Kind.Finalize); err != nil {
 		return l.settle(ctx, obj, err)
 	}
-	return ctrl.Result{}, l.conclude(l.patchFinalizers(ctx, obj, func(finalizers []string) []string {
+	err := l.patchFinalizers(ctx, obj, func(finalizers []string) []string {
 		return slices.DeleteFunc(finalizers, func(f string) bool { return f == meta.Finalizer })
-	}))
+	})
+	if err == nil {
+		outcomes.WithLabelValues(kindOf(obj), string(succeeded)).Inc()
+	}
+	return ctrl.Result{}, l.conclude(err)
 }
 
 func (l *Loop[T]) addFinalizer(ctx context.Context, obj T) error {

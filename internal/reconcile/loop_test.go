@@ -20,6 +20,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
 	"github.com/headwater-dev/headwater/api/meta"
@@ -255,6 +256,21 @@ func TestAStaleCacheIsNotBelieved(t *testing.T) {
 	b.Expect(b.live().Status.LastAppliedRevision).To(Equal("++"))
 }
 
+// runs are those of all Kustomizations that had the outcome, as the metric says.
+func runs(t *testing.T, outcome string) (count float64) {
+	t.Helper()
+	families, err := metrics.Registry.Gather()
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if family.GetName() == "headwater_reconcile_total" && metric.GetLabel()[1].GetValue() == outcome {
+				count += metric.GetCounter().GetValue()
+			}
+		}
+	}
+	return count
+}
+
 func TestDeletionWaitsForFinalize(t *testing.T) {
 	b := newBench(t)
 	_, err := b.run()
@@ -268,8 +284,10 @@ func TestDeletionWaitsForFinalize(t *testing.T) {
 	b.Expect(reasonOf(b.live(), "Ready")).To(Equal("False PruneFailed"))
 
 	b.kind.finalize = nil
+	before := runs(t, "success")
 	_, err = b.run()
 	b.Expect(err).NotTo(HaveOccurred())
+	b.Expect(runs(t, "success")-before).To(BeEquivalentTo(1), "the metric has it")
 	b.Expect(apimeta.IsNoMatchError(err)).To(BeFalse())
 	b.Expect(client.IgnoreNotFound(b.hub.Get(t.Context(), client.ObjectKeyFromObject(b.obj), b.obj))).To(Succeed())
 	b.Expect(b.hub.Get(t.Context(), client.ObjectKeyFromObject(b.obj), b.obj)).NotTo(Succeed(), "gone")
