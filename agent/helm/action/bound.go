@@ -12,8 +12,8 @@ import (
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
-// patience is how long a request may take before the action counts as one that
-// waits: a target that hangs must not take the places of others.
+// patience is how long a request, or post-renderers, may take before the action counts
+// as one that waits: a target that hangs must not take the places of others.
 const patience = 250 * time.Millisecond
 
 // bind returns the configuration with every request bound to the context, and
@@ -67,14 +67,21 @@ func (b *boundTransport) RoundTrip(request *http.Request) (*http.Response, error
 }
 
 // send gives the action's place up while the target takes its time.
-func (b *boundTransport) send(request *http.Request) (*http.Response, error) {
-	resume := make(chan func(), 1)
-	late := time.AfterFunc(patience, func() { resume <- b.yield() })
-	response, err := b.next.RoundTrip(request)
-	if !late.Stop() {
-		(<-resume)()
-	}
+func (b *boundTransport) send(request *http.Request) (response *http.Response, err error) {
+	patiently(b.yield, func() { response, err = b.next.RoundTrip(request) })
 	return response, err
+}
+
+// patiently gives the action's place up while something takes its time.
+func patiently(yield func() (resume func()), do func()) {
+	resume := make(chan func(), 1)
+	late := time.AfterFunc(patience, func() { resume <- yield() })
+	defer func() {
+		if !late.Stop() {
+			(<-resume)()
+		}
+	}()
+	do()
 }
 
 // endingBody runs end when the body is closed.

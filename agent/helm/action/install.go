@@ -14,6 +14,7 @@ func (s *Session) Install() error {
 	if s.Object.Spec.Install != nil {
 		options = *s.Object.Spec.Install
 	}
+	s.timeout = timeoutOf(s.Object, options.Timeout)
 	loaded, err := s.prepare(checks{crds: options.CRDs, skipSchema: options.DisableSchemaValidation})
 	if err != nil {
 		return s.ended(err)
@@ -28,7 +29,7 @@ func (s *Session) Install() error {
 	install := helmaction.NewInstall(s.config)
 	install.ReleaseName = s.Target.Name
 	install.Namespace = s.Target.Namespace
-	install.Timeout = timeoutOf(s.Object, options.Timeout)
+	install.Timeout = s.timeout
 	install.Wait = !options.DisableWait
 	install.WaitForJobs = !options.DisableWaitForJobs
 	install.DisableHooks = options.DisableHooks

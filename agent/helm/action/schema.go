@@ -65,13 +65,14 @@ func wrongIn(ctx context.Context, of *chart.Chart, values map[string]any) (wrong
 }
 
 func validateOne(ctx context.Context, schema []byte, values map[string]any) (err error) {
-	left := newBudget(ctx)
+	left := newBudget(ctx, values)
 	defer func() {
+		crash := recover()
 		switch {
-		case recover() != nil:
-			err = errors.New("the validation crashed on its schema")
 		case left.spent():
 			err = errSchemaTooMuch
+		case crash != nil:
+			err = errors.New("the validation crashed on its schema")
 		}
 	}()
 	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
@@ -83,6 +84,7 @@ func validateOne(ctx context.Context, schema []byte, values map[string]any) (err
 	}
 	compiler := jsonschema.NewCompiler()
 	compiler.UseLoader(referred{left})
+	compiler.UseRegexpEngine(left.pattern)
 	if err := compiler.AddResource(schemaAddress, parsed); err != nil {
 		return fmt.Errorf("its values.schema.json: %w", err)
 	}
@@ -139,7 +141,12 @@ func causes(of *jsonschema.ValidationError) []string {
 // rule is what was not kept to. Of the rules whose words repeat the value it is the
 // name.
 func rule(of jsonschema.ErrorKind) string {
-	switch of.(type) {
+	switch of := of.(type) {
+	case *kind.Format:
+		var first *jsonschema.ValidationError // of what is checked in the place of the format
+		if errors.As(of.Err, &first) {
+			return rule(first.Causes[0].ErrorKind)
+		}
 	case *kind.Type, *kind.Required, *kind.AdditionalProperties, *kind.MinProperties, *kind.MaxProperties, *kind.FalseSchema,
 		*kind.MinItems, *kind.MaxItems, *kind.MinLength, *kind.MaxLength, *kind.DependentRequired:
 		return of.LocalizedString(message.NewPrinter(language.English))

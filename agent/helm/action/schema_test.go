@@ -3,6 +3,7 @@ package action
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,6 +96,97 @@ func TestSchemasThatAreTooLarge(t *testing.T) {
 			session := &Session{ctx: t.Context()}
 			NewWithT(t).Expect(session.validate(chartOf("app", schema), map[string]any{})).To(MatchError(HaveSuffix("app:\n" + tooMuch)))
 		})
+	}
+}
+
+// numbers is a list of them in JSON, and in values.
+func numbers(many int, step float64) (text string, values []any) {
+	values = make([]any, many)
+	for i := range values {
+		values[i] = float64(i) * step
+	}
+	raw, _ := json.Marshal(values) // they are numbers
+	return string(raw), values
+}
+
+// names are so many.
+func names(many int) []any {
+	made := make([]any, many)
+	for i := range made {
+		made[i] = fmt.Sprint("name", i)
+	}
+	return made
+}
+
+// keys is an object of so many.
+func keys(many int) map[string]any {
+	made := map[string]any{}
+	for i := range many {
+		made[fmt.Sprint("key", i)] = true
+	}
+	return made
+}
+
+// A part of a schema may be held against a value in a million ways, and its failure may
+// take as much memory.
+func TestSchemasWithAPartThatIsTooMuch(t *testing.T) {
+	many, _ := numbers(200_000, 1)
+	_, halves := numbers(200_000, 0.5)
+	deep := any(make([]any, 20_000))
+	for range 5_000 {
+		deep = []any{deep}
+	}
+	patterns := map[string]any{}
+	for i := range 2_000 {
+		patterns[fmt.Sprintf("^x{%d}$", i%20)+fmt.Sprint(i)] = true
+	}
+	of := func(part any) string {
+		text, _ := json.Marshal(map[string]any{"properties": map[string]any{"a": part}}) // it has nothing but JSON
+		return string(text)
+	}
+	for name, tried := range map[string]struct {
+		schema string
+		value  any
+	}{
+		"enum":                 {`{"properties": {"a": {"items": {"enum": ` + many + `}}}}`, halves},
+		"enum that fits":       {`{"properties": {"a": {"items": {"enum": ` + many + `}}}}`, []any(slices.Repeat([]any{199_999.0}, 200_000))},
+		"const":                {`{"properties": {"a": {"items": {"anyOf": [` + strings.Repeat(`{"const": 0.1},`, 10_000) + `{"const": 0.2}]}}}}`, halves},
+		"type":                 {`{"properties": {"a": {"items": {"anyOf": [` + strings.Repeat(`{"type": "string"},`, 10_000) + `{"type": "null"}]}}}}`, halves},
+		"false":                {`{"properties": {"a": {"items": {"anyOf": [` + strings.Repeat(`false,`, 10_000) + `false]}}}}`, halves},
+		"patternProperties":    {of(map[string]any{"patternProperties": patterns}), keys(100_000)},
+		"pattern":              {of(map[string]any{"pattern": strings.Repeat("(a?){1000}", 100) + "b"}), strings.Repeat("a", 1<<20)},
+		"patterns that are":    {of(map[string]any{"allOf": slices.Repeat([]any{map[string]any{"pattern": strings.Repeat("a{1000}", 100)}}, 1000)}), ""},
+		"required":             {of(map[string]any{"items": map[string]any{"required": names(20_000)}}), slices.Repeat([]any{map[string]any{"c": true}}, 1000)},
+		"additionalProperties": {`{"properties": {"a": {"anyOf": [` + strings.Repeat(`{"additionalProperties": false},`, 10_000) + `false]}}}`, keys(100_000)},
+		"depth":                {`{"properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"type": "array", "items": {"$ref": "#/$defs/a"}}}}`, deep},
+	} {
+		t.Run(name, func(t *testing.T) {
+			session := &Session{ctx: t.Context()}
+			NewWithT(t).Expect(session.validate(chartOf("app", tried.schema), map[string]any{"a": tried.value})).To(MatchError(HaveSuffix("app:\n" + tooMuch)))
+		})
+	}
+}
+
+// What the rules are called by in errors, and that they hold.
+func TestTheRulesOfASchema(t *testing.T) {
+	g := NewWithT(t)
+	session := &Session{ctx: t.Context()}
+	app := chartOf("app", `{"properties": {
+		"zone": {"enum": ["a", "b", 3, null, {"c": [1]}]}, "fixed": {"const": {"a": 1}}, "never": false, "name": {"type": ["string", "null"], "pattern": "^[a-z]+$"}
+	}, "patternProperties": {"^x-": {"type": "integer"}}, "required": ["name"]}`)
+	for _, zone := range []any{"a", "b", 3.0, nil, map[string]any{"c": []any{1.0}}} {
+		g.Expect(session.validate(app, map[string]any{"zone": zone, "fixed": map[string]any{"a": 1.0}, "name": "abc", "x-1": 1.0})).To(Succeed())
+	}
+	for message, wrong := range map[string]map[string]any{
+		"- at '/zone': it does not meet 'enum'":         {"name": "a", "zone": "c"},
+		"- at '/fixed': it does not meet 'const'":       {"name": "a", "fixed": map[string]any{"a": 2.0}},
+		"- at '/never': false schema":                   {"name": "a", "never": 1.0},
+		"- at '/name': got number, want null or string": {"name": 1.0},
+		"- at '/name': it does not meet 'pattern'":      {"name": "A"},
+		"- at '/x-1': got string, want integer":         {"name": "a", "x-1": "1"},
+		"- at '/': missing property 'name'":             {},
+	} {
+		g.Expect(session.validate(app, wrong)).To(MatchError(HaveSuffix("app:\n" + message)))
 	}
 }
 

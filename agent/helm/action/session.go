@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	helmaction "helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart"
@@ -96,6 +97,8 @@ type Session struct {
 	kube   *kubeClient
 	stored *records
 	log    tail
+	// timeout is how long each of the action's operations may take.
+	timeout time.Duration
 }
 
 // Open prepares an action. It asks the cluster nothing.
@@ -173,7 +176,24 @@ type postRender struct{ *Session }
 
 // Run implements postrender.PostRenderer.
 func (p postRender) Run(rendered *bytes.Buffer) (*bytes.Buffer, error) {
-	return p.Render.Objects(p.ctx, rendered)
+	var changed *bytes.Buffer
+	err := p.rendering(func(ctx context.Context) (err error) {
+		changed, err = p.Render.Objects(ctx, rendered)
+		return err
+	})
+	return changed, err
+}
+
+// rendering has post-renderers run, in the time of one operation. They may wait for long
+// for a place of their own.
+func (s *Session) rendering(run func(context.Context) error) (err error) {
+	ctx, cancel := context.WithTimeoutCause(s.ctx, s.timeout, fmt.Errorf("the post-renderers were not done within %s", s.timeout))
+	defer cancel()
+	patiently(s.access.Yield, func() { err = run(ctx) })
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // tail keeps the last lines of a log. It is safe for concurrent use.

@@ -1,6 +1,7 @@
 package action
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -265,14 +266,16 @@ func (s *Session) renderHooks(rel *helmrelease.Release) error {
 	if s.Render == nil {
 		return nil
 	}
-	for _, hook := range rel.Hooks {
-		rendered, err := s.Render.Hook(s.ctx, hook.Manifest)
-		if err != nil {
-			return fmt.Errorf("hook %s: %w", hook.Path, err)
+	return s.rendering(func(ctx context.Context) error {
+		for _, hook := range rel.Hooks {
+			rendered, err := s.Render.Hook(ctx, hook.Manifest)
+			if err != nil {
+				return fmt.Errorf("hook %s: %w", hook.Path, err)
+			}
+			hook.Manifest = rendered
 		}
-		hook.Manifest = rendered
-	}
-	return nil
+		return nil
+	})
 }
 
 // explainSize says what is to be done about a record that a server does not take

@@ -12,6 +12,7 @@ func (s *Session) Upgrade() error {
 	if s.Object.Spec.Upgrade != nil {
 		options = *s.Object.Spec.Upgrade
 	}
+	s.timeout = timeoutOf(s.Object, options.Timeout)
 	loaded, err := s.prepare(checks{crds: options.CRDs, reuse: options.PreserveValues, skipSchema: options.DisableSchemaValidation})
 	if err != nil {
 		return s.ended(err)
@@ -21,7 +22,7 @@ func (s *Session) Upgrade() error {
 	}
 	upgrade := helmaction.NewUpgrade(s.config)
 	upgrade.Namespace = s.Target.Namespace
-	upgrade.Timeout = timeoutOf(s.Object, options.Timeout)
+	upgrade.Timeout = s.timeout
 	upgrade.Wait = !options.DisableWait
 	upgrade.WaitForJobs = !options.DisableWaitForJobs
 	upgrade.DisableHooks = options.DisableHooks

@@ -96,6 +96,9 @@ func (r *Renderer) run(ctx context.Context, rendered []byte, partial bool) (*byt
 	if err != nil {
 		return nil, err
 	}
+	if err := r.count(len(objects)); err != nil {
+		return nil, err
+	}
 	for i, step := range r.steps {
 		if len(objects) == 0 {
 			break
