@@ -1,0 +1,48 @@
+package kustomize
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+)
+
+// long makes kustomize hold each of so many objects against all others: the most that
+// are allowed take it minutes.
+func long(name string) func(*kustomizev1.Kustomization) {
+	return func(obj *kustomizev1.Kustomization) {
+		obj.Spec.Path, obj.Spec.NamePrefix = "many", name+"-"
+	}
+}
+
+const mostObjects = 19_000
+
+// assign gives the hub's partitions to another agent.
+func (e *env) assign(agent string) {
+	e.t.Helper()
+	record := &fleetv1.RemoteCluster{}
+	e.Expect(e.hub.Get(e.t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "hub"}, record)).To(Succeed())
+	for i := range record.Status.Assignments {
+		record.Status.Assignments[i].Agent = agent
+		record.Status.Assignments[i].Epoch++
+	}
+	e.Expect(e.hub.Status().Update(e.t.Context(), record)).To(Succeed())
+}
+
+// A build that takes minutes does not keep the next agent waiting: it has written
+// nothing, and is begun anew there.
+func TestAHandOverEndsABuild(t *testing.T) {
+	e := newEnv(t)
+	e.push("1", "many/all.yaml", configMaps(mostObjects, 0))
+	e.kustomization("web", long("web"))
+	e.start()
+	e.Eventually(func() string { return e.condition("web", "Reconciling") }, within, "50ms").Should(ContainSubstring("Building manifests"))
+	e.assign("agent-1")
+	key := keyOf(e.get("web"))
+	e.Eventually(func() bool { return e.agent.Targets.MayWrite(key) }, within, "50ms").Should(BeFalse())
+	e.Expect(e.ready("web")).To(BeEmpty(), "no failure of the build")
+	e.Expect(e.get("web").Status.Inventory).To(BeNil())
+}
