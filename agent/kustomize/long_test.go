@@ -1,6 +1,9 @@
 package kustomize
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -45,4 +48,44 @@ func TestAHandOverEndsABuild(t *testing.T) {
 	e.Eventually(func() bool { return e.agent.Targets.MayWrite(key) }, within, "50ms").Should(BeFalse())
 	e.Expect(e.ready("web")).To(BeEmpty(), "no failure of the build")
 	e.Expect(e.get("web").Status.Inventory).To(BeNil())
+}
+
+// Builds that take minutes wait for each other without a worker, of which the agent has
+// fewer than there are such builds.
+func TestBuildsThatTakeLongKeepNoOthersWaiting(t *testing.T) {
+	e := newEnv(t)
+	e.push("1", "many/all.yaml", configMaps(mostObjects, 0), "good/one.yaml", configMap("one", "NS", "a"))
+	const many = 16
+	var names []string
+	for i := range many {
+		names = append(names, fmt.Sprint("long-", i))
+		e.kustomization(names[i], long(names[i]))
+	}
+	conditions := func(kind string) (all []string) {
+		for _, name := range names {
+			all = append(all, e.condition(name, kind))
+		}
+		return all
+	}
+	e.start()
+	e.Eventually(func() []string { return conditions("Reconciling") }, within, "50ms").Should(ContainElement(ContainSubstring("Building manifests")))
+	e.kustomization("good", func(obj *kustomizev1.Kustomization) { obj.Spec.Path = "good" })
+	e.becomes("good", "True")
+	waits := "Unknown Progressing: waiting for other builds that take long"
+	e.Eventually(func() []string { return conditions("Ready") }, within, "50ms").Should(ConsistOf(append(slices.Repeat([]any{waits}, many-1), "")...))
+}
+
+// Each has its turn.
+func TestBuildsThatTakeLongComeToAnEnd(t *testing.T) {
+	e := newEnv(t)
+	manifest := strings.ReplaceAll(configMaps(2_300, 0), "namespace: NS", "namespace: NS, annotations: {kustomize.toolkit.fluxcd.io/reconcile: disabled}")
+	e.push("1", "many/all.yaml", manifest)
+	names := []string{"a", "b", "c"}
+	for _, name := range names {
+		e.kustomization(name, long(name))
+	}
+	e.start()
+	for _, name := range names {
+		e.becomes(name, "True ReconciliationSucceeded")
+	}
 }

@@ -80,6 +80,7 @@ type Reconciler struct {
 	// expressions compiles what specs have of CEL.
 	expressions *expr.Compiler
 	memories    memories
+	turns       turns
 	early       []schema.GroupKind
 }
 
@@ -168,6 +169,8 @@ func (r *Reconciler) Forget(name types.NamespacedName) {
 	r.counts.drop(name)
 	r.revisions.set(name, nil)
 	r.memories.drop(name)
+	r.turns.drop(name)
+	r.passTurn(name)
 }
 
 // Ready is what a Kustomization says when all is done.
