@@ -76,7 +76,7 @@ func (r *Reconciler) build(ctx context.Context, obj *kustomizev1.Kustomization, 
 		return nil, false, reconcile.Fail(meta.BuildFailedReason, err)
 	}
 	doing(ctx, obj, src, "Building manifests")
-	objects, moving, err = r.renderer.RenderNow(ctx, render.Request{
+	objects, moving, err = r.render(ctx, obj, render.Request{
 		Digest: src.Digest,
 		Open: func(fetching context.Context) (render.Archive, error) {
 			doing(ctx, obj, src, "Fetching manifests")

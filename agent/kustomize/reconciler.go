@@ -2,6 +2,7 @@ package kustomize
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -29,6 +30,9 @@ type Targets interface {
 	Open(context.Context, shard.Key) (*remote.Target, error)
 	// Admit begins a run for a key, if it may begin here.
 	Admit(shard.Key) (end func(), after time.Duration)
+	// Preparing is for the part of a run that writes nothing at the target yet: its
+	// context ends, with ErrNotOwner as the cause, when the key's hand-over begins.
+	Preparing(context.Context, shard.Key) (context.Context, context.CancelFunc)
 	// SameCluster says whether two keys lead to one cluster, or that it has to be
 	// waited for to know.
 	SameCluster(ctx context.Context, before, wanted shard.Key) (bool, error)
@@ -76,6 +80,7 @@ type Reconciler struct {
 	// expressions compiles what specs have of CEL.
 	expressions *expr.Compiler
 	memories    memories
+	turns       turns
 	early       []schema.GroupKind
 }
 
@@ -102,7 +107,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 	// Also for a build, which may have to wait for others.
 	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
 	defer cancel()
-	want, moving, err := r.build(ctx, obj, src)
+	want, moving, err := r.prepare(ctx, obj, src)
 	if err != nil {
 		return err
 	}
@@ -117,6 +122,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *kustomizev1.Kustomizati
 	defer to.Close()
 	defer r.memories.hold(client.ObjectKeyFromObject(obj))()
 	return r.record(ctx, obj, to, run, r.bring(ctx, obj, to, want, run))
+}
+
+// prepare builds what is wanted, unless the key is handed over meanwhile: the next agent
+// builds it as well.
+func (r *Reconciler) prepare(ctx context.Context, obj *kustomizev1.Kustomization, src *meta.Artifact) (want []*unstructured.Unstructured, moving bool, err error) {
+	ctx, end := r.Targets.Preparing(ctx, keyOf(obj))
+	defer end()
+	want, moving, err = r.build(ctx, obj, src)
+	if errors.Is(context.Cause(ctx), reconcile.ErrNotOwner) {
+		return nil, false, reconcile.ErrNotOwner
+	}
+	return want, moving, err
 }
 
 // check refuses what only a person can mend in the spec. One that is waited for
@@ -152,6 +169,8 @@ func (r *Reconciler) Forget(name types.NamespacedName) {
 	r.counts.drop(name)
 	r.revisions.set(name, nil)
 	r.memories.drop(name)
+	r.turns.drop(name)
+	r.passTurn(name)
 }
 
 // Ready is what a Kustomization says when all is done.

@@ -41,8 +41,12 @@ type cluster struct {
 	fence   *fence
 	refresh chan struct{}
 	// cut ends every request to the target.
-	cut     context.CancelFunc
-	closed  context.Context
+	cut    context.CancelFunc
+	closed context.Context
+	// leave ends what is made only to be brought to the target, when the hand-over
+	// begins.
+	leave   context.CancelFunc
+	leaving context.Context
 	stopped chan struct{}
 
 	// mu is never held over I/O.
@@ -298,7 +302,7 @@ func (c *cluster) end() {
 	}
 }
 
-// drain refuses new work and returns what is closed when no work is left; a
+// drain refuses new work, ends what only prepares some, and returns what is closed when no work is left; a
 // second call returns false.
 func (c *cluster) drain() (<-chan struct{}, bool) {
 	c.mu.Lock()
@@ -306,6 +310,7 @@ func (c *cluster) drain() (<-chan struct{}, bool) {
 	if c.idle != nil {
 		return c.idle, false
 	}
+	c.leave()
 	c.idle = make(chan struct{})
 	if c.work == 0 {
 		close(c.idle)
@@ -364,8 +369,8 @@ func (c *cluster) last(of *Target, until time.Time) {
 	c.lasting[of] = until
 }
 
-// handOver ends the work for the key, after drain has refused any more, in the
-// order that keeps it single: wait for what is in flight, cut off what does not
+// handOver ends the work for the key, after drain has refused any more and ended what
+// only prepares some, in the order that keeps it single: wait for what is in flight, cut off what does not
 // end, release the fence.
 func (c *cluster) handOver(ctx context.Context, idle <-chan struct{}, stop context.CancelFunc) error {
 	c.await(idle)

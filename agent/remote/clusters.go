@@ -197,6 +197,20 @@ func (c *Clusters) Admit(key shard.Key) (end func(), after time.Duration) {
 	return found.admit()
 }
 
+// Preparing is for the part of a run that writes nothing at the target yet. Its context
+// ends, with ErrNotOwner as the cause, when the hand-over of the key begins: that waits for
+// the end of the run. The function frees the context.
+func (c *Clusters) Preparing(ctx context.Context, key shard.Key) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancelCause(ctx)
+	found := c.find(key)
+	if found == nil {
+		end(reconcile.ErrNotOwner)
+		return ctx, func() {}
+	}
+	stop := context.AfterFunc(found.leaving, func() { end(reconcile.ErrNotOwner) })
+	return ctx, func() { stop(); end(nil) }
+}
+
 // MayWrite says whether this agent may still write the status of objects of
 // the key: from the time it is assigned until it has been handed over.
 func (c *Clusters) MayWrite(key shard.Key) bool { return c.find(key) != nil }
@@ -224,10 +238,12 @@ func (c *Clusters) keep(ctx context.Context, key shard.Key, record types.Namespa
 	}
 	life, stop := context.WithCancel(log.IntoContext(c.life, log.FromContext(ctx)))
 	closed, cut := context.WithCancel(context.WithoutCancel(ctx))
+	leaving, leave := context.WithCancel(closed)
 	made := &cluster{
 		key: key, record: record, parent: c,
 		refresh: make(chan struct{}, 1),
 		cut:     cut, closed: closed,
+		leave: leave, leaving: leaving,
 		stopped: make(chan struct{}),
 	}
 	made.fence = c.newFence(ctx, made)

@@ -52,8 +52,9 @@ func newLayer(most int64) (*layer, error) {
 
 // get returns the result of a key, made if it is not kept; kept says whether it was,
 // or was being made. Nothing is kept of an empty key. The work goes on when one of
-// those who want it gives up, and ends with the last of them.
-func (l *layer) get(ctx context.Context, key string, produce func(context.Context) (result, error)) (made result, kept bool, err error) {
+// those who want it gives up, and ends with the last of them. Nobody else waits for what
+// is made alone.
+func (l *layer) get(ctx context.Context, key string, alone bool, produce func(context.Context) (result, error)) (made result, kept bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return result{}, false, err
 	}
@@ -65,6 +66,16 @@ func (l *layer) get(ctx context.Context, key string, produce func(context.Contex
 	if made, kept = l.entries.Get(key); kept {
 		l.mu.Unlock()
 		return made, true, nil
+	}
+	if alone {
+		l.mu.Unlock()
+		made, err = surviving(ctx, produce)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if err == nil {
+			l.keep(key, made)
+		}
+		return made, false, err
 	}
 	f, shared := l.flights[key]
 	if !shared {

@@ -80,7 +80,7 @@ func TestLayerIsBounded(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	made := map[string]int{}
 	get := func(key string, size int64) {
-		_, _, err := l.get(t.Context(), key, func(context.Context) (result, error) {
+		_, _, err := l.get(t.Context(), key, false, func(context.Context) (result, error) {
 			made[key]++
 			return result{bytes: size}, nil
 		})
@@ -107,7 +107,7 @@ func TestGivingUpLeavesTheWorkToOthers(t *testing.T) {
 	begun, proceed := make(chan struct{}), make(chan struct{})
 	failed, got := make(chan error), make(chan result)
 	go func() {
-		_, _, err := l.get(ctx, "a", func(ctx context.Context) (result, error) {
+		_, _, err := l.get(ctx, "a", false, func(ctx context.Context) (result, error) {
 			close(begun)
 			<-proceed
 			return result{bytes: 7}, ctx.Err()
@@ -116,7 +116,7 @@ func TestGivingUpLeavesTheWorkToOthers(t *testing.T) {
 	}()
 	<-begun
 	go func() {
-		made, _, err := l.get(t.Context(), "a", func(context.Context) (result, error) { return result{}, errors.New("made twice") })
+		made, _, err := l.get(t.Context(), "a", false, func(context.Context) (result, error) { return result{}, errors.New("made twice") })
 		if err != nil {
 			t.Error(err)
 		}
@@ -140,7 +140,7 @@ func TestTheLastToGiveUpEndsTheWork(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	_, _, err = l.get(ctx, "a", func(work context.Context) (result, error) {
+	_, _, err = l.get(ctx, "a", false, func(work context.Context) (result, error) {
 		cancel()
 		<-work.Done()
 		close(ended)
@@ -148,7 +148,7 @@ func TestTheLastToGiveUpEndsTheWork(t *testing.T) {
 	})
 	g.Expect(err).To(MatchError(context.Canceled))
 	g.Eventually(ended, "10s").Should(BeClosed())
-	made, kept, err := l.get(t.Context(), "a", func(context.Context) (result, error) { return result{bytes: 7}, nil })
+	made, kept, err := l.get(t.Context(), "a", false, func(context.Context) (result, error) { return result{bytes: 7}, nil })
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(kept).To(BeFalse())
 	g.Expect(made.bytes).To(Equal(int64(7)))

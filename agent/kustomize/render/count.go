@@ -2,7 +2,6 @@ package render
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"path"
 
@@ -28,16 +27,13 @@ func (t *tree) count(name string, content []byte) error {
 		return fmt.Errorf("%s: with this file the build has %d objects in %d levels of overlays with %d bytes of kustomizations, more than kustomize gets done: make several Kustomizations of them",
 			name, t.objects, t.depth, t.texts)
 	case steps > longSteps && !t.long:
-		return errLong
+		return ErrLong
 	}
 	return nil
 }
 
 // longSteps are those of a build that takes seconds, and is not to keep others waiting.
 const longSteps = 5_000_000
-
-// errLong says that a build turns out to be such a one.
-var errLong = errors.New("the build takes long")
 
 // textsInStep is how many bytes kustomize parses, when it writes a text into an
 // object, in the time of comparing two objects, about a microsecond.

@@ -81,9 +81,9 @@ func TestFilesThatBecomeTooLarge(t *testing.T) {
 	}
 }
 
-// A build that takes minutes waits for others of that kind alone. It ends when nobody
-// waits for it any more.
-func TestBuildsThatTakeLongAreInNobodysWay(t *testing.T) {
+// A build that takes minutes is begun when its caller says so, and is in nobody's way. It
+// ends when its caller gives up.
+func TestABuildThatTakesLongIsInNobodysWay(t *testing.T) {
 	var objects strings.Builder
 	for i := range 15_000 {
 		fmt.Fprintf(&objects, "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: n%d}\n", i)
@@ -92,27 +92,50 @@ func TestBuildsThatTakeLongAreInNobodysWay(t *testing.T) {
 	r, err := New(Options{Builder: builder, Concurrency: 1})
 	g.Expect(err).NotTo(HaveOccurred())
 	ctx, cancel := context.WithCancel(t.Context())
-	opened, ended := make(chan struct{}, 10), make(chan error, 2)
+	opened, ended := make(chan struct{}, 10), make(chan error, 1)
+	request := Request{Digest: "sha256:1", Open: func(ctx context.Context) (Archive, error) {
+		opened <- struct{}{}
+		return have(files("kustomization.yaml", "namePrefix: x-\nresources: [all.yaml]\n", "all.yaml", objects.String()))(ctx)
+	}}
 	for range 2 {
-		go func() {
-			_, err := r.Render(ctx, Request{Open: func(ctx context.Context) (Archive, error) {
-				opened <- struct{}{}
-				return have(files("kustomization.yaml", "namePrefix: x-\nresources: [all.yaml]\n", "all.yaml", objects.String()))(ctx)
-			}})
-			ended <- err
-		}()
+		_, err = r.Render(ctx, request)
+		g.Expect(err).To(MatchError(ErrLong))
 	}
-	for range 4 { // each once more, to take long
-		g.Eventually(opened, "60s").Should(Receive())
-	}
+	g.Expect(opened).To(HaveLen(1), "what takes long is remembered")
+	again := request
+	again.Long = true
+	go func() {
+		_, err := r.Render(ctx, again)
+		ended <- err
+	}()
+	g.Eventually(func() int { return len(opened) }, "20s").Should(Equal(2))
+	_, err = r.Render(ctx, request)
+	g.Expect(err).To(MatchError(ErrLong), "it does not wait for the other one")
 	made, err := r.Render(t.Context(), Request{Open: have(files("kustomization.yaml", "namePrefix: x-\nresources: [one.yaml]\n", "one.yaml", one))})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(made).To(HaveLen(1))
 	g.Expect(ended).NotTo(Receive())
 	cancel()
-	for range 2 {
-		g.Eventually(ended, "20s").Should(Receive(MatchError(context.Canceled)))
+	g.Eventually(ended, "20s").Should(Receive(MatchError(context.Canceled)))
+}
+
+// What took long is kept for all who want the same.
+func TestWhatTookLongIsKept(t *testing.T) {
+	var objects strings.Builder
+	for i := range 2_300 {
+		fmt.Fprintf(&objects, "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: n%d}\n", i)
 	}
+	g := NewWithT(t)
+	r, err := New(Options{Builder: builder})
+	g.Expect(err).NotTo(HaveOccurred())
+	request := Request{Digest: "sha256:1", Settings: Settings{TargetNamespace: "a"}, Variables: &Variables{},
+		Open: have(files("kustomization.yaml", "namePrefix: x-\nresources: [all.yaml]\n", "all.yaml", objects.String()))}
+	_, err = r.Render(t.Context(), request)
+	g.Expect(err).To(MatchError(ErrLong))
+	request.Long = true
+	g.Expect(r.Render(t.Context(), request)).To(HaveLen(2_300))
+	request.Long, request.Open = false, nil
+	g.Expect(r.Render(t.Context(), request)).To(HaveLen(2_300))
 }
 
 func TestInvalidUTF8(t *testing.T) {

@@ -25,8 +25,6 @@ type outside struct {
 	// opened are files, decrypted; patience is how much longer that may take.
 	opened   map[string][]byte
 	patience time.Duration
-	// long says that the build has turned out to take long.
-	long bool
 }
 
 // sealedFile is an encrypted file, and the name that says its format.

@@ -35,7 +35,7 @@ var placeable = map[schema.GroupKind]bool{
 func (r *Renderer) placed(ctx context.Context, req Request) (result, bool) {
 	namespace := req.Settings.TargetNamespace
 	req.Settings.TargetNamespace = ""
-	if namespace == "" || r.options.noShortWay || !reflect.DeepEqual(req.Settings, Settings{Path: req.Settings.Path}) {
+	if namespace == "" || req.Long || r.options.noShortWay || !reflect.DeepEqual(req.Settings, Settings{Path: req.Settings.Path}) {
 		return result{}, false
 	}
 	made, err := r.shared(ctx, req)

@@ -28,7 +28,7 @@ const (
 	maxRemotes    = 20
 	remoteBytes   = 64 << 20
 	remoteTimeout = 2 * time.Minute
-	// fetching is how many builds fetch at once.
+	// fetching is how many builds fetch at once, besides one that takes long.
 	fetching = 4
 
 	// remotePrefix begins the directories that stand for other places.
@@ -65,10 +65,12 @@ func (r *Renderer) buildWithRemotes(ctx context.Context, req Request, known *out
 
 // buildFetched fetches what is missing, and builds again.
 func (r *Renderer) buildFetched(ctx context.Context, req Request, known *outside, missing *remoteError) (made result, err error) {
-	if err := r.fetching.Acquire(ctx, 1); err != nil {
-		return result{}, err
+	if !req.Long {
+		if err := r.fetching.Acquire(ctx, 1); err != nil {
+			return result{}, err
+		}
+		defer r.fetching.Release(1)
 	}
-	defer r.fetching.Release(1)
 	waited, cancel := context.WithTimeout(ctx, remoteTimeout)
 	defer cancel()
 	for ; missing != nil; made, missing, err = r.attempt(ctx, req, known) {
@@ -86,14 +88,9 @@ func (r *Renderer) buildFetched(ctx context.Context, req Request, known *outside
 	return made, err
 }
 
-// attempt builds with what is known so far. A build that turns out to take long begins
-// anew, in the place of those.
+// attempt builds with what is known so far.
 func (r *Renderer) attempt(ctx context.Context, req Request, known *outside) (result, *remoteError, error) {
 	made, err := r.build(ctx, req, known)
-	if errors.Is(err, errLong) {
-		known.long = true
-		made, err = r.build(ctx, req, known)
-	}
 	var missing *remoteError
 	if r.options.Remotes != nil && errors.As(err, &missing) {
 		return result{}, missing, err

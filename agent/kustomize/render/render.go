@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -18,6 +19,10 @@ import (
 
 // ErrNoPath says that the path of the spec is not in the artifact.
 var ErrNoPath = errors.New("kustomization path not found")
+
+// ErrLong says that a build turns out to take seconds or minutes: that of a Request
+// which is not Long.
+var ErrLong = errors.New("the build takes long")
 
 // Keys opens what is encrypted in an artifact. It is safe for concurrent use.
 type Keys interface {
@@ -59,14 +64,17 @@ type Request struct {
 	Variables *Variables
 	// CommonMetadata is put on all objects, at the very end.
 	CommonMetadata *meta.CommonMetadata
+	// Long says that the build may take long. Nobody else waits for it, nor it for others:
+	// its caller has seen to it that there is one such at a time.
+	Long bool
 }
 
 // Options configure a Renderer. Zero means the default.
 type Options struct {
 	// MaxBytes bounds what is kept in memory, estimated; 64 MiB.
 	MaxBytes int64
-	// Concurrency is how many builds may run at once; 2. Each holds the files of
-	// an artifact. One more may that takes long.
+	// Concurrency is how many builds may run at once, besides one that takes long; 2.
+	// Each holds the files of an artifact.
 	Concurrency int64
 	// Builder runs kustomize; nil is one with a place for each build.
 	Builder *build.Builder
@@ -83,16 +91,20 @@ type Options struct {
 const (
 	defaultMaxBytes    = 64 << 20
 	defaultConcurrency = 2
+	// knownLong is of how many builds it is remembered that they take long.
+	knownLong = 10_000
 )
 
 // Renderer turns files into objects and keeps the results in two layers, by
 // what they depend on: what kustomize rendered, and that with variables filled
 // in. It is safe for concurrent use.
 type Renderer struct {
-	options                  Options
-	rendered, substituted    *layer
-	building, long, fetching *semaphore.Weighted
-	builds, shortcuts, hit   prometheus.Counter
+	options                Options
+	rendered, substituted  *layer
+	building, fetching     *semaphore.Weighted
+	builds, shortcuts, hit prometheus.Counter
+	// long are the keys of the builds that take long.
+	long *lru.Cache[string, struct{}]
 }
 
 // New makes a Renderer.
@@ -118,15 +130,15 @@ func New(o Options) (*Renderer, error) {
 	r := &Renderer{
 		options:   o,
 		building:  semaphore.NewWeighted(o.Concurrency),
-		long:      semaphore.NewWeighted(1),
 		fetching:  semaphore.NewWeighted(fetching),
 		builds:    counter("headwater_builds_total", "Builds of an artifact's directory, successful or not."),
 		shortcuts: counter("headwater_builds_direct_total", "Builds that took the short way round kustomize."),
 		hit:       counter("headwater_build_cache_hits_total", "Builds that were spared because the result was kept in memory."),
 	}
-	var errs [2]error
+	var errs [3]error
 	r.rendered, errs[0] = newLayer(o.MaxBytes / 2)
 	r.substituted, errs[1] = newLayer(o.MaxBytes / 2)
+	r.long, errs[2] = lru.New[string, struct{}](knownLong)
 	return r, errors.Join(errs[:]...)
 }
 
@@ -164,7 +176,7 @@ func (r *Renderer) RenderNow(ctx context.Context, req Request) (objects []*unstr
 	if req.Variables == nil {
 		made, err = render(ctx)
 	} else {
-		made, err = r.substitute(ctx, key, req.Variables, render)
+		made, err = r.substitute(ctx, key, req, render)
 	}
 	if err != nil {
 		return nil, false, err
@@ -180,25 +192,33 @@ func (r *Renderer) shared(ctx context.Context, req Request) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	made, kept, err := r.rendered.get(ctx, key, func(ctx context.Context) (result, error) { return r.buildOpened(ctx, req) })
+	made, kept, err := r.rendered.get(ctx, key, req.Long, func(ctx context.Context) (result, error) {
+		if !req.Long && r.long.Contains(key) {
+			return result{}, ErrLong
+		}
+		return r.buildOpened(ctx, req)
+	})
 	if kept {
 		r.hit.Inc()
+	}
+	if key != "" && errors.Is(err, ErrLong) {
+		r.long.Add(key, struct{}{})
 	}
 	return made, err
 }
 
 // substitute fills in variables. The layer below is asked only where the result
 // is not kept.
-func (r *Renderer) substitute(ctx context.Context, key string, variables *Variables, below func(context.Context) (result, error)) (result, error) {
+func (r *Renderer) substitute(ctx context.Context, key string, req Request, below func(context.Context) (result, error)) (result, error) {
 	if key != "" {
-		key += " " + variables.digest()
+		key += " " + req.Variables.digest()
 	}
-	made, kept, err := r.substituted.get(ctx, key, func(ctx context.Context) (result, error) {
+	made, kept, err := r.substituted.get(ctx, key, req.Long, func(ctx context.Context) (result, error) {
 		made, err := below(ctx)
 		if err != nil {
 			return result{}, err
 		}
-		objects, err := variables.fill(made.objects, r.options.most.bytes)
+		objects, err := req.Variables.fill(made.objects, r.options.most.bytes)
 		filled := of(objects)
 		filled.moving = made.moving
 		return filled, err
@@ -233,14 +253,12 @@ func (r *Renderer) build(ctx context.Context, req Request, known *outside) (resu
 		return result{}, err
 	}
 	defer func() { _ = archive.Close() }()
-	places := r.building
-	if known.long {
-		places = r.long
+	if !req.Long {
+		if err := r.building.Acquire(ctx, 1); err != nil {
+			return result{}, err
+		}
+		defer r.building.Release(1)
 	}
-	if err := places.Acquire(ctx, 1); err != nil {
-		return result{}, err
-	}
-	defer places.Release(1)
 	r.builds.Inc()
 	files, err := archive.Files()
 	if err != nil {
@@ -251,7 +269,7 @@ func (r *Renderer) build(ctx context.Context, req Request, known *outside) (resu
 		return result{}, err
 	}
 	t := newTree(ctx, files, r.options.most)
-	t.keys, t.remotes, t.opened, t.long = req.Keys, r.options.Remotes != nil, known.opened, known.long
+	t.keys, t.remotes, t.opened, t.long = req.Keys, r.options.Remotes != nil, known.opened, req.Long
 	if !t.isDir(dir) {
 		return result{}, fmt.Errorf("%w: spec.path %q is no directory of the artifact", ErrNoPath, req.Settings.Path)
 	}
