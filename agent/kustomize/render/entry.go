@@ -45,7 +45,7 @@ func (t *tree) enter(dir string, settings Settings) (*types.Kustomization, error
 // else).
 func (t *tree) read(name string, k *types.Kustomization) error {
 	content, _ := t.content(name)
-	if err := t.limitAliases(name, content); err != nil {
+	if err := t.limitSettings(name, content); err != nil {
 		return err
 	}
 	if err := yaml.Unmarshal(content, k); err != nil {

@@ -9,6 +9,45 @@ import (
 	. "github.com/onsi/gomega"
 )
 
+// YAML of two bytes takes hundreds in memory, in whatever process parses it. So much of
+// it that this one must not, the processes of kustomize may, or nobody.
+func TestFilesOfManyValues(t *testing.T) {
+	object := func(name, data string) string {
+		return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " + name + "}\ndata: " + data + "\n"
+	}
+	list := func(values int) string { return "[" + strings.Repeat("x,", values) + "x]" }
+	several := files()
+	for i := range 4 {
+		several[fmt.Sprintf("%d.yaml", i)] = []byte(object(fmt.Sprint("c", i), list(700_000)))
+	}
+	split := "values of YAML, by the signs before them (,:-?[{), and a build reads up to"
+	for name, c := range map[string]struct {
+		files map[string][]byte
+		want  string
+	}{
+		"one file":                   {files("a.yaml", object("a", list(2_000_000))), "a.yaml: it may have 2000007 " + split},
+		"a file and a kustomization": {files("kustomization.yaml", "namePrefix: x-\nresources: [a.yaml]\n", "a.yaml", object("items", list(2_000_000))), "a.yaml: it may have 2000007 " + split},
+		"several files":              {several, "kustomize takes more than 384 MiB of memory for these files: make several Kustomizations of them"},
+		"a kustomization":            {files("kustomization.yaml", "resources: "+list(200_000)), "kustomization.yaml: it may have 200002 " + split},
+		"a base's kustomization":     {files("kustomization.yaml", "resources: [b]\n", "b/kustomization.yaml", "resources: "+list(200_000)), "b/kustomization.yaml: it may have 200002 " + split},
+		"an inline configuration":    {files("kustomization.yaml", "resources: [b]\n", "b/kustomization.yaml", "generators: [\"["+strings.Repeat(`x\x2c`, 200_000)+"]\"]\n"), "generators: it may have 200001 " + split},
+		"one key in a file":          {files("a.yaml", object("a", "{"+strings.Repeat("x,", 20_000)+"x}")), "kustomize takes more than 384 MiB of memory for these files: make several Kustomizations of them"},
+		"one key in a configuration": {files("kustomization.yaml", "generators: [g.yaml]\n", "g.yaml", "{"+strings.Repeat("x,", 20_000)+"x}"), `mapping key "x" already defined`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := built(t, c.files, Settings{})
+			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.want)))
+		})
+	}
+}
+
+// A variable may stand for many values.
+func TestVariablesOfManyValues(t *testing.T) {
+	_, err := fill(t, files("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: '${v}'}\n"),
+		&Variables{Values: map[string]string{"v": "[" + strings.Repeat("x,", maxValues) + "x]"}})
+	NewWithT(t).Expect(err).To(MatchError("postBuild: ConfigMap/a: with the variables filled in it has more than 1000000 values"))
+}
+
 // What is large but honest is built.
 func TestLargeInput(t *testing.T) {
 	const many = 10_000

@@ -20,8 +20,9 @@ type limits struct {
 	// reads and bytes of files, each counted as often as it is read, and bytes of
 	// texts in them that are read as YAML in turn.
 	reads, bytes int
-	// aliases is how many values the aliases of YAML may stand for.
-	aliases int
+	// aliases is how many values the aliases of YAML may stand for, and values how many
+	// this process has parsed.
+	aliases, values int
 	// steps that kustomize may have to do, of about a microsecond: at each level of
 	// the overlays it holds each object against all others, and any text of a
 	// kustomization may be written into all of them.
@@ -139,7 +140,7 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
 	if len(content) > maxFileBytes {
-		return nil, t.refuse(fmt.Errorf("%s: the file has %d bytes, and a build reads files of up to %d: split it", name, len(content), maxFileBytes))
+		return nil, t.refuse(tooLarge(name, len(content)))
 	}
 	t.used.reads++
 	t.used.bytes += len(content)
@@ -147,10 +148,11 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 		return nil, t.refuse(fmt.Errorf("the build reads more than %d files or %d bytes: do overlays multiply their bases?", t.most.reads, t.most.bytes))
 	}
 	content = t.unsealed(name, content)
-	if err := t.limitAliases(name, content); err != nil {
-		return nil, t.refuse(err)
-	}
-	if dir, base := splitPath(name); isKustomizationFile(base) {
+	dir, base := splitPath(name)
+	if isKustomizationFile(base) {
+		if err := t.limitSettings(name, content); err != nil {
+			return nil, t.refuse(err)
+		}
 		err := t.checkKustomization(dir, content)
 		if err != nil {
 			return nil, t.refuse(fmt.Errorf("%s: %w", name, err))
@@ -158,11 +160,17 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 		if content, err = t.brought(dir, content); err != nil {
 			return nil, t.refuse(fmt.Errorf("%s: %w", name, err))
 		}
+	} else if err := t.limitAliases(name, content); err != nil {
+		return nil, t.refuse(err)
 	}
 	if err := t.count(name, content); err != nil {
 		return nil, t.refuse(err)
 	}
 	return content, nil
+}
+
+func tooLarge(name string, size int) error {
+	return fmt.Errorf("%s: the file has %d bytes, and a build reads files of up to %d: split it", name, size, maxFileBytes)
 }
 
 // unsealed is the content of a file, decrypted where kustomize would else put
