@@ -65,7 +65,7 @@ func (t *tree) limitAliases(name string, content []byte) error {
 // and configurations of generators and transformers. They are shorter.
 func (t *tree) limitSettings(name string, content []byte) error {
 	if len(content) > maxFileBytes {
-		return tooLarge(name, len(content))
+		return tooLarge(name, int64(len(content)))
 	}
 	if err := haveAtMost(longValues, name, content); err != nil {
 		return err

@@ -165,6 +165,9 @@ func isInline(value string) bool {
 // its place would have to be built to know what is in it.
 func (t *tree) checkConfigFile(dir, target string) error {
 	name := clean(path.Join(dir, target))
+	if size, ok := t.larger[name]; ok {
+		return tooLarge(target, size)
+	}
 	content, ok := t.content(name)
 	if !ok {
 		return fmt.Errorf("%q is not a file of the artifact", abbreviated(target))

@@ -44,6 +44,9 @@ func (t *tree) enter(dir string, settings Settings) (*types.Kustomization, error
 // kustomize does not know are dropped, as Flux drops them there (and nowhere
 // else).
 func (t *tree) read(name string, k *types.Kustomization) error {
+	if size, ok := t.larger[name]; ok {
+		return tooLarge(name, size)
+	}
 	content, _ := t.content(name)
 	if err := t.limitSettings(name, content); err != nil {
 		return err

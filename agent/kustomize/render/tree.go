@@ -48,6 +48,8 @@ type tree struct {
 	ctx   context.Context
 	files map[string][]byte
 	dirs  map[string][]string
+	// larger are the sizes of files that are not read: no build may.
+	larger map[string]int64
 	// over are files in place of those of the artifact.
 	over map[string][]byte
 	// mounted are files of other places, and fetched what they were fetched for;
@@ -88,10 +90,25 @@ func newTree(ctx context.Context, files map[string][]byte, most limits) *tree {
 	for name := range files {
 		t.link(name)
 	}
+	t.sort()
+	return t
+}
+
+func (t *tree) sort() {
 	for dir := range t.dirs {
 		slices.Sort(t.dirs[dir])
 	}
-	return t
+}
+
+// leave makes files known that are not read for their sizes.
+func (t *tree) leave(larger map[string]int64) {
+	t.larger = larger
+	for name := range larger {
+		t.link(name)
+	}
+	if len(larger) > 0 {
+		t.sort()
+	}
 }
 
 // link makes the directories above a file known.
@@ -135,12 +152,15 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 		return nil, t.refuse(fmt.Errorf("the build was given up: %w", err))
 	}
 	name = clean(name)
+	if size, ok := t.larger[name]; ok {
+		return nil, t.refuse(tooLarge(name, size))
+	}
 	content, ok := t.content(name)
 	if !ok {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
 	if len(content) > maxFileBytes {
-		return nil, t.refuse(tooLarge(name, len(content)))
+		return nil, t.refuse(tooLarge(name, int64(len(content))))
 	}
 	t.used.reads++
 	t.used.bytes += len(content)
@@ -169,7 +189,7 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 	return content, nil
 }
 
-func tooLarge(name string, size int) error {
+func tooLarge(name string, size int64) error {
 	return fmt.Errorf("%s: the file has %d bytes, and a build reads files of up to %d: split it", name, size, maxFileBytes)
 }
 
@@ -223,7 +243,8 @@ func (t *tree) kustomizationFile(dir string) string {
 
 func (t *tree) isFile(name string) bool {
 	_, ok := t.content(name)
-	return ok
+	_, larger := t.larger[name]
+	return ok || larger
 }
 
 func (t *tree) isDir(name string) bool {
