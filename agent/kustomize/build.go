@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 
@@ -41,12 +42,16 @@ type BuildOptions struct {
 	Remotes bool
 }
 
+// mostBuilds run at once, besides the one that takes long: each may take two hundred
+// megabytes before it is a process's turn, which config/agent has room for.
+const mostBuilds = 3
+
 // addRenderer makes the renderer, and its counters known. Those of the first one
 // in a process are the ones that are shown.
 func (r *Reconciler) addRenderer() error {
 	options := render.Options{
 		MaxBytes:    r.Builds.CacheBytes,
-		Concurrency: int64(runtime.GOMAXPROCS(0)),
+		Concurrency: min(int64(runtime.GOMAXPROCS(0)), mostBuilds),
 		Builder:     r.Builder,
 	}
 	if r.Builds.Remotes {
@@ -102,10 +107,23 @@ func doing(ctx context.Context, obj *kustomizev1.Kustomization, src *meta.Artifa
 // archive is an artifact's file.
 type archive struct{ *os.File }
 
+// Size implements render.Archive.
+func (a archive) Size() (int64, error) {
+	info, err := a.Stat()
+	if err != nil {
+		return 0, reconcile.Fail(meta.ArtifactFailedReason, err)
+	}
+	size, err := artifact.Unpacked(a.File, info.Size())
+	return size, reconcile.Fail(meta.ArtifactFailedReason, err)
+}
+
 // Files reads the artifact into memory.
-func (a archive) Files() (map[string][]byte, error) {
-	files, err := artifact.Files(a.File, artifact.Limits{})
-	return files, reconcile.Fail(meta.ArtifactFailedReason, err)
+func (a archive) Files(each, all int64) (files map[string][]byte, larger map[string]int64, err error) {
+	if _, err := a.Seek(0, io.SeekStart); err != nil {
+		return nil, nil, reconcile.Fail(meta.ArtifactFailedReason, err)
+	}
+	files, larger, err = artifact.FilesUpTo(each, a.File, artifact.Limits{Bytes: all})
+	return files, larger, reconcile.Fail(meta.ArtifactFailedReason, err)
 }
 
 // archive fetches the artifact, and leaves it packed: many may wait to be built.

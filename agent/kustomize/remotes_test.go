@@ -41,8 +41,11 @@ func elsewhere(t *testing.T) *testenv.Repository {
 // unpacked is an artifact that is nowhere else.
 type unpacked map[string][]byte
 
-func (u unpacked) Files() (map[string][]byte, error) { return u, nil }
-func (u unpacked) Close() error                      { return nil }
+func (u unpacked) Size() (int64, error) { return 1, nil }
+func (u unpacked) Files(int64, int64) (map[string][]byte, map[string]int64, error) {
+	return u, nil, nil
+}
+func (u unpacked) Close() error { return nil }
 
 func have(files map[string][]byte) func(context.Context) (render.Archive, error) {
 	return func(context.Context) (render.Archive, error) { return unpacked(files), nil }

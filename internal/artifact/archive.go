@@ -117,8 +117,8 @@ func (a *archiver) addFile(name string) error {
 	if err != nil {
 		return err
 	}
-	if a.stream.n+info.Size() > defaultMaxBytes { // it is not read in vain
-		return fmt.Errorf("%q: %w", shown(name), tooManyBytes(defaultMaxBytes))
+	if a.stream.n+info.Size() > MaxBytes { // it is not read in vain
+		return fmt.Errorf("%q: %w", shown(name), tooManyBytes(MaxBytes))
 	}
 	header := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: archivedFileMode, Size: info.Size()}
 	if info.Mode()&0o111 != 0 {

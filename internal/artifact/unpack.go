@@ -3,9 +3,11 @@ package artifact
 import (
 	"archive/tar"
 	"compress/gzip"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -22,7 +24,9 @@ const (
 	// is said: files, directories, and the root.
 	MaxFiles = 100_000
 
-	defaultMaxBytes = 512 << 20
+	// MaxBytes is the size of an archive, unpacked, where nothing else is said.
+	MaxBytes = 512 << 20
+
 	defaultMaxRatio = 500
 	// ratioFloor is the size below which the ratio is not judged: small trees
 	// of repeated YAML compress very well, and do no harm.
@@ -52,7 +56,7 @@ func (l Limits) orDefaults() Limits {
 		l.Files = MaxFiles
 	}
 	if l.Bytes == 0 {
-		l.Bytes = defaultMaxBytes
+		l.Bytes = MaxBytes
 	}
 	if l.Ratio == 0 {
 		l.Ratio = defaultMaxRatio
@@ -63,16 +67,41 @@ func (l Limits) orDefaults() Limits {
 // Files reads a gzipped tar into memory: the content of each regular file by
 // its slash-separated path. What is refused, and how, is as for UnpackTo.
 func Files(r io.Reader, limits Limits) (map[string][]byte, error) {
-	files := map[string][]byte{}
-	err := unpack(r, limits, sink{file: func(name string, _ bool, content io.Reader) error {
-		body, err := io.ReadAll(content)
+	files, _, err := FilesUpTo(math.MaxInt64, r, limits)
+	return files, err
+}
+
+// FilesUpTo is Files, but reads no file of more than so many bytes: of those it returns
+// the sizes in bytes.
+func FilesUpTo(most int64, r io.Reader, limits Limits) (files map[string][]byte, larger map[string]int64, err error) {
+	files, larger = map[string][]byte{}, map[string]int64{}
+	err = unpack(r, limits, sink{file: func(name string, _ bool, content io.Reader) error {
+		body, err := io.ReadAll(io.LimitReader(content, most))
+		if err != nil {
+			return err
+		}
+		beyond, err := io.Copy(io.Discard, content)
+		if beyond > 0 {
+			larger[name] = most + beyond
+			return err
+		}
 		files[name] = body
 		return err
 	}})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return files, nil
+	return files, larger, nil
+}
+
+// Unpacked is how many bytes a gzipped tar says that it unpacks to, and what it does if
+// it is gzipped in one piece and has no sparse files; it may be more.
+func Unpacked(packed io.ReaderAt, size int64) (int64, error) {
+	var last [4]byte // of a gzip: RFC 1952, ISIZE
+	if _, err := packed.ReadAt(last[:], size-int64(len(last))); err != nil {
+		return 0, fmt.Errorf("unpacking: not a gzipped archive: %w", err)
+	}
+	return int64(binary.LittleEndian.Uint32(last[:])), nil
 }
 
 // UnpackTo writes a gzipped tar into an existing directory. Symbolic links are

@@ -67,6 +67,25 @@ func TestUnpack(t *testing.T) {
 	g.Expect(filesBelow(t, dir)).To(Equal([]string{"a", "c", "empty"}), "the link is skipped")
 }
 
+func TestFilesUpTo(t *testing.T) {
+	g := NewWithT(t)
+	body := strings.Repeat("x", 100)
+	archive := pack(t, entry{name: "a", body: body}, entry{name: "b", body: body + "x"})
+	files, larger, err := artifact.FilesUpTo(100, bytes.NewReader(archive), artifact.Limits{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(files).To(Equal(map[string][]byte{"a": []byte(body)}))
+	g.Expect(larger).To(Equal(map[string]int64{"b": 101}))
+
+	size, err := artifact.Unpacked(bytes.NewReader(archive), int64(len(archive)))
+	g.Expect(err).NotTo(HaveOccurred())
+	_, _, err = artifact.FilesUpTo(100, bytes.NewReader(archive), artifact.Limits{Bytes: size})
+	g.Expect(err).NotTo(HaveOccurred())
+	_, _, err = artifact.FilesUpTo(100, bytes.NewReader(archive), artifact.Limits{Bytes: size - 1})
+	g.Expect(err).To(MatchError(artifact.ErrTooLarge))
+	_, err = artifact.Unpacked(bytes.NewReader(nil), 0)
+	g.Expect(err).To(MatchError(ContainSubstring("not a gzipped archive")))
+}
+
 func TestUnpackRefuses(t *testing.T) {
 	small := artifact.Limits{Files: 3, Bytes: 8 << 10}
 	for _, c := range []struct {

@@ -62,7 +62,7 @@ var allowed = map[string][]string{
 	"agent/kustomize":         {"api/...", "shard/...", "internal/...", "agent/kustomize/...", "agent/build", "agent/apply", "agent/expr", "agent/remote/...", "agent/wake"},
 	"agent/kustomize/bases":   {},
 	"agent/kustomize/decrypt": {"agent/kustomize/render", "agent/build"}, // in tests
-	"agent/kustomize/render":  {"api/meta", "internal/reconcile", "agent/build"},
+	"agent/kustomize/render":  {"api/meta", "internal/artifact", "internal/reconcile", "agent/build"},
 	"agent/helm":              {"api/...", "shard/...", "internal/...", "agent/helm/...", "agent/build", "agent/apply", "agent/expr", "agent/remote/...", "agent/wake"},
 	"agent/helm/release":      {"api/..."},
 	"agent/helm/state":        {"api/...", "agent/helm/release"},

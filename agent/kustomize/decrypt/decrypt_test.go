@@ -213,7 +213,10 @@ func TestFilesOfGenerators(t *testing.T) {
 // archive is an artifact at hand.
 type archive map[string][]byte
 
-func (a archive) Files() (map[string][]byte, error) { return a, nil }
+func (a archive) Size() (int64, error) { return 1, nil }
+func (a archive) Files(int64, int64) (map[string][]byte, map[string]int64, error) {
+	return a, nil, nil
+}
 
 func (archive) Close() error { return nil }
 

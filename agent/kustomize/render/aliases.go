@@ -38,6 +38,9 @@ func (t *tree) limitAliases(name string, content []byte) error {
 			if t.used.bytes > t.most.bytes {
 				return fmt.Errorf("%s: with the texts in it that may be YAML themselves the build reads more than %d bytes", name, t.most.bytes)
 			}
+			if err := t.limitValues(name, text); err != nil {
+				return err
+			}
 			found, err := aliasNodes(text)
 			if errors.Is(err, errNotYAML) {
 				continue // kustomize will say what is wrong
@@ -54,6 +57,25 @@ func (t *tree) limitAliases(name string, content []byte) error {
 			inner = append(inner, found.texts...)
 		}
 		texts = inner
+	}
+	return t.checkLong()
+}
+
+// limitSettings is limitAliases for what this process parses in any case: kustomizations,
+// and configurations of generators and transformers. They are shorter.
+func (t *tree) limitSettings(name string, content []byte) error {
+	if len(content) > maxFileBytes {
+		return tooLarge(name, int64(len(content)))
+	}
+	if err := haveAtMost(longValues, name, content); err != nil {
+		return err
+	}
+	before := t.used.bytes
+	if err := t.limitAliases(name, content); err != nil {
+		return err
+	}
+	if t.used.bytes-before > longBytes {
+		return fmt.Errorf("%s: with what YAML aliases stand for it has more than %d bytes", name, longBytes)
 	}
 	return nil
 }

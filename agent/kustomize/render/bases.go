@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"sigs.k8s.io/kustomize/api/types"
-	"sigs.k8s.io/kustomize/kyaml/kio"
 )
 
 // overNetwork matches what kustomize fetches over the network: URLs, and the
@@ -99,7 +98,7 @@ func (t *tree) checkPath(dir, field, value string) error {
 	}
 	isConfig := isOne(configFields, field)
 	if isConfig {
-		if inline, err := t.checkInline(dir, value); inline {
+		if inline, err := t.checkInline(dir, field, value); inline {
 			return err
 		}
 	}
@@ -130,8 +129,11 @@ func (t *tree) checkPath(dir, field, value string) error {
 }
 
 // checkInline looks into a configuration of generators or transformers, and says
-// whether the value is one rather than the path of a file.
-func (t *tree) checkInline(dir, value string) (inline bool, err error) {
+// whether the field's value is one rather than the path of a file.
+func (t *tree) checkInline(dir, field, value string) (inline bool, err error) {
+	if err := haveAtMost(longValues, field, []byte(value)); err != nil {
+		return true, err
+	}
 	found, err := configs([]byte(value))
 	if err != nil {
 		return isInline(value), err
@@ -167,12 +169,15 @@ func isInline(value string) bool {
 // its place would have to be built to know what is in it.
 func (t *tree) checkConfigFile(dir, target string) error {
 	name := clean(path.Join(dir, target))
+	if size, ok := t.larger[name]; ok {
+		return tooLarge(target, size)
+	}
 	content, ok := t.content(name)
 	if !ok {
 		return fmt.Errorf("%q is not a file of the artifact", abbreviated(target))
 	}
 	t.configs[name] = true
-	if err := t.limitAliases(target, content); err != nil {
+	if err := t.limitSettings(target, content); err != nil {
 		return err
 	}
 	found, err := configs(content)
@@ -194,7 +199,7 @@ func (t *tree) checkConfigs(dir string, configs []map[string]any) error {
 // configs reads the configuration of generators and transformers with
 // kustomize's own parser, so that both see the same.
 func configs(content []byte) ([]map[string]any, error) {
-	nodes, err := kio.FromBytes(content)
+	nodes, err := parsed(content)
 	if err != nil {
 		return nil, err
 	}

@@ -44,8 +44,11 @@ func (t *tree) enter(dir string, settings Settings) (*types.Kustomization, error
 // kustomize does not know are dropped, as Flux drops them there (and nowhere
 // else).
 func (t *tree) read(name string, k *types.Kustomization) error {
+	if size, ok := t.larger[name]; ok {
+		return tooLarge(name, size)
+	}
 	content, _ := t.content(name)
-	if err := t.limitAliases(name, content); err != nil {
+	if err := t.limitSettings(name, content); err != nil {
 		return err
 	}
 	if err := yaml.Unmarshal(content, k); err != nil {

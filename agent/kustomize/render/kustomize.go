@@ -18,6 +18,9 @@ func (r *Renderer) objects(t *tree, dir string, k *types.Kustomization) (found [
 			r.shortcuts.Inc()
 			return found, true, nil
 		}
+		if errors.Is(t.refusal, ErrLong) {
+			return nil, false, ErrLong
+		}
 		t.again()
 	}
 	t.counts = true

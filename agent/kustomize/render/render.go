@@ -15,6 +15,7 @@ import (
 
 	"github.com/headwater-dev/headwater/agent/build"
 	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/artifact"
 )
 
 // ErrNoPath says that the path of the spec is not in the artifact.
@@ -41,8 +42,11 @@ type Keys interface {
 
 // Archive is an artifact that is at hand.
 type Archive interface {
-	// Files reads the files by path.
-	Files() (map[string][]byte, error)
+	// Size is how many bytes it says that it unpacks to; it may be more.
+	Size() (int64, error)
+	// Files reads the files by path, and the sizes alone of those that have more than
+	// each bytes. An error wraps artifact.ErrTooLarge if it unpacks to more than all bytes.
+	Files(each, all int64) (files map[string][]byte, larger map[string]int64, err error)
 	// Close gives it up.
 	Close() error
 }
@@ -74,7 +78,7 @@ type Options struct {
 	// MaxBytes bounds what is kept in memory, estimated; 64 MiB.
 	MaxBytes int64
 	// Concurrency is how many builds may run at once, besides one that takes long; 2.
-	// Each holds the files of an artifact.
+	// Together they hold 512 MiB of artifacts, and the long one as many.
 	Concurrency int64
 	// Builder runs kustomize; nil is one with a place for each build.
 	Builder *build.Builder
@@ -105,6 +109,8 @@ type Renderer struct {
 	builds, shortcuts, hit prometheus.Counter
 	// long are the keys of the builds that take long.
 	long *lru.Cache[string, struct{}]
+	// held are the bytes of artifacts that builds hold, but for the long one.
+	held *semaphore.Weighted
 }
 
 // New makes a Renderer.
@@ -131,6 +137,7 @@ func New(o Options) (*Renderer, error) {
 		options:   o,
 		building:  semaphore.NewWeighted(o.Concurrency),
 		fetching:  semaphore.NewWeighted(fetching),
+		held:      semaphore.NewWeighted(artifact.MaxBytes),
 		builds:    counter("headwater_builds_total", "Builds of an artifact's directory, successful or not."),
 		shortcuts: counter("headwater_builds_direct_total", "Builds that took the short way round kustomize."),
 		hit:       counter("headwater_build_cache_hits_total", "Builds that were spared because the result was kept in memory."),
@@ -260,15 +267,17 @@ func (r *Renderer) build(ctx context.Context, req Request, known *outside) (resu
 		defer r.building.Release(1)
 	}
 	r.builds.Inc()
-	files, err := archive.Files()
+	files, larger, release, err := r.files(ctx, archive, req.Long)
 	if err != nil {
 		return result{}, err
 	}
+	defer release()
 	dir, err := entryPoint(req.Settings.Path)
 	if err != nil {
 		return result{}, err
 	}
 	t := newTree(ctx, files, r.options.most)
+	t.leave(larger)
 	t.keys, t.remotes, t.opened, t.long = req.Keys, r.options.Remotes != nil, known.opened, req.Long
 	if !t.isDir(dir) {
 		return result{}, fmt.Errorf("%w: spec.path %q is no directory of the artifact", ErrNoPath, req.Settings.Path)
@@ -285,6 +294,32 @@ func (r *Renderer) build(ctx context.Context, req Request, known *outside) (resu
 		return result{}, &sealedError{t.missing}
 	}
 	return result{objects: found, short: short}, err
+}
+
+// files reads the artifact once there is memory for it, until release. The build that
+// takes long does not share that: it would have others wait as long.
+func (r *Renderer) files(ctx context.Context, archive Archive, long bool) (files map[string][]byte, larger map[string]int64, release func(), err error) {
+	if long {
+		files, larger, err = archive.Files(maxFileBytes, artifact.MaxBytes)
+		return files, larger, func() {}, err
+	}
+	said, err := archive.Size()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for weight := max(1, min(said, artifact.MaxBytes)); ; weight = artifact.MaxBytes {
+		if err := r.held.Acquire(ctx, weight); err != nil {
+			return nil, nil, nil, err
+		}
+		files, larger, err = archive.Files(maxFileBytes, weight)
+		if err == nil {
+			return files, larger, func() { r.held.Release(weight) }, nil
+		}
+		r.held.Release(weight)
+		if weight == artifact.MaxBytes || !errors.Is(err, artifact.ErrTooLarge) {
+			return nil, nil, nil, err
+		}
+	}
 }
 
 // entryPoint is the path of the directory to build, below the artifact's root.

@@ -111,8 +111,11 @@ func built(t *testing.T, files map[string][]byte, settings Settings) ([]*unstruc
 // memory is an artifact that is nowhere else.
 type memory map[string][]byte
 
-func (m memory) Files() (map[string][]byte, error) { return m, nil }
-func (m memory) Close() error                      { return nil }
+func (m memory) Size() (int64, error) { return 1, nil }
+func (m memory) Files(int64, int64) (map[string][]byte, map[string]int64, error) {
+	return m, nil, nil
+}
+func (m memory) Close() error { return nil }
 
 // have is an artifact of files that are at hand.
 func have(files map[string][]byte) func(context.Context) (Archive, error) {

@@ -33,7 +33,9 @@ func (t *tree) direct(dir string, k *types.Kustomization) (found []*unstructured
 			found, ok = nil, false
 		}
 	}()
-	l := lister{tree: t, factory: resource.NewFactory(&hasher.Hasher{}), known: map[string]bool{}, at: []string{dir}}
+	factory := resource.NewFactory(&hasher.Hasher{})
+	factory.IncludeLocalConfigs = true
+	l := lister{tree: t, factory: factory, known: map[string]bool{}, at: []string{dir}}
 	if t.otherKustomization(dir, t.kustomizationFile(dir)) || l.resources(dir, k) != nil {
 		return nil, false
 	}
@@ -112,7 +114,10 @@ func (l *lister) file(name string) error {
 	if err != nil {
 		return err
 	}
-	resources, err := l.factory.SliceFromBytes(content)
+	if used := l.tree.used; used.values > maxShortValues || used.bytes > maxShortBytes {
+		return errLongWay
+	}
+	resources, err := l.parse(content)
 	if err != nil {
 		return err
 	}
@@ -126,6 +131,24 @@ func (l *lister) file(name string) error {
 		l.found = append(l.found, res)
 	}
 	return nil
+}
+
+// parse is the factory's SliceFromBytes, which begins with the same, for keys that can be
+// compared.
+func (l *lister) parse(content []byte) ([]*resource.Resource, error) {
+	nodes, err := parsed(content)
+	if err != nil {
+		return nil, err
+	}
+	for _, node := range nodes {
+		if strings.HasSuffix(node.GetKind(), "List") {
+			return l.factory.SliceFromBytes(content)
+		}
+		if empty, _ := node.HasNilEntryInList(); empty {
+			return nil, errLongWay
+		}
+	}
+	return l.factory.ResourcesFromRNodes(nodes)
 }
 
 // instructs says whether annotations of the object tell kustomize to do

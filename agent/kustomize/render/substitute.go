@@ -118,6 +118,9 @@ func (v *Variables) fillOne(obj *unstructured.Unstructured, trimming *int) (*uns
 // toJSON parses an object with the variables filled in, which may be YAML of a
 // tenant's making.
 func toJSON(replaced string) ([]byte, error) {
+	if values([]byte(replaced)) > maxValues {
+		return nil, fmt.Errorf("with the variables filled in it has more than %d values", maxValues)
+	}
 	found, err := aliasNodes([]byte(replaced))
 	if err == nil && found.aliased.bytes > mostSubstituted {
 		return nil, errSubstituted

@@ -20,8 +20,9 @@ type limits struct {
 	// reads and bytes of files, each counted as often as it is read, and bytes of
 	// texts in them that are read as YAML in turn.
 	reads, bytes int
-	// aliases is how many values the aliases of YAML may stand for.
-	aliases int
+	// aliases is how many values the aliases of YAML may stand for, and values how many
+	// this process has parsed.
+	aliases, values int
 	// steps that kustomize may have to do, of about a microsecond: at each level of
 	// the overlays it holds each object against all others, and any text of a
 	// kustomization may be written into all of them.
@@ -47,6 +48,8 @@ type tree struct {
 	ctx   context.Context
 	files map[string][]byte
 	dirs  map[string][]string
+	// larger are the sizes of files that are not read: no build may.
+	larger map[string]int64
 	// over are files in place of those of the artifact.
 	over map[string][]byte
 	// mounted are files of other places, and fetched what they were fetched for;
@@ -87,10 +90,25 @@ func newTree(ctx context.Context, files map[string][]byte, most limits) *tree {
 	for name := range files {
 		t.link(name)
 	}
+	t.sort()
+	return t
+}
+
+func (t *tree) sort() {
 	for dir := range t.dirs {
 		slices.Sort(t.dirs[dir])
 	}
-	return t
+}
+
+// leave makes files known that are not read for their sizes.
+func (t *tree) leave(larger map[string]int64) {
+	t.larger = larger
+	for name := range larger {
+		t.link(name)
+	}
+	if len(larger) > 0 {
+		t.sort()
+	}
 }
 
 // link makes the directories above a file known.
@@ -134,12 +152,15 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 		return nil, t.refuse(fmt.Errorf("the build was given up: %w", err))
 	}
 	name = clean(name)
+	if size, ok := t.larger[name]; ok {
+		return nil, t.refuse(tooLarge(name, size))
+	}
 	content, ok := t.content(name)
 	if !ok {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
 	if len(content) > maxFileBytes {
-		return nil, t.refuse(fmt.Errorf("%s: the file has %d bytes, and a build reads files of up to %d: split it", name, len(content), maxFileBytes))
+		return nil, t.refuse(tooLarge(name, int64(len(content))))
 	}
 	t.used.reads++
 	t.used.bytes += len(content)
@@ -147,10 +168,11 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 		return nil, t.refuse(fmt.Errorf("the build reads more than %d files or %d bytes: do overlays multiply their bases?", t.most.reads, t.most.bytes))
 	}
 	content = t.unsealed(name, content)
-	if err := t.limitAliases(name, content); err != nil {
-		return nil, t.refuse(err)
-	}
-	if dir, base := splitPath(name); isKustomizationFile(base) {
+	dir, base := splitPath(name)
+	if isKustomizationFile(base) {
+		if err := t.limitSettings(name, content); err != nil {
+			return nil, t.refuse(err)
+		}
 		err := t.checkKustomization(dir, content)
 		if err != nil {
 			return nil, t.refuse(fmt.Errorf("%s: %w", name, err))
@@ -158,11 +180,17 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 		if content, err = t.brought(dir, content); err != nil {
 			return nil, t.refuse(fmt.Errorf("%s: %w", name, err))
 		}
+	} else if err := t.limitAliases(name, content); err != nil {
+		return nil, t.refuse(err)
 	}
 	if err := t.count(name, content); err != nil {
 		return nil, t.refuse(err)
 	}
 	return content, nil
+}
+
+func tooLarge(name string, size int64) error {
+	return fmt.Errorf("%s: the file has %d bytes, and a build reads files of up to %d: split it", name, size, maxFileBytes)
 }
 
 // unsealed is the content of a file, decrypted where kustomize would else put
@@ -215,7 +243,8 @@ func (t *tree) kustomizationFile(dir string) string {
 
 func (t *tree) isFile(name string) bool {
 	_, ok := t.content(name)
-	return ok
+	_, larger := t.larger[name]
+	return ok || larger
 }
 
 func (t *tree) isDir(name string) bool {
