@@ -298,7 +298,7 @@ func podinfo(t *testing.T) map[string]string {
 	root, err := os.OpenRoot("testdata")
 	g.Expect(err).NotTo(HaveOccurred())
 	defer func() { _ = root.Close() }()
-	c, err := chart.ReadDir(root, "podinfo", manyBytes)
+	c, err := chart.ReadDir(t.Context(), root, "podinfo", manyBytes)
 	g.Expect(err).NotTo(HaveOccurred())
 	files := map[string]string{}
 	for name, content := range c.Files {

@@ -2,6 +2,7 @@ package chart
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -162,10 +163,14 @@ func (c *Chart) Dependencies() ([]*helmchart.Dependency, error) {
 	return slices.DeleteFunc(slices.Clone(wanted), func(d *helmchart.Dependency) bool { return d == nil }), nil
 }
 
-// Vendored are the names of the charts below charts/. maxFile is as for Read.
-func (c *Chart) Vendored(maxFile int64) (map[string]bool, error) {
+// Vendored are the names of the charts below charts/. maxFile is as for Read. When
+// the context ends, the error is its cause.
+func (c *Chart) Vendored(ctx context.Context, maxFile int64) (map[string]bool, error) {
 	names := map[string]bool{}
 	for name, content := range c.Files {
+		if late := context.Cause(ctx); late != nil {
+			return nil, late
+		}
 		rest, below := strings.CutPrefix(name, chartsDir)
 		if !below {
 			continue

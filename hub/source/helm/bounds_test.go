@@ -1,0 +1,60 @@
+package helm_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+)
+
+// TestWhatAChartIgnoresIsBounded has a .helmignore, each line of which each file is
+// held against.
+func TestWhatAChartIgnoresIsBounded(t *testing.T) {
+	const head = "apiVersion: v2\nname: app\nversion: 1.0.0\n"
+	many := map[string]string{"c/Chart.yaml": head, "c/.helmignore": "f*\n"}
+	for i := range 10_000 {
+		many[fmt.Sprintf("c/f%d", i)] = ""
+	}
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"lines": {map[string]string{"c/.helmignore": strings.Repeat("z\n", 10_001)}, ".helmignore has more than 262144 bytes or 10000 lines"},
+		"bytes": {map[string]string{"c/.helmignore": strings.Repeat("#"+strings.Repeat("z", 1022)+"\n", 257)}, ".helmignore has more than 262144 bytes or 10000 lines"},
+		"files": {many, "more than 10000 files and directories"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			w := newWorld(t)
+			w.git("main@sha1:1", with(nil, "", map[string]string{"c/Chart.yaml": head, "c/.helmignore": "*.md\nbig/\n", "c/README.md": "x", "c/big/a": "x"}))
+			obj := chartObject("GitRepository", "c", "*")
+			obj.Spec.ReconcileStrategy = "Revision"
+			g.Expect(w.build(obj)).To(Succeed())
+			g.Expect(w.files(obj)).To(And(HaveLen(2), HaveKey(".helmignore")))
+
+			w.git("main@sha1:2", with(c.files, "", map[string]string{"c/Chart.yaml": head}))
+			g.Expect(w.build(obj)).To(MatchError(ContainSubstring(c.want)))
+
+			// A neighbour is a dependency as any other.
+			w.git("main@sha1:3", with(c.files, "", map[string]string{
+				"c/Chart.yaml":   head,
+				"top/Chart.yaml": "apiVersion: v2\nname: top\nversion: 1.0.0\ndependencies:\n- {name: app, version: 1.x, repository: \"file://../c\"}\n",
+			}))
+			obj.Spec.Chart, obj.Generation = "top", 2
+			g.Expect(w.build(obj)).To(MatchError(ContainSubstring(c.want)))
+		})
+	}
+}
+
+func TestAChartThatTakesTooLongIsTriedAgain(t *testing.T) {
+	g := NewWithT(t)
+	w := newWorld(t)
+	w.git("main@sha1:1", with(podinfo(t), "c/", nil))
+	obj := chartObject("GitRepository", "c", "*")
+	late, cancel := context.WithCancelCause(t.Context())
+	cancel(context.DeadlineExceeded)
+	g.Expect(w.charts.Reconcile(late, obj)).To(MatchError(context.DeadlineExceeded))
+	g.Expect(condition(obj, "FetchFailed")).To(HavePrefix("True ChartPackageError GitRepository team/repo: "))
+}
