@@ -3,6 +3,7 @@ package helm_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -57,4 +58,48 @@ func TestAChartThatTakesTooLongIsTriedAgain(t *testing.T) {
 	cancel(context.DeadlineExceeded)
 	g.Expect(w.charts.Reconcile(late, obj)).To(MatchError(context.DeadlineExceeded))
 	g.Expect(condition(obj, "FetchFailed")).To(HavePrefix("True ChartPackageError GitRepository team/repo: "))
+}
+
+// TestDependenciesAreBoundedTogether has packages each of which may be, as a
+// Chart.lock names them.
+func TestDependenciesAreBoundedTogether(t *testing.T) {
+	for name, c := range map[string]struct{ count, size int }{
+		"bytes": {count: 6, size: manyBytes},
+		"files": {count: 2_500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r, w := newRepository(t), newWorld(t)
+			files, lock := map[string]string{}, "dependencies:\n"
+			for i := range c.count {
+				files[fmt.Sprintf("f%d", i)] = strings.Repeat("#", c.size)
+			}
+			for i := range 4 {
+				version := fmt.Sprintf("0.0.%d", i)
+				r.add(t, newChart(t, "a", version, files), "a", version, nil)
+				lock += fmt.Sprintf("- {name: a, version: %s, repository: %q}\n", version, r.URL+"/charts")
+			}
+			w.sync(r.object())
+			w.git("main@sha1:1", map[string]string{"c/Chart.yaml": "apiVersion: v2\nname: app\nversion: 1.0.0\n", "c/Chart.lock": lock})
+			obj := chartObject("GitRepository", "c", "*")
+			g.Expect(w.build(obj)).To(MatchError(ContainSubstring(
+				`dependency "a": with it the chart has more than 10000 files or 104857600 bytes`)))
+			g.Expect(condition(obj, "BuildFailed")).To(HavePrefix("True DependencyBuildError GitRepository team/repo: "))
+		})
+	}
+}
+
+func TestAPackageIsNoLargerThanOneThatIsFetched(t *testing.T) {
+	g := NewWithT(t)
+	w := newWorld(t)
+	files, noise := map[string]string{"c/Chart.yaml": "apiVersion: v2\nname: app\nversion: 1.0.0\n"}, rand.NewChaCha8([32]byte{})
+	for _, name := range []string{"c/a", "c/b", "c/c"} {
+		content := make([]byte, 4<<20)
+		_, _ = noise.Read(content)
+		files[name] = string(content)
+	}
+	w.git("main@sha1:1", files)
+	obj := chartObject("GitRepository", "c", "*")
+	g.Expect(w.build(obj)).To(MatchError(HaveSuffix("the package is larger than 10485760 bytes (--helm-chart-max-size)")))
+	g.Expect(condition(obj, "BuildFailed")).To(HavePrefix("True ChartPackageError "))
 }

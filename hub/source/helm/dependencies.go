@@ -48,10 +48,12 @@ func (f *ChartFetcher) vendor(ctx context.Context, obj *sourcev1.HelmChart, l *l
 		if late := context.Cause(ctx); late != nil {
 			err = late // rather than the repository's timeout
 		}
+		if err == nil {
+			err = l.chart.Vendor(sub)
+		}
 		if err != nil {
 			return fmt.Errorf("dependency %q: %w", dependency.Name, err)
 		}
-		l.chart.Vendor(sub)
 	}
 	return nil
 }

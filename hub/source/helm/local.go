@@ -191,7 +191,7 @@ func (f *ChartFetcher) buildLocal(ctx context.Context, obj *sourcev1.HelmChart, 
 			return nil, source.Unbuilt(about(obj, reconcile.Fail(dependencyReason, err)))
 		}
 	}
-	return pack(c, p.version)
+	return f.pack(c, p.version)
 }
 
 func (l *local) readFile(name string, limit int64) ([]byte, error) {

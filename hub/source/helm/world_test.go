@@ -155,7 +155,7 @@ func newChart(t *testing.T, name, version string, files map[string]string) []byt
 	}
 	c, err := chart.New(content, manyBytes)
 	g.Expect(err).NotTo(HaveOccurred())
-	packed, err := c.PackBytes()
+	packed, err := c.PackBytes(manyBytes)
 	g.Expect(err).NotTo(HaveOccurred())
 	return packed
 }

@@ -197,13 +197,24 @@ func (c *Chart) Vendored(ctx context.Context, maxFile int64) (map[string]bool, e
 	return names, nil
 }
 
-// Vendor puts another chart below charts/. A chart may depend on several
-// versions of one.
-func (c *Chart) Vendor(sub *Chart) {
+// Vendor puts another chart below charts/, within the bounds of one package. A
+// chart may depend on several versions of one.
+func (c *Chart) Vendor(sub *Chart) error {
+	if len(c.Files)+len(sub.Files) > maxFiles || c.size()+sub.size() > maxUnpacked {
+		return fmt.Errorf("with it the chart has more than %d files or %d bytes", maxFiles, maxUnpacked)
+	}
 	dir := chartsDir + sub.Metadata.Name + "-" + sub.Metadata.Version + "/"
 	for name, content := range sub.Files {
 		c.Files[dir+name] = content
 	}
+	return nil
+}
+
+func (c *Chart) size() (bytes int) {
+	for _, content := range c.Files {
+		bytes += len(content)
+	}
+	return bytes
 }
 
 // ReadBytes is Read of a package in memory.

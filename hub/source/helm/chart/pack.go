@@ -45,7 +45,10 @@ func (c *Chart) Pack(w io.Writer) error {
 			return fmt.Errorf("packaging %q: %w", name, err)
 		}
 	}
-	return errors.Join(tarrer.Close(), zipper.Close())
+	if err := tarrer.Close(); err != nil {
+		return fmt.Errorf("packaging: %w", err)
+	}
+	return zipper.Close()
 }
 
 // ReadDir reads the chart in a directory, without what its .helmignore names.
@@ -121,9 +124,22 @@ func readIgnore(tree fs.FS, name string) ([]byte, error) {
 	return content, err
 }
 
-// PackBytes is Pack into memory.
-func (c *Chart) PackBytes() ([]byte, error) {
-	var packed bytes.Buffer
+// PackBytes is Pack into memory. A package of more than most bytes is an error.
+func (c *Chart) PackBytes(most int64) ([]byte, error) {
+	packed := buffer{most: most}
 	err := c.Pack(&packed)
 	return packed.Bytes(), err
+}
+
+type buffer struct {
+	bytes.Buffer
+	most int64
+}
+
+// Write takes no more than most bytes.
+func (b *buffer) Write(p []byte) (int, error) {
+	if int64(b.Len()+len(p)) > b.most {
+		return 0, fmt.Errorf("the package is larger than %d bytes (--helm-chart-max-size)", b.most)
+	}
+	return b.Buffer.Write(p)
 }
