@@ -37,16 +37,22 @@ func TestWhatAChartIgnoresIsBounded(t *testing.T) {
 
 			w.git("main@sha1:2", with(c.files, "", map[string]string{"c/Chart.yaml": head}))
 			g.Expect(w.build(obj)).To(MatchError(ContainSubstring(c.want)))
-
-			// A neighbour is a dependency as any other.
-			w.git("main@sha1:3", with(c.files, "", map[string]string{
-				"c/Chart.yaml":   head,
-				"top/Chart.yaml": "apiVersion: v2\nname: top\nversion: 1.0.0\ndependencies:\n- {name: app, version: 1.x, repository: \"file://../c\"}\n",
-			}))
-			obj.Spec.Chart, obj.Generation = "top", 2
-			g.Expect(w.build(obj)).To(MatchError(ContainSubstring(c.want)))
 		})
 	}
+}
+
+// A neighbour is read as the chart itself is.
+func TestWhatANeighbourIgnoresIsBounded(t *testing.T) {
+	g := NewWithT(t)
+	w := newWorld(t)
+	w.git("main@sha1:1", map[string]string{
+		"lib/Chart.yaml":  "apiVersion: v2\nname: lib\nversion: 1.0.0\n",
+		"lib/.helmignore": strings.Repeat("z\n", 10_001),
+		"app/Chart.yaml":  "apiVersion: v2\nname: app\nversion: 1.0.0\ndependencies:\n- {name: lib, version: 1.x, repository: \"file://../lib\"}\n",
+	})
+	obj := chartObject("GitRepository", "app", "*")
+	g.Expect(w.build(obj)).To(MatchError(ContainSubstring(".helmignore has more than 262144 bytes or 10000 lines")))
+	g.Expect(condition(obj, "BuildFailed")).To(HavePrefix("True DependencyBuildError "))
 }
 
 func TestAChartThatTakesTooLongIsTriedAgain(t *testing.T) {
