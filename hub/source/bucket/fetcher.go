@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -41,7 +40,7 @@ type Fetcher struct {
 
 	// store and lists are nil without Reuse.
 	store *artifact.Store
-	lists *lru.Cache[string, list]
+	lists *lists
 }
 
 // Kind is Bucket.

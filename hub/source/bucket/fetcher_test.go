@@ -28,6 +28,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/hub/source/bucket"
 	"github.com/headwater-dev/headwater/hub/source/sourcetest"
+	"github.com/headwater-dev/headwater/internal/testenv/clouds"
 )
 
 // endpoint is an S3 server over TLS that knows one access key.
@@ -254,7 +255,7 @@ func TestListsAreBounded(t *testing.T) {
 	for _, c := range []struct {
 		bytes int
 		want  string
-	}{{17 << 20, "a list of more than 16777216 bytes"}, {4097, "a key of more than 4096 bytes"}} {
+	}{{5 << 20, "a list of more than 4194304 bytes or 100000 elements"}, {4097, "a key of more than 4096 bytes"}} {
 		e := newEndpoint(t)
 		e.intercept = func(w http.ResponseWriter, r *http.Request) bool {
 			if !r.URL.Query().Has("list-type") {
@@ -269,6 +270,80 @@ func TestListsAreBounded(t *testing.T) {
 		_, err := e.fetcher().Resolve(t.Context(), e.object())
 		NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.want)))
 	}
+}
+
+// A list of few bytes can take much memory: each object that it does not even name
+// is hundreds of bytes.
+func TestAPageHasNoMoreThanItsObjects(t *testing.T) {
+	const many = 400_000
+	want := MatchError(ContainSubstring("a list of more than 4194304 bytes or 100000 elements"))
+	page := func(is func(*http.Request) bool, text string) func(http.ResponseWriter, *http.Request) bool {
+		return func(w http.ResponseWriter, r *http.Request) bool {
+			if is(r) {
+				_, _ = io.WriteString(w, text)
+			}
+			return is(r)
+		}
+	}
+	for name, text := range map[string]string{
+		"objects":  strings.Repeat("<Contents/>", many/4),
+		"prefixes": strings.Repeat("<CommonPrefixes/>", many/4),
+	} {
+		t.Run("S3 "+name, func(t *testing.T) {
+			e := newEndpoint(t)
+			e.intercept = page(func(r *http.Request) bool { return r.URL.Query().Has("list-type") },
+				"<ListBucketResult><Name>platform</Name><IsTruncated>false</IsTruncated>"+text+"</ListBucketResult>")
+			_, err := e.fetcher().Resolve(t.Context(), e.object())
+			NewWithT(t).Expect(err).To(want)
+		})
+	}
+	t.Run("Google", func(t *testing.T) {
+		b := newBlobs(t, intercepted((*blobs).google, page(func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/o") },
+			`{"items":[{}`+strings.Repeat(",{}", many)+`]}`)))
+		_, err := b.fetcher(map[string]string{"serviceaccount": clouds.GoogleKey()}).Resolve(t.Context(), b.object("gcp", strings.TrimPrefix(b.URL, "https://")))
+		NewWithT(t).Expect(err).To(want)
+	})
+	t.Run("Microsoft", func(t *testing.T) {
+		b := newBlobs(t, intercepted((*blobs).microsoft, page(func(r *http.Request) bool { return r.URL.Query().Get("comp") == "list" },
+			"<EnumerationResults><Blobs>"+strings.Repeat("<Blob/>", many)+"</Blobs></EnumerationResults>")))
+		_, err := b.fetcher(map[string]string{"accountKey": accountKey}).Resolve(t.Context(), b.object("azure", b.URL+"/"+account))
+		NewWithT(t).Expect(err).To(want)
+	})
+}
+
+// intercepted is the API, in whose place another answers when it returns true.
+func intercepted(api func(*blobs) http.Handler, by func(http.ResponseWriter, *http.Request) bool) func(*blobs) http.Handler {
+	return func(b *blobs) http.Handler {
+		inner := api(b)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !by(w, r) {
+				inner.ServeHTTP(w, r)
+			}
+		})
+	}
+}
+
+// A list of pages, each of which may be, stays in memory until its end.
+func TestAListIsBoundedInBytes(t *testing.T) {
+	e := newEndpoint(t)
+	n, long := 0, strings.Repeat("x", 2000)
+	e.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		if !r.URL.Query().Has("list-type") || n >= 10_000 {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/xml")
+		_, _ = io.WriteString(w, "<ListBucketResult><Name>platform</Name><IsTruncated>true</IsTruncated><NextContinuationToken>more</NextContinuationToken>")
+		for range 1000 {
+			n++
+			_, _ = fmt.Fprintf(w, "<Contents><Key>%d/%s</Key><ETag>%s</ETag><Size>0</Size></Contents>", n, long, long)
+		}
+		_, _ = io.WriteString(w, "</ListBucketResult>")
+		return true
+	}
+	obj := e.object()
+	obj.Spec.Timeout = &metav1.Duration{Duration: time.Hour} // enough for a machine with much else to do
+	_, err := e.fetcher().Resolve(t.Context(), obj)
+	NewWithT(t).Expect(err).To(MatchError(ContainSubstring("its keys and etags have more than 33554432 bytes: set spec.prefix or spec.ignore")))
 }
 
 func TestRedirectsAreNotFollowed(t *testing.T) {

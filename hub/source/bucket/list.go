@@ -16,8 +16,12 @@ import (
 	"github.com/headwater-dev/headwater/internal/artifact"
 )
 
-// maxBytes is what agents unpack, as artifact.MaxFiles is.
-const maxBytes = 512 << 20
+const (
+	// maxBytes is what agents unpack, as artifact.MaxFiles is.
+	maxBytes = 512 << 20
+	// maxListBytes bounds all keys and etags of a list: it is in memory.
+	maxListBytes = 32 << 20
+)
 
 // entry is what a list says of one object.
 type entry struct {
@@ -50,7 +54,7 @@ func (s *session) find(ctx context.Context) (list, error) {
 	if err != nil {
 		return nil, s.failed(ctx, "reading what is excluded", err)
 	}
-	found, folders, size := list{}, map[string]bool{".": true}, int64(0)
+	found, folders, size, listed := list{}, map[string]bool{".": true}, int64(0), 0
 	err = s.list(ctx, s.obj.Spec.Prefix, func(key string, e entry) error {
 		switch {
 		case ctx.Err() != nil: // many excludes take long
@@ -62,6 +66,9 @@ func (s *session) find(ctx context.Context) (list, error) {
 			return err
 		case strings.HasSuffix(key, "/"), excludes.Match(key):
 			return nil
+		}
+		if listed += len(key) + len(e.etag); listed > maxListBytes {
+			return fmt.Errorf("its keys and etags have more than %d bytes: set spec.prefix or spec.ignore", maxListBytes)
 		}
 		found[key] = e
 		for dir := path.Dir(key); !folders[dir]; dir = path.Dir(dir) {

@@ -18,6 +18,9 @@ import (
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
+// perPage is how many blobs are asked for at once: as many as other APIs give.
+const perPage = 1000
+
 // microsoft is a container of Azure Blob Storage.
 type microsoft struct{ client *container.Client }
 
@@ -70,7 +73,8 @@ func (t token) GetToken(context.Context, policy.TokenRequestOptions) (azcore.Acc
 }
 
 func (m *microsoft) list(ctx context.Context, prefix string, each func(string, entry) error) error {
-	pages := m.client.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Prefix: &prefix, Include: container.ListBlobsInclude{Metadata: true}})
+	most := int32(perPage)
+	pages := m.client.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Prefix: &prefix, MaxResults: &most, Include: container.ListBlobsInclude{Metadata: true}})
 	for pages.More() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {

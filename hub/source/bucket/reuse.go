@@ -8,17 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/internal/artifact"
-)
-
-const (
-	// maxLists and maxListed bound what is remembered: larger buckets are fetched
-	// whole.
-	maxLists  = 64
-	maxListed = 10_000
 )
 
 // Reuse has the Fetcher take objects from the last artifact whose etag is still
@@ -26,21 +19,21 @@ const (
 // restart. Call it before the first Fetch.
 func (f *Fetcher) Reuse(store *artifact.Store) (err error) {
 	f.store = store
-	f.lists, err = lru.New[string, list](maxLists)
+	f.lists, err = newLists()
 	return err
 }
 
 // remember notes what the object's artifact of the revision is made of.
 func (f *Fetcher) remember(obj *sourcev1.Bucket, revision string, made list) {
-	if f.lists != nil && len(made) <= maxListed {
-		f.lists.Add(identity(obj, revision), made)
+	if f.lists != nil {
+		f.lists.put(client.ObjectKeyFromObject(obj), identity(obj, revision), made)
 	}
 }
 
-// identity tells artifacts apart, also those of a bucket at another place.
+// identity tells artifacts of an object apart, also those of a bucket at another place.
 func identity(obj *sourcev1.Bucket, revision string) string {
 	return strings.Join([]string{
-		obj.Namespace, obj.Name, string(obj.UID), obj.Spec.Provider, obj.Spec.Endpoint, fmt.Sprint(obj.Spec.Insecure), obj.Spec.BucketName, revision,
+		string(obj.UID), obj.Spec.Provider, obj.Spec.Endpoint, fmt.Sprint(obj.Spec.Insecure), obj.Spec.BucketName, revision,
 	}, "\x00")
 }
 
@@ -51,7 +44,7 @@ func (f *Fetcher) reuse(ctx context.Context, obj *sourcev1.Bucket, found list, d
 	if f.lists == nil || last == nil {
 		return found, nil
 	}
-	made, known := f.lists.Get(identity(obj, last.Revision))
+	made, known := f.lists.get(client.ObjectKeyFromObject(obj), identity(obj, last.Revision))
 	if !known {
 		return found, nil
 	}

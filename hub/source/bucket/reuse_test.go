@@ -1,6 +1,7 @@
 package bucket_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,6 +15,42 @@ import (
 	"github.com/headwater-dev/headwater/internal/artifact"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
+
+// reusing runs Buckets of the endpoint with one memory, and says how many objects a
+// run has fetched.
+func reusing(t *testing.T, e *endpoint) (run func(*sourcev1.Bucket) int) {
+	t.Helper()
+	g := NewWithT(t)
+	store, err := artifact.NewStore(artifact.StoreOptions{Dir: t.TempDir(), AdvertisedAddr: "hub.test:9090"})
+	g.Expect(err).NotTo(HaveOccurred())
+	f := e.fetcher()
+	g.Expect(f.Reuse(store)).To(Succeed())
+	return func(obj *sourcev1.Bucket) int {
+		e.gets.Store(0)
+		g.Expect((&source.Reconciler[*sourcev1.Bucket]{
+			Fetcher: f, Store: store, Events: reconcile.NewRecorder(record.NewFakeRecorder(10), nil, "source-controller", ""),
+		}).Reconcile(t.Context(), obj)).To(Succeed())
+		return int(e.gets.Load())
+	}
+}
+
+// A Bucket that changes at each look takes the place of its own last list alone.
+func TestABucketThatChangesLeavesOthersTheirLists(t *testing.T) {
+	g := NewWithT(t)
+	e := newEndpoint(t)
+	run := reusing(t, e)
+	restless, quiet := e.object(), e.object()
+	restless.Spec.Prefix = "restless/"
+	quiet.Name, quiet.Spec.Prefix = "quiet", "quiet/"
+	e.put(t, map[string]string{"quiet/a": "1", "quiet/b": "1"})
+	g.Expect(run(quiet)).To(Equal(2))
+	for i := range 65 {
+		e.put(t, map[string]string{"restless/a": fmt.Sprint(i)})
+		g.Expect(run(restless)).To(Equal(1))
+	}
+	e.put(t, map[string]string{"quiet/b": "2"})
+	g.Expect(run(quiet)).To(Equal(1))
+}
 
 // Only what has changed is fetched, and the artifact is the one that fetching all
 // makes.

@@ -23,8 +23,11 @@ const (
 	// maxSessionBytes bounds all that an endpoint may send in a session: the
 	// objects, and lists of them.
 	maxSessionBytes = maxBytes + 128<<20
-	// maxAnswerBytes bounds an answer that is no object: what clients read into memory.
-	maxAnswerBytes = 16 << 20
+	// maxAnswerBytes and maxElements bound an answer that is no object: what clients
+	// read into memory, where an element of a few bytes takes hundreds. A thousand
+	// objects, which a page has, are some 60,000 at Microsoft, and less elsewhere.
+	maxAnswerBytes = 4 << 20
+	maxElements    = 100_000
 	// maxKeyBytes is the longest key that an API takes: 1,024 characters.
 	maxKeyBytes = 4096
 )
@@ -147,19 +150,35 @@ func (g *guard) RoundTrip(request *http.Request) (*http.Response, error) {
 
 type bounded struct {
 	io.ReadCloser
-	by   *guard
-	read int64
+	by       *guard
+	read     int64
+	elements int
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if b.read += int64(n); b.read > maxAnswerBytes && !b.by.objects.Load() {
-		return 0, fmt.Errorf("the endpoint answers with a list of more than %d bytes", maxAnswerBytes)
+	if !b.by.objects.Load() {
+		b.read += int64(n)
+		b.elements += elements(p[:n])
+		if b.read > maxAnswerBytes || b.elements > maxElements {
+			return 0, fmt.Errorf("the endpoint answers with a list of more than %d bytes or %d elements", maxAnswerBytes, maxElements)
+		}
 	}
 	if b.by.left.Add(-int64(n)) < 0 {
 		return 0, fmt.Errorf("the endpoint answers with more than %d bytes", b.by.most)
 	}
 	return n, err
+}
+
+// elements counts what begins a tag of XML, or a value of JSON that another value
+// holds: at least as many as there are.
+func elements(text []byte) (n int) {
+	for _, c := range text {
+		if c == '<' || c == '{' || c == '[' || c == ',' {
+			n++
+		}
+	}
+	return n
 }
 
 // failed turns what a client says into one sentence with a reason. Messages of

@@ -403,3 +403,36 @@ func TestCredentialsStayWithTheRepository(t *testing.T) {
 	g.Expect(w.repositories.Reconcile(t.Context(), repo)).NotTo(Succeed(), "a package is no index")
 	g.Expect(*seen.Load()).To(BeEmpty(), "a redirect leads to another host")
 }
+
+// TestTheQueryStaysWithTheRepository has a spec.url whose query is what lets one in,
+// as those of storage accounts are.
+func TestTheQueryStaysWithTheRepository(t *testing.T) {
+	g := NewWithT(t)
+	r, w := newRepository(t), newWorld(t)
+	packed := newChart(t, "app", "1.0.0", nil)
+	var seen atomic.Pointer[string]
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, request *http.Request) {
+		seen.Store(&request.URL.RawQuery)
+		_, _ = out.Write(packed)
+	}))
+	t.Cleanup(elsewhere.Close)
+	var own atomic.Pointer[string]
+	r.intercept = func(_ http.ResponseWriter, request *http.Request) bool {
+		own.Store(&request.URL.RawQuery)
+		return false
+	}
+	r.add(t, packed, "app", "1.0.0", nil)
+	r.add(t, packed, "app", "1.0.0+elsewhere", func(entry map[string]any) {
+		entry["urls"] = []string{strings.TrimPrefix(elsewhere.URL, "http:") + "/app-1.0.0.tgz"}
+	})
+	repo := r.object()
+	repo.Spec.URL += "?sig=hunter2"
+	w.sync(repo)
+	obj := chartObject("HelmRepository", "app", "1.0.0")
+	g.Expect(w.build(obj)).To(Succeed())
+	g.Expect(*own.Load()).To(Equal("sig=hunter2"))
+
+	obj.Spec.Version, obj.Generation = "1.0.0+elsewhere", 2
+	_ = w.build(obj) // the package says that it is another version
+	g.Expect(seen.Load()).To(HaveValue(BeEmpty()), "the index names another host, without a scheme")
+}

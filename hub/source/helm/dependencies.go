@@ -36,7 +36,7 @@ func (f *ChartFetcher) vendor(ctx context.Context, obj *sourcev1.HelmChart, l *l
 	if len(wanted) > maxDependencies {
 		return fmt.Errorf("the chart has more than %d dependencies", maxDependencies)
 	}
-	have, err := l.chart.Vendored(f.Limits.File)
+	have, err := l.chart.Vendored(ctx, f.Limits.File)
 	if err != nil {
 		return err
 	}
@@ -45,10 +45,15 @@ func (f *ChartFetcher) vendor(ctx context.Context, obj *sourcev1.HelmChart, l *l
 			continue
 		}
 		sub, err := f.dependency(ctx, obj, l, dependency)
+		if late := context.Cause(ctx); late != nil {
+			err = late // rather than the repository's timeout
+		}
+		if err == nil {
+			err = l.chart.Vendor(sub)
+		}
 		if err != nil {
 			return fmt.Errorf("dependency %q: %w", dependency.Name, err)
 		}
-		l.chart.Vendor(sub)
 	}
 	return nil
 }
@@ -58,7 +63,7 @@ func (f *ChartFetcher) dependency(ctx context.Context, obj *sourcev1.HelmChart, 
 	case at == "":
 		return nil, errors.New("it is not in charts/, and has no repository")
 	case strings.HasPrefix(at, fileScheme):
-		return f.neighbour(l, d)
+		return f.neighbour(ctx, l, d)
 	case strings.HasPrefix(at, "https://"), strings.HasPrefix(at, "http://"), strings.HasPrefix(at, ociScheme):
 		return f.remoteDependency(ctx, obj, d)
 	}
@@ -66,12 +71,12 @@ func (f *ChartFetcher) dependency(ctx context.Context, obj *sourcev1.HelmChart, 
 }
 
 // neighbour reads a chart beside the one that depends on it.
-func (f *ChartFetcher) neighbour(l *local, d *helmchart.Dependency) (*chart.Chart, error) {
+func (f *ChartFetcher) neighbour(ctx context.Context, l *local, d *helmchart.Dependency) (*chart.Chart, error) {
 	at := path.Join(l.at, strings.TrimPrefix(d.Repository, fileScheme))
 	if !filepath.IsLocal(filepath.FromSlash(at)) {
 		return nil, fmt.Errorf("its repository %q leads out of the source", d.Repository)
 	}
-	found, err := f.readLocal(l.root, at)
+	found, err := f.readLocal(ctx, l.root, at)
 	if err != nil {
 		return nil, fmt.Errorf("its repository %q: %w", d.Repository, err)
 	}

@@ -288,7 +288,7 @@ func (f *ChartFetcher) buildRemote(ctx context.Context, obj *sourcev1.HelmChart,
 	if err != nil {
 		return nil, reconcile.Stall(valuesFilesReason, err)
 	}
-	return pack(c, p.version)
+	return f.pack(c, p.version)
 }
 
 // open reads a package that has to be what was offered.
@@ -313,11 +313,11 @@ func sameVersion(a, b string) bool {
 	return left.Equal(right) && left.Metadata() == right.Metadata()
 }
 
-func pack(c *chart.Chart, version string) ([]byte, error) {
+func (f *ChartFetcher) pack(c *chart.Chart, version string) ([]byte, error) {
 	if err := c.SetVersion(version); err != nil {
 		return nil, reconcile.Stall(metadataPatchReason, err)
 	}
-	packed, err := c.PackBytes()
+	packed, err := c.PackBytes(f.Limits.Chart)
 	if err != nil {
 		return nil, source.Unbuilt(reconcile.Fail(packageReason, err))
 	}

@@ -10,6 +10,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
@@ -22,6 +23,10 @@ import (
 // shortRevision is how much of a revision's digest a version carries: labels,
 // where charts like to put versions, are short.
 const shortRevision = 12
+
+// maxBuild is how long each half of the work at a chart of another source may
+// take, to read it and to make its package: its object has no timeout.
+const maxBuild = 5 * time.Minute
 
 // local is a chart in the artifact of another source.
 type local struct {
@@ -43,16 +48,23 @@ func (f *ChartFetcher) resolveLocal(ctx context.Context, obj *sourcev1.HelmChart
 	if made := obj.Status.Artifact; made != nil && obj.Status.ObservedSourceArtifactRevision == from.Revision && f.Observed(obj) {
 		return source.Revision{Name: made.Revision, ID: made.Revision, File: path.Base(made.Path)}, nil
 	}
+	ctx, cancel := buildContext(ctx)
+	defer cancel()
 	root, release, err := f.unpack(from)
 	if err != nil {
 		return source.Revision{}, about(obj, err)
 	}
-	p, err := f.pickLocal(obj, root, from.Revision)
+	p, err := f.pickLocal(ctx, obj, root, from.Revision)
 	if err != nil {
 		release()
 		return source.Revision{}, err
 	}
 	return p.revision(release), nil
+}
+
+func buildContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	late := fmt.Errorf("making the chart took longer than %s: %w", maxBuild, context.DeadlineExceeded)
+	return context.WithTimeoutCause(ctx, maxBuild, late)
 }
 
 // artifactOf is the artifact of the source.
@@ -91,8 +103,11 @@ func (f *ChartFetcher) unpack(from *meta.Artifact) (root *os.Root, release func(
 }
 
 // pickLocal reads the chart and says which version it becomes.
-func (f *ChartFetcher) pickLocal(obj *sourcev1.HelmChart, root *os.Root, revision string) (*pick, error) {
-	l, err := f.readLocal(root, within(obj.Spec.Chart))
+func (f *ChartFetcher) pickLocal(ctx context.Context, obj *sourcev1.HelmChart, root *os.Root, revision string) (*pick, error) {
+	l, err := f.readLocal(ctx, root, within(obj.Spec.Chart))
+	if late := context.Cause(ctx); late != nil {
+		return nil, reconcile.Fail(packageReason, about(obj, late)) // which is no fault of the chart's
+	}
 	if err != nil {
 		return nil, reconcile.Stall(invalidReferenceReason, about(obj, fmt.Errorf("spec.chart %q: %w", obj.Spec.Chart, err)))
 	}
@@ -105,7 +120,7 @@ func (f *ChartFetcher) pickLocal(obj *sourcev1.HelmChart, root *os.Root, revisio
 }
 
 // readLocal reads a directory or a package.
-func (f *ChartFetcher) readLocal(root *os.Root, at string) (*local, error) {
+func (f *ChartFetcher) readLocal(ctx context.Context, root *os.Root, at string) (*local, error) {
 	info, err := root.Stat(at)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -113,7 +128,7 @@ func (f *ChartFetcher) readLocal(root *os.Root, at string) (*local, error) {
 	case err != nil:
 		return nil, err
 	case info.IsDir():
-		c, err := chart.ReadDir(root, at, f.Limits.File)
+		c, err := chart.ReadDir(ctx, root, at, f.Limits.File)
 		return &local{root: root, at: at, chart: c}, err
 	case info.Size() > f.Limits.Chart:
 		return nil, fmt.Errorf("it is larger than %d bytes (--helm-chart-max-size)", f.Limits.Chart)
@@ -155,6 +170,8 @@ func versionMetadata(obj *sourcev1.HelmChart, revision string) string {
 
 // buildLocal merges values, brings the dependencies, and makes the package.
 func (f *ChartFetcher) buildLocal(ctx context.Context, obj *sourcev1.HelmChart, p *pick) (packed []byte, err error) {
+	ctx, cancel := buildContext(ctx)
+	defer cancel()
 	c := p.local.chart
 	if p.local.packed != nil && len(p.values) == 0 && p.version == c.Metadata.Version {
 		return p.local.packed, nil
@@ -174,7 +191,7 @@ func (f *ChartFetcher) buildLocal(ctx context.Context, obj *sourcev1.HelmChart, 
 			return nil, source.Unbuilt(about(obj, reconcile.Fail(dependencyReason, err)))
 		}
 	}
-	return pack(c, p.version)
+	return f.pack(c, p.version)
 }
 
 func (l *local) readFile(name string, limit int64) ([]byte, error) {

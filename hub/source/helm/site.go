@@ -140,7 +140,7 @@ func (s *site) resolve(reference string) (*url.URL, error) {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("the index names a URL of scheme %q: http and https are fetched", u.Scheme)
 	}
-	if !ref.IsAbs() && u.RawQuery == "" {
+	if !ref.IsAbs() && u.RawQuery == "" && sameHost(u, &base) {
 		u.RawQuery = base.RawQuery
 	}
 	u.User = nil

@@ -155,7 +155,7 @@ func newChart(t *testing.T, name, version string, files map[string]string) []byt
 	}
 	c, err := chart.New(content, manyBytes)
 	g.Expect(err).NotTo(HaveOccurred())
-	packed, err := c.PackBytes()
+	packed, err := c.PackBytes(manyBytes)
 	g.Expect(err).NotTo(HaveOccurred())
 	return packed
 }
@@ -298,7 +298,7 @@ func podinfo(t *testing.T) map[string]string {
 	root, err := os.OpenRoot("testdata")
 	g.Expect(err).NotTo(HaveOccurred())
 	defer func() { _ = root.Close() }()
-	c, err := chart.ReadDir(root, "podinfo", manyBytes)
+	c, err := chart.ReadDir(t.Context(), root, "podinfo", manyBytes)
 	g.Expect(err).NotTo(HaveOccurred())
 	files := map[string]string{}
 	for name, content := range c.Files {

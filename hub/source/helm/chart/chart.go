@@ -2,6 +2,7 @@ package chart
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -162,10 +163,14 @@ func (c *Chart) Dependencies() ([]*helmchart.Dependency, error) {
 	return slices.DeleteFunc(slices.Clone(wanted), func(d *helmchart.Dependency) bool { return d == nil }), nil
 }
 
-// Vendored are the names of the charts below charts/. maxFile is as for Read.
-func (c *Chart) Vendored(maxFile int64) (map[string]bool, error) {
+// Vendored are the names of the charts below charts/. maxFile is as for Read. When
+// the context ends, the error is its cause.
+func (c *Chart) Vendored(ctx context.Context, maxFile int64) (map[string]bool, error) {
 	names := map[string]bool{}
 	for name, content := range c.Files {
+		if late := context.Cause(ctx); late != nil {
+			return nil, late
+		}
 		rest, below := strings.CutPrefix(name, chartsDir)
 		if !below {
 			continue
@@ -192,13 +197,24 @@ func (c *Chart) Vendored(maxFile int64) (map[string]bool, error) {
 	return names, nil
 }
 
-// Vendor puts another chart below charts/. A chart may depend on several
-// versions of one.
-func (c *Chart) Vendor(sub *Chart) {
+// Vendor puts another chart below charts/, within the bounds of one package. A
+// chart may depend on several versions of one.
+func (c *Chart) Vendor(sub *Chart) error {
+	if len(c.Files)+len(sub.Files) > maxFiles || c.size()+sub.size() > maxUnpacked {
+		return fmt.Errorf("with it the chart has more than %d files or %d bytes", maxFiles, maxUnpacked)
+	}
 	dir := chartsDir + sub.Metadata.Name + "-" + sub.Metadata.Version + "/"
 	for name, content := range sub.Files {
 		c.Files[dir+name] = content
 	}
+	return nil
+}
+
+func (c *Chart) size() (bytes int) {
+	for _, content := range c.Files {
+		bytes += len(content)
+	}
+	return bytes
 }
 
 // ReadBytes is Read of a package in memory.

@@ -4,13 +4,14 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"strings"
 
@@ -20,6 +21,13 @@ import (
 )
 
 const packedMode = 0o644
+
+// Bounds of a .helmignore, as of the excludes of a source: each file is held
+// against each line.
+const (
+	maxIgnoreBytes = 256 << 10
+	maxIgnoreLines = 10_000
+)
 
 // Pack writes the package. The same files give the same bytes.
 func (c *Chart) Pack(w io.Writer) error {
@@ -37,21 +45,28 @@ func (c *Chart) Pack(w io.Writer) error {
 			return fmt.Errorf("packaging %q: %w", name, err)
 		}
 	}
-	return errors.Join(tarrer.Close(), zipper.Close())
+	if err := tarrer.Close(); err != nil {
+		return fmt.Errorf("packaging: %w", err)
+	}
+	return zipper.Close()
 }
 
 // ReadDir reads the chart in a directory, without what its .helmignore names.
-// Links are skipped.
-func ReadDir(root *os.Root, dir string, maxFile int64) (*Chart, error) {
+// Links are skipped. What is named counts among the files as well, but for what is
+// in a directory that is. When the context ends, the error is its cause.
+func ReadDir(ctx context.Context, root *os.Root, dir string, maxFile int64) (*Chart, error) {
 	tree := root.FS()
 	rules, err := rulesOf(tree, dir)
 	if err != nil {
 		return nil, err
 	}
-	files, size := map[string][]byte{}, int64(0)
+	files, entries, size := map[string][]byte{}, 0, int64(0)
 	err = fs.WalkDir(tree, dir, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || name == dir {
+		if err := errors.Join(err, context.Cause(ctx)); err != nil || name == dir {
 			return err
+		}
+		if entries++; entries > maxFiles {
+			return fmt.Errorf("there are more than %d files and directories in it", maxFiles)
 		}
 		below := strings.TrimPrefix(strings.TrimPrefix(name, dir), "/")
 		if dir == "." {
@@ -67,8 +82,8 @@ func ReadDir(root *os.Root, dir string, maxFile int64) (*Chart, error) {
 		case ignored || !entry.Type().IsRegular():
 			return nil
 		}
-		if size += info.Size(); size > maxUnpacked || len(files) == maxFiles {
-			return fmt.Errorf("the chart has more than %d files or %d bytes", maxFiles, maxUnpacked)
+		if size += info.Size(); size > maxUnpacked {
+			return fmt.Errorf("the chart has more than %d bytes", maxUnpacked)
 		}
 		files[below], err = fs.ReadFile(tree, name)
 		return err
@@ -80,23 +95,51 @@ func ReadDir(root *os.Root, dir string, maxFile int64) (*Chart, error) {
 }
 
 func rulesOf(tree fs.FS, dir string) (*ignore.Rules, error) {
-	rules := ignore.Empty()
-	f, err := tree.Open(filepath.ToSlash(filepath.Join(dir, ignore.HelmIgnore)))
-	if err == nil {
-		defer func() { _ = f.Close() }()
-		if rules, err = ignore.Parse(f); err != nil {
-			return nil, fmt.Errorf("%s: %s", ignore.HelmIgnore, reconcile.OneLine(err))
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	content, err := readIgnore(tree, path.Join(dir, ignore.HelmIgnore))
+	if err != nil {
 		return nil, err
+	}
+	rules, err := ignore.Parse(bytes.NewReader(content))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s", ignore.HelmIgnore, reconcile.OneLine(err))
 	}
 	rules.AddDefaults()
 	return rules, nil
 }
 
-// PackBytes is Pack into memory.
-func (c *Chart) PackBytes() ([]byte, error) {
-	var packed bytes.Buffer
+// readIgnore is empty where there is no such file.
+func readIgnore(tree fs.FS, name string) ([]byte, error) {
+	f, err := tree.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	content, err := io.ReadAll(io.LimitReader(f, maxIgnoreBytes+1))
+	if err == nil && (len(content) > maxIgnoreBytes || bytes.Count(content, []byte("\n")) > maxIgnoreLines) {
+		err = fmt.Errorf("%s has more than %d bytes or %d lines", ignore.HelmIgnore, maxIgnoreBytes, maxIgnoreLines)
+	}
+	return content, err
+}
+
+// PackBytes is Pack into memory. A package of more than most bytes is an error.
+func (c *Chart) PackBytes(most int64) ([]byte, error) {
+	packed := buffer{most: most}
 	err := c.Pack(&packed)
 	return packed.Bytes(), err
+}
+
+type buffer struct {
+	bytes.Buffer
+	most int64
+}
+
+// Write takes no more than most bytes.
+func (b *buffer) Write(p []byte) (int, error) {
+	if int64(b.Len()+len(p)) > b.most {
+		return 0, fmt.Errorf("the package is larger than %d bytes (--helm-chart-max-size)", b.most)
+	}
+	return b.Buffer.Write(p)
 }
