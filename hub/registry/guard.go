@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path"
 	"strings"
 	"sync/atomic"
 
@@ -21,8 +22,8 @@ type guard struct {
 
 // bounds are those of one session.
 type bounds struct {
-	// text is how many bytes of other things than layers may yet come.
-	text atomic.Int64
+	// text is how much of other things than layers may yet come.
+	text *allowance
 	// retryAfter is when the registry last asked us to come back, in nanoseconds.
 	retryAfter atomic.Int64
 }
@@ -30,9 +31,23 @@ type bounds struct {
 type boundsKey struct{}
 
 func newBounds() *bounds {
-	b := &bounds{}
-	b.text.Store(MaxTextBytes)
-	return b
+	return &bounds{text: newAllowance(MaxTextBytes, maxTextElements)}
+}
+
+// allowance is how many bytes of text may yet come, and how many elements of JSON:
+// what an element is decoded into can be fifty times as large as its text.
+type allowance struct{ bytes, elements atomic.Int64 }
+
+func newAllowance(bytes, elements int64) *allowance {
+	a := &allowance{}
+	a.bytes.Store(bytes)
+	a.elements.Store(elements)
+	return a
+}
+
+// spend says whether so much was left.
+func (a *allowance) spend(bytes, elements int) bool {
+	return a.bytes.Add(-int64(bytes)) >= 0 && a.elements.Add(-int64(elements)) >= 0
 }
 
 // in makes what is asked with the context count for the session.
@@ -70,12 +85,16 @@ func (g *guard) RoundTrip(request *http.Request) (*http.Response, error) {
 	if response.StatusCode == http.StatusTooManyRequests {
 		session.retryAfter.Store(int64(access.RetryAfter(response.Header)))
 	}
-	left := &session.text
-	if request.Method == http.MethodGet && response.StatusCode < http.StatusMultipleChoices && isLayer(request) {
-		left = new(atomic.Int64)
-		left.Store(MaxLayerBytes)
+	answer := &bounded{ReadCloser: response.Body, left: []*allowance{session.text}}
+	success := request.Method == http.MethodGet && response.StatusCode < http.StatusMultipleChoices
+	switch {
+	case success && isLayer(request):
+		answer.left = []*allowance{newAllowance(MaxLayerBytes, 0)}
+		answer.layer = true
+	case isManifest(request):
+		answer.left = append(answer.left, newAllowance(maxManifestBytes, maxManifestElements))
 	}
-	response.Body = &bounded{ReadCloser: response.Body, left: left}
+	response.Body = answer
 	return response, nil
 }
 
@@ -92,17 +111,46 @@ func isLayer(request *http.Request) bool {
 	}
 }
 
+// isManifest says whether the request is for a manifest, or for those that refer to
+// one, at the registry or where it has led to.
+func isManifest(request *http.Request) bool {
+	for request.Response != nil && request.Response.Request != nil {
+		request = request.Response.Request
+	}
+	kind := path.Base(path.Dir(request.URL.Path))
+	return kind == "manifests" || kind == "referrers"
+}
+
 // bounded fails, rather than ends, at its limit: half a list must not pass for
 // a whole one.
 type bounded struct {
 	io.ReadCloser
-	left *atomic.Int64
+	left  []*allowance
+	layer bool // has no elements
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if b.left.Add(-int64(n)) < 0 {
-		return 0, fmt.Errorf("the registry answers with more than it may: %d bytes for a layer, %d for the rest", int64(MaxLayerBytes), int64(MaxTextBytes))
+	count := 0
+	if !b.layer {
+		count = elements(p[:n])
+	}
+	for _, left := range b.left {
+		if !left.spend(n, count) {
+			return 0, fmt.Errorf("the registry answers with more than it may: %d bytes for a layer, %d and %d elements for a manifest, %d and %d for all but layers",
+				int64(MaxLayerBytes), maxManifestBytes, maxManifestElements, MaxTextBytes, maxTextElements)
+		}
 	}
 	return n, err
+}
+
+// elements counts what begins a value of JSON that another value holds: at least as
+// many as there are.
+func elements(text []byte) (n int) {
+	for _, c := range text {
+		if c == '{' || c == '[' || c == ',' {
+			n++
+		}
+	}
+	return n
 }

@@ -22,6 +22,13 @@ import (
 const (
 	// MaxTextBytes bounds all lists, manifests and errors of a session.
 	MaxTextBytes = 64 << 20
+	// maxTextElements bounds what that is decoded into: a million tags, and as much
+	// again for what stands between pages of them.
+	maxTextElements = 2_000_000
+	// maxManifestBytes is what registries take; a list of those that refer to a
+	// manifest is one as well.
+	maxManifestBytes    = 4 << 20
+	maxManifestElements = 100_000
 	// MaxLayerBytes bounds a layer as it is sent.
 	MaxLayerBytes = 512 << 20
 )

@@ -156,6 +156,8 @@ func (a *artifact) layers(ref name.Reference, yield func(blob) error) error {
 	return nil
 }
 
+// content is empty where it is too large: the size that was looked at may be that of
+// another descriptor with the digest.
 func content(image v1.Image, digest v1.Hash) (_ []byte, err error) {
 	layer, err := image.LayerByDigest(digest)
 	if err != nil {
@@ -166,7 +168,11 @@ func content(image v1.Image, digest v1.Hash) (_ []byte, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, reader.Close()) }()
-	return io.ReadAll(reader) // ends at the descriptor's size
+	read, err := io.ReadAll(io.LimitReader(reader, maxSignatureBytes+1))
+	if len(read) > maxSignatureBytes {
+		return nil, err
+	}
+	return read, err
 }
 
 func missing(err error) bool {
