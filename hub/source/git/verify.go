@@ -123,11 +123,14 @@ func (v verification) checkTag() (key string, err error) {
 		return "", reconcile.Fail(invalidGitObjectReason, fmt.Errorf("reading tag '%s': %w", name, err))
 	}
 	s := signedTag(content)
+	is, err := readTag(s.payload)
 	switch {
-	case s.headers["type"] != "commit" || s.headers["object"] != v.commit.String():
-		return "", reconcile.Fail(invalidGitObjectReason, fmt.Errorf("tag '%s' is not one of commit '%s', but of %s '%s'", name, v.commit, s.headers["type"], s.headers["object"]))
-	case s.headers["tag"] != name:
-		return "", reconcile.Fail(invalidGitObjectReason, fmt.Errorf("tag '%s' was made as '%s'", name, s.headers["tag"]))
+	case err != nil:
+		return "", reconcile.Fail(invalidGitObjectReason, fmt.Errorf("reading tag '%s': %w", name, err))
+	case is.kind != "commit" || is.object != v.commit.String():
+		return "", reconcile.Fail(invalidGitObjectReason, fmt.Errorf("tag '%s' is not one of commit '%s', but of %s '%s'", name, v.commit, is.kind, is.object))
+	case is.name != name:
+		return "", reconcile.Fail(invalidGitObjectReason, fmt.Errorf("tag '%s' was made as '%s'", name, is.name))
 	}
 	if key, err = v.trust.check(s); err != nil {
 		return "", reconcile.Fail(invalidTagSignatureReason, fmt.Errorf("signature verification of tag '%s' failed: %w", name, err))
