@@ -59,7 +59,7 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.GitRepository) (sou
 	return source.Revision{
 		Name:  t.Revision(commit),
 		ID:    commit,
-		Found: found{target: t, included: included},
+		Found: &found{target: t, included: included},
 		Stale: !sameContent(included, obj.Status.IncludedArtifacts),
 	}, nil
 }
@@ -100,7 +100,7 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.GitRepository, rev so
 	}
 	subject, _, _ := strings.Cut(strings.TrimSpace(files.message), "\n")
 	content := source.Content{Summary: fmt.Sprintf("for commit '%s'", strings.TrimSpace(subject))}
-	known, _ := rev.Found.(found)
+	known, _ := rev.Found.(*found)
 	if !obj.Spec.RecurseSubmodules && len(known.included) == 0 {
 		content.Tree, content.Done = files, s.Close
 		return content, nil
@@ -146,13 +146,13 @@ func (f *Fetcher) download(ctx context.Context, s *git.Session, obj *sourcev1.Gi
 	if err != nil {
 		return nil, err
 	}
-	known, _ := rev.Found.(found)
+	known, _ := rev.Found.(*found)
 	v := verification{target: known.target, commit: plumbing.NewHash(rev.ID)}
 	v.tip, _, _ = v.target.Find(refs)
 	if v.objects, err = s.Download(ctx, refs, v.target, v.commit, filepath.Join(scratch, "objects")); err != nil {
 		return nil, err
 	}
-	if err := f.verify(ctx, obj, v); err != nil {
+	if known.verified, err = f.verify(ctx, obj, v); err != nil {
 		return nil, err
 	}
 	files, err := readTree(ctx, v.objects, v.commit, obj.Spec.SparseCheckout)

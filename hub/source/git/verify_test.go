@@ -176,6 +176,30 @@ func TestSignatures(t *testing.T) {
 	}
 }
 
+// TestVerifiedIsTheArtifact has the keys change, and a commit that is signed by the new
+// one but cannot be read: it says nothing of the one that is stored.
+func TestVerifiedIsTheArtifact(t *testing.T) {
+	g := NewWithT(t)
+	lost, me := newSSHAuthor(t), newSSHAuthor(t)
+	repository := newRepository(t)
+	old := lost.commit(t, repository, "1")
+	r := reconciler(t, newFetcher(newSecret("lost", lost.trusted), newSecret("keys", me.trusted)))
+	obj := trusting(repository, "HEAD", sourcev1.GitRepositoryRef{Branch: "main"})
+	obj.Spec.Verification.SecretRef.Name = "lost"
+	g.Expect(r.Reconcile(t.Context(), obj)).To(Succeed())
+
+	obj.Spec.Verification.SecretRef.Name = "keys"
+	obj.Generation++
+	blob := run(t, repository, "x", "hash-object", "-w", "--stdin")
+	broken := rawTree(t, repository, []string{"100644 .."}, map[bool]string{false: blob})
+	run(t, repository, "", "update-ref", "refs/heads/main", run(t, repository, "", append(me.config, "commit-tree", "-S", broken, "-m", "Broken")...))
+	g.Expect(r.Reconcile(t.Context(), obj)).To(MatchError(ContainSubstring("by a name that no file system takes")))
+
+	run(t, repository, "", "update-ref", "refs/heads/main", old)
+	g.Expect(r.Reconcile(t.Context(), obj)).NotTo(Succeed())
+	g.Expect(condition(obj, "SourceVerified")).To(HavePrefix("False InvalidCommitSignature signature verification of commit '" + old))
+}
+
 // hostileTag serves the repository with one tag more, whatever its object is: git
 // itself gives out none that it cannot read.
 func hostileTag(t *testing.T, r *testenv.Repository, name, object, commit string) *httptest.Server {
