@@ -111,12 +111,12 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.GitRepository, rev so
 		return source.Content{}, reconcile.Fail(git.OperationFailedReason, err)
 	}
 	defer func() { _ = root.Close() }()
-	return content, f.complete(ctx, work{obj: obj, root: root, scratch: scratch}, files, known.included)
+	return content, f.complete(ctx, work{obj: obj, root: root, scratch: scratch, space: &space{files: maxFiles, bytes: maxBytes}}, files, known.included)
 }
 
 // complete puts the files together with what is not in the repository itself.
 func (f *Fetcher) complete(ctx context.Context, w work, files *tree, included []*meta.Artifact) error {
-	if err := checkOut(ctx, files, w.root); err != nil {
+	if err := checkOut(ctx, files, w); err != nil {
 		return err
 	}
 	if w.obj.Spec.RecurseSubmodules {
@@ -133,8 +133,8 @@ func (f *Fetcher) complete(ctx context.Context, w work, files *tree, included []
 }
 
 // checkOut writes the files to a directory.
-func checkOut(ctx context.Context, files *tree, root *os.Root) error {
-	if err := copyTree(ctx, files, ".", root, "."); err != nil {
+func checkOut(ctx context.Context, files *tree, w work) error {
+	if err := copyTree(ctx, files, ".", w, "."); err != nil {
 		return reconcile.Fail(git.OperationFailedReason, fmt.Errorf("writing the files of the commit: %w", err))
 	}
 	return nil
