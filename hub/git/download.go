@@ -28,7 +28,8 @@ const (
 
 // Download fetches a commit into a store at dir, without history where the
 // server can. The references are those that List returned; the target is how
-// the commit was found there. The store can be read until the session is closed.
+// the commit was found there. The store can be read until the session is closed,
+// by one goroutine; of it at most 1 MiB is read as a commit, and 32 MiB as trees.
 func (s *Session) Download(ctx context.Context, refs *packp.AdvRefs, t Target, commit plumbing.Hash, dir string) (storer.EncodedObjectStorer, error) {
 	objects, err := s.download(ctx, refs.Capabilities, wants(refs, t, commit), dir)
 	if err == nil {
@@ -97,10 +98,10 @@ func (s *Session) download(ctx context.Context, can *capability.List, want wante
 	if err := receive(ctx, s.packfile(request.Capabilities, response), files, kept); err != nil {
 		return nil, err
 	}
-	objects := filesystem.NewStorageWithOptions(files, kept,
+	stored := filesystem.NewStorageWithOptions(files, kept,
 		filesystem.Options{ExclusiveAccess: true, KeepDescriptors: true, LargeObjectThreshold: largeObject})
-	s.stores = append(s.stores, objects)
-	return objects, nil
+	s.stores = append(s.stores, stored)
+	return &objects{Storage: stored}, nil
 }
 
 // demultiplexed is the packfile in an answer that may carry messages as well.

@@ -417,26 +417,39 @@ func TestCommitsThatAreBombs(t *testing.T) {
 	w.ready(obj, "True", "Succeeded", "")
 	w.Expect(obj.Status.Skipped).To(ContainElement("apps/web/values.yaml: it has more than 250000 values"))
 
-	tree := strings.TrimSpace(w.git("rev-parse", "main:apps/api"))
+	bomb := strings.TrimSpace(w.git("rev-parse", "main:apps/api"))
 	for range 7 {
-		var listing strings.Builder
-		for i := range 10 {
-			fmt.Fprintf(&listing, "040000 tree %s\t%d\n", tree, i)
-		}
-		command := exec.CommandContext(t.Context(), "git", "-C", w.repository.Dir, "mktree")
-		command.Stdin = strings.NewReader(listing.String())
-		made, err := command.Output()
-		w.Expect(err).NotTo(HaveOccurred())
-		tree = strings.TrimSpace(string(made))
+		bomb = w.mktree(slices.Repeat([]string{bomb}, 10), "")
 	}
-	bomb := strings.TrimSpace(w.git("-c", "user.name=x", "-c", "user.email=x@example.com", "commit-tree", "-m", "bomb", tree))
-	w.git("update-ref", "refs/heads/bomb", bomb)
-	w.choose("1.2.0")
-	obj = w.automate(func(spec *imagev1.ImageUpdateAutomationSpec) {
-		spec.GitSpec.Checkout = &imagev1.GitCheckoutSpec{Reference: sourcev1.GitRepositoryRef{Branch: "bomb"}}
-	})
-	w.ready(obj, "False", "UpdateFailed", "it has more than 500000 files and directories")
-	w.Expect(w.head("bomb")).To(Equal(bomb))
+	large := w.mktree(slices.Repeat([]string{w.mktree(nil, "")}, 20_000), strings.Repeat("d", 2000))
+	large = w.mktree([]string{large, strings.TrimSpace(w.git("rev-parse", "main:apps"))}, "")
+	for branch, c := range map[string]struct{ tree, want string }{
+		"bomb":  {bomb, "it has more than 500000 files and directories"},
+		"large": {large, "the commit's directories have more than 33554432 bytes"},
+	} {
+		commit := strings.TrimSpace(w.git("-c", "user.name=x", "-c", "user.email=x@example.com", "commit-tree", "-m", "bomb", c.tree))
+		w.git("update-ref", "refs/heads/"+branch, commit)
+		w.choose("1.2.0")
+		obj = w.automate(func(spec *imagev1.ImageUpdateAutomationSpec) {
+			spec.GitSpec.Checkout = &imagev1.GitCheckoutSpec{Reference: sourcev1.GitRepositoryRef{Branch: branch}}
+		})
+		w.ready(obj, "False", "UpdateFailed", c.want)
+		w.Expect(w.head(branch)).To(Equal(commit))
+	}
+}
+
+// mktree makes a tree of trees, by their numbers and the rest of their names.
+func (w *world) mktree(trees []string, rest string) string {
+	w.t.Helper()
+	var listing strings.Builder
+	for i, tree := range trees {
+		fmt.Fprintf(&listing, "040000 tree %s\t%d%s\n", tree, i, rest)
+	}
+	command := exec.CommandContext(w.t.Context(), "git", "-C", w.repository.Dir, "mktree")
+	command.Stdin = strings.NewReader(listing.String())
+	made, err := command.Output()
+	w.Expect(err).NotTo(HaveOccurred())
+	return strings.TrimSpace(string(made))
 }
 
 func TestPushOptionsReachTheServer(t *testing.T) {

@@ -99,7 +99,11 @@ func (c *checkout) rewrite(ctx context.Context, dir string, lookup images) (*rew
 	for entries := 0; ; entries++ {
 		name, entry, err := walker.Next()
 		if errors.Is(err, io.EOF) {
-			break
+			if entry.Mode != filemode.Dir {
+				break
+			}
+			// go-git says that it ends as well where it cannot read a directory.
+			_, err = object.GetTree(c.objects, entry.Hash)
 		}
 		switch {
 		case err != nil:

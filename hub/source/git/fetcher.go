@@ -59,7 +59,7 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.GitRepository) (sou
 	return source.Revision{
 		Name:  t.Revision(commit),
 		ID:    commit,
-		Found: found{target: t, included: included},
+		Found: &found{target: t, included: included},
 		Stale: !sameContent(included, obj.Status.IncludedArtifacts),
 	}, nil
 }
@@ -100,7 +100,7 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.GitRepository, rev so
 	}
 	subject, _, _ := strings.Cut(strings.TrimSpace(files.message), "\n")
 	content := source.Content{Summary: fmt.Sprintf("for commit '%s'", strings.TrimSpace(subject))}
-	known, _ := rev.Found.(found)
+	known, _ := rev.Found.(*found)
 	if !obj.Spec.RecurseSubmodules && len(known.included) == 0 {
 		content.Tree, content.Done = files, s.Close
 		return content, nil
@@ -111,12 +111,12 @@ func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.GitRepository, rev so
 		return source.Content{}, reconcile.Fail(git.OperationFailedReason, err)
 	}
 	defer func() { _ = root.Close() }()
-	return content, f.complete(ctx, work{obj: obj, root: root, scratch: scratch}, files, known.included)
+	return content, f.complete(ctx, work{obj: obj, root: root, scratch: scratch, space: &space{files: maxFiles, bytes: maxBytes}}, files, known.included)
 }
 
 // complete puts the files together with what is not in the repository itself.
 func (f *Fetcher) complete(ctx context.Context, w work, files *tree, included []*meta.Artifact) error {
-	if err := checkOut(ctx, files, w.root); err != nil {
+	if err := checkOut(ctx, files, w); err != nil {
 		return err
 	}
 	if w.obj.Spec.RecurseSubmodules {
@@ -133,8 +133,8 @@ func (f *Fetcher) complete(ctx context.Context, w work, files *tree, included []
 }
 
 // checkOut writes the files to a directory.
-func checkOut(ctx context.Context, files *tree, root *os.Root) error {
-	if err := copyTree(ctx, files, ".", root, "."); err != nil {
+func checkOut(ctx context.Context, files *tree, w work) error {
+	if err := copyTree(ctx, files, ".", w, "."); err != nil {
 		return reconcile.Fail(git.OperationFailedReason, fmt.Errorf("writing the files of the commit: %w", err))
 	}
 	return nil
@@ -146,13 +146,13 @@ func (f *Fetcher) download(ctx context.Context, s *git.Session, obj *sourcev1.Gi
 	if err != nil {
 		return nil, err
 	}
-	known, _ := rev.Found.(found)
+	known, _ := rev.Found.(*found)
 	v := verification{target: known.target, commit: plumbing.NewHash(rev.ID)}
 	v.tip, _, _ = v.target.Find(refs)
 	if v.objects, err = s.Download(ctx, refs, v.target, v.commit, filepath.Join(scratch, "objects")); err != nil {
 		return nil, err
 	}
-	if err := f.verify(ctx, obj, v); err != nil {
+	if known.verified, err = f.verify(ctx, obj, v); err != nil {
 		return nil, err
 	}
 	files, err := readTree(ctx, v.objects, v.commit, obj.Spec.SparseCheckout)

@@ -218,6 +218,61 @@ func TestATreeThatIsTooDeep(t *testing.T) {
 	g.Expect(r.Reconcile(t.Context(), obj)).To(MatchError(ContainSubstring("by a name that no file system takes")))
 }
 
+// TestObjectsThatAreTooLarge are small as they are sent. Taken apart they would not
+// fit into the memory of the hub.
+func TestObjectsThatAreTooLarge(t *testing.T) {
+	for name, c := range map[string]struct {
+		push func(t *testing.T, r *testenv.Repository, tree string)
+		want string
+	}{
+		"a commit": {func(t *testing.T, r *testenv.Repository, tree string) {
+			run(t, r, "", "update-ref", "refs/heads/main", run(t, r, strings.Repeat("x", 2<<20), "commit-tree", tree, "-p", "main"))
+		}, "more than the 1048576 that are read of a commit"},
+		"a directory": {func(t *testing.T, r *testenv.Repository, tree string) {
+			var entries []string
+			for i := range 20_000 {
+				entries = append(entries, fmt.Sprintf("40000 %05d%s", i, strings.Repeat("d", 2000)))
+			}
+			push(t, r, rawTree(t, r, entries, map[bool]string{true: tree}))
+		}, "the commit's directories have more than 33554432 bytes"},
+		"many directories": {func(t *testing.T, r *testenv.Repository, tree string) {
+			for _, prefix := range []string{strings.Repeat("d", 200), ""} {
+				var entries strings.Builder
+				for i := range 500 {
+					fmt.Fprintf(&entries, "040000 tree %s\t%s%03d\n", tree, prefix, i)
+				}
+				tree = run(t, r, entries.String(), "mktree")
+			}
+			push(t, r, tree)
+		}, "the commit's directories have more than 33554432 bytes"},
+		"paths": {func(t *testing.T, r *testenv.Repository, tree string) {
+			var entries strings.Builder
+			for i := range 30_000 {
+				fmt.Fprintf(&entries, "040000 tree %s\t%05d\n", tree, i)
+			}
+			tree = run(t, r, entries.String(), "mktree")
+			for range 10 {
+				tree = run(t, r, "040000 tree "+tree+"\t"+strings.Repeat("d", 255)+"\n", "mktree")
+			}
+			push(t, r, tree)
+		}, "the paths of the commit's files have more than 67108864 bytes: name the directories"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			repository := newRepository(t)
+			commit(t, repository, map[string]string{"a": "1"})
+			obj := newObject(repository.URL)
+			r := reconciler(t, newFetcher())
+			g.Expect(r.Reconcile(t.Context(), obj)).To(Succeed())
+
+			c.push(t, repository, run(t, repository, "", "rev-parse", "main^{tree}"))
+			g.Expect(r.Reconcile(t.Context(), obj)).To(MatchError(ContainSubstring(c.want)))
+			g.Expect(condition(obj, "FetchFailed")).To(HavePrefix("True GitOperationFailed"))
+			g.Expect(stored(t, r, obj)).To(Equal(map[string]string{"a": "1"}), "the last good artifact stays")
+		})
+	}
+}
+
 // rawTree is a tree of these entries as they are: each has one of two objects, the
 // second where it is a directory.
 func rawTree(t *testing.T, r *testenv.Repository, entries []string, objects map[bool]string) string {

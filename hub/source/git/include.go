@@ -109,6 +109,7 @@ func (f *Fetcher) include(ctx context.Context, w work, include sourcev1.GitRepos
 	if err != nil {
 		return err
 	}
+	defer func() { _ = os.RemoveAll(dir) }() // again with all of the run
 	if err := artifact.UnpackTo(dir, packed, artifact.Limits{}); err != nil {
 		return err
 	}
@@ -122,11 +123,28 @@ func (f *Fetcher) include(ctx context.Context, w work, include sourcev1.GitRepos
 	if err != nil || !info.IsDir() {
 		return fmt.Errorf("fromPath %q is no directory in its artifact", include.FromPath)
 	}
-	return copyTree(ctx, unpacked.FS(), filepath.ToSlash(part), w.root, filepath.Clean(toPath(include)))
+	return copyTree(ctx, unpacked.FS(), filepath.ToSlash(part), w, filepath.Clean(toPath(include)))
+}
+
+// space is what is left for files and directories, and for bytes. One artifact may be
+// included, and one submodule be there, many times: what agents take of it all is asked
+// when it is on the disk.
+type space struct {
+	files int
+	bytes int64
+}
+
+func (s *space) take(bytes int64) error {
+	s.files--
+	s.bytes -= bytes
+	if s.files < 0 || s.bytes < 0 {
+		return fmt.Errorf("with its submodules and includes it has more than %d files or %d bytes: leave some of them out", maxFiles, int64(maxBytes))
+	}
+	return nil
 }
 
 // copyTree copies the files below a directory. No file is replaced.
-func copyTree(ctx context.Context, from fs.FS, part string, to *os.Root, at string) error {
+func copyTree(ctx context.Context, from fs.FS, part string, to work, at string) error {
 	return fs.WalkDir(from, part, func(name string, entry fs.DirEntry, err error) error {
 		if err := errors.Join(err, ctx.Err()); err != nil {
 			return err
@@ -138,7 +156,7 @@ func copyTree(ctx context.Context, from fs.FS, part string, to *os.Root, at stri
 		target := filepath.Join(at, relative)
 		switch {
 		case entry.IsDir():
-			err = to.MkdirAll(target, dirMode)
+			err = errors.Join(to.space.take(0), to.root.MkdirAll(target, dirMode))
 		case entry.Type().IsRegular():
 			err = copyFile(from, name, to, target)
 		}
@@ -149,7 +167,7 @@ func copyTree(ctx context.Context, from fs.FS, part string, to *os.Root, at stri
 	})
 }
 
-func copyFile(from fs.FS, name string, to *os.Root, target string) (err error) {
+func copyFile(from fs.FS, name string, to work, target string) (err error) {
 	in, err := from.Open(name)
 	if err != nil {
 		return err
@@ -159,7 +177,10 @@ func copyFile(from fs.FS, name string, to *os.Root, target string) (err error) {
 	if err != nil {
 		return err
 	}
-	out, err := to.OpenFile(target, os.O_CREATE|os.O_EXCL|os.O_WRONLY, info.Mode().Perm())
+	if err := to.space.take(info.Size()); err != nil {
+		return err
+	}
+	out, err := to.root.OpenFile(target, os.O_CREATE|os.O_EXCL|os.O_WRONLY, info.Mode().Perm())
 	if err != nil {
 		return err
 	}

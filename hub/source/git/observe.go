@@ -11,11 +11,13 @@ import (
 	"github.com/headwater-dev/headwater/hub/source"
 )
 
-// found is what Resolve learnt.
+// found is what Resolve learnt, and Fetch.
 type found struct {
 	target git.Target
 	// included are the artifacts of spec.include.
 	included []*meta.Artifact
+	// verified says which signatures Fetch found to be good.
+	verified string
 }
 
 // Observed says whether the artifact was made, and its signatures checked, as the
@@ -30,13 +32,16 @@ func (*Fetcher) Observed(obj *sourcev1.GitRepository) bool {
 
 // Observe notes what the artifact was made with.
 func (*Fetcher) Observe(obj *sourcev1.GitRepository, rev source.Revision) {
-	f, _ := rev.Found.(found)
+	f, _ := rev.Found.(*found)
 	obj.Status.ObservedRecurseSubmodules = obj.Spec.RecurseSubmodules
 	obj.Status.ObservedSparseCheckout = slices.Clone(obj.Spec.SparseCheckout)
 	obj.Status.ObservedInclude = slices.Clone(obj.Spec.Include)
 	obj.Status.IncludedArtifacts = f.included
 	if mode := modeOf(obj); mode != "" {
 		obj.Status.SourceVerificationMode = &mode
+		if f.verified != "" { // else it is as before
+			source.Verified(obj, f.verified)
+		}
 		return
 	}
 	obj.Status.SourceVerificationMode = nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/storer"
@@ -24,9 +25,6 @@ type signed struct {
 	// payload is what was signed, signature is its armored signature; empty
 	// for an object without one.
 	payload, signature []byte
-	// headers are the lines before the message, by their first word; of a
-	// word that comes twice it is the first.
-	headers map[string]string
 }
 
 // readObject reads the object as it is stored.
@@ -48,7 +46,7 @@ func readObject(objects storer.EncodedObjectStorer, kind plumbing.ObjectType, ha
 
 // signedCommit takes the signature out of the headers of a commit.
 func signedCommit(content []byte) (signed, error) {
-	s := signed{headers: map[string]string{}}
+	var s signed
 	head, message := splitMessage(content)
 	inside := ""
 	for line := range bytes.Lines(head) {
@@ -72,7 +70,6 @@ func signedCommit(content []byte) (signed, error) {
 			continue
 		default:
 			inside = ""
-			s.note(word, rest)
 		}
 		s.payload = append(s.payload, line...)
 	}
@@ -82,12 +79,7 @@ func signedCommit(content []byte) (signed, error) {
 
 // signedTag takes the signature off the end of a tag.
 func signedTag(content []byte) signed {
-	s := signed{headers: map[string]string{}, payload: content}
-	head, _ := splitMessage(content)
-	for line := range bytes.Lines(head) {
-		word, rest, _ := bytes.Cut(line, []byte(" "))
-		s.note(word, rest)
-	}
+	s := signed{payload: content}
 	offset := 0
 	for line := range bytes.Lines(content) {
 		if bytes.HasPrefix(line, []byte(pgpBegin)) || bytes.HasPrefix(line, []byte(sshBegin)) {
@@ -98,10 +90,25 @@ func signedTag(content []byte) signed {
 	return s
 }
 
-func (s *signed) note(word, rest []byte) {
-	if _, twice := s.headers[string(word)]; !twice {
-		s.headers[string(word)] = string(bytes.TrimSuffix(rest, []byte("\n")))
+// tagged is what the first lines of a tag say of it.
+type tagged struct{ object, kind, name string }
+
+// readTag reads them in what was signed: behind the signature of any text there
+// could be others. Like git it takes them in this order alone.
+func readTag(payload []byte) (t tagged, err error) {
+	rest := string(payload)
+	for _, field := range []struct {
+		word  string
+		value *string
+	}{{"object ", &t.object}, {"type ", &t.kind}, {"tag ", &t.name}} {
+		line, after, ended := strings.Cut(rest, "\n")
+		value, ok := strings.CutPrefix(line, field.word)
+		if !ok || !ended {
+			return tagged{}, errors.New("what was signed does not begin with the object, the type and the name of a tag")
+		}
+		*field.value, rest = value, after
 	}
+	return t, nil
 }
 
 // splitMessage is the headers, and the message with the empty line before it.

@@ -34,6 +34,8 @@ type work struct {
 	// scratch is a directory for packfiles.
 	scratch string
 	depth   int
+	// space is what is left for all that is put together in a run.
+	space *space
 }
 
 // recurse brings the submodules of the commit with these files.
@@ -86,6 +88,7 @@ func (f *Fetcher) submodule(ctx context.Context, w work, name, where string, com
 	if err != nil {
 		return reconcile.Fail(git.OperationFailedReason, err)
 	}
+	defer func() { _ = os.RemoveAll(scratch) }() // again with all of the run
 	s, err := f.Remotes.Open(ctx, obj)
 	if err != nil {
 		return err
@@ -103,10 +106,11 @@ func (f *Fetcher) submodule(ctx context.Context, w work, name, where string, com
 	if err != nil {
 		return s.Failed(ctx, "reading commit "+commit.String(), err)
 	}
-	if err := checkOut(ctx, files, root); err != nil {
+	within := work{obj: obj, root: root, scratch: scratch, depth: w.depth + 1, space: w.space}
+	if err := checkOut(ctx, files, within); err != nil {
 		return err
 	}
-	return f.recurse(ctx, work{obj: obj, root: root, scratch: scratch, depth: w.depth + 1}, files)
+	return f.recurse(ctx, within, files)
 }
 
 // remoteOf says how to reach a submodule. Credentials are for the host of the

@@ -34,6 +34,9 @@ const (
 	maxBytes = 4 << 30
 	// maxPath is the longest path that Linux takes.
 	maxPath = 4096
+	// maxPaths bounds all of them together, in bytes: those of directories and
+	// submodules are held in memory.
+	maxPaths = 64 << 20
 )
 
 // tree is the files of a commit as a file system that is read only. It is read
@@ -102,13 +105,16 @@ func (e *noDirectory) Error() string {
 // lister fills a tree.
 type lister struct {
 	*tree
-	only    []string
-	entries int
+	only           []string
+	entries, paths int
 }
 
 // directory lists a directory with all that is below it.
 func (l *lister) directory(ctx context.Context, name string, from *object.Tree) (*node, error) {
 	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := l.count(name, from.Entries); err != nil {
 		return nil, err
 	}
 	dir := &node{name: path.Base(name), mode: fs.ModeDir | dirMode}
@@ -134,11 +140,23 @@ func (l *lister) directory(ctx context.Context, name string, from *object.Tree) 
 	return dir, nil
 }
 
+// count takes all entries of a directory at once: they are in memory for as long as
+// what is below them is listed.
+func (l *lister) count(dir string, entries []object.TreeEntry) error {
+	if l.entries += len(entries); l.entries > maxFiles {
+		return fmt.Errorf("the commit has more than %d files: name the directories that are needed in spec.sparseCheckout", maxFiles)
+	}
+	for _, entry := range entries {
+		l.paths += len(dir) + len(entry.Name)
+	}
+	if l.paths > maxPaths {
+		return fmt.Errorf("the paths of the commit's files have more than %d bytes: name the directories that are needed in spec.sparseCheckout", maxPaths)
+	}
+	return nil
+}
+
 // entry is nil for what does not become part of the tree.
 func (l *lister) entry(ctx context.Context, dir string, entry object.TreeEntry) (*node, error) {
-	if l.entries++; l.entries > maxFiles {
-		return nil, fmt.Errorf("the commit has more than %d files: name the directories that are needed in spec.sparseCheckout", maxFiles)
-	}
 	name := path.Join(dir, entry.Name)
 	if !fs.ValidPath(entry.Name) || strings.Contains(entry.Name, "/") || entry.Name == "." || len(name) > maxPath {
 		return nil, fmt.Errorf("the commit has a file in %.100q by a name that no file system takes: %.100q", dir, entry.Name)

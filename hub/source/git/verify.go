@@ -63,11 +63,12 @@ type verification struct {
 	trust       trust
 }
 
-// verify checks what spec.verify asks for, and notes it in the conditions.
-func (f *Fetcher) verify(ctx context.Context, obj *sourcev1.GitRepository, v verification) error {
+// verify checks what spec.verify asks for, and says what was found. It becomes a
+// condition with the artifact: until then it is about nothing that is there.
+func (f *Fetcher) verify(ctx context.Context, obj *sourcev1.GitRepository, v verification) (string, error) {
 	mode := modeOf(obj)
 	if mode == "" {
-		return nil
+		return "", nil
 	}
 	secrets := access.Secrets{Reader: f.Remotes.Secrets, Namespace: obj.Namespace}
 	name := obj.Spec.Verification.SecretRef.Name
@@ -75,25 +76,24 @@ func (f *Fetcher) verify(ctx context.Context, obj *sourcev1.GitRepository, v ver
 		v.trust, err = trustOf(secret.Data)
 		return err
 	}); err != nil {
-		return source.Unverified(reconcile.Fail(verificationErrorReason, errors.New(err.Error()))) // has the reason of logins
+		return "", source.Unverified(reconcile.Fail(verificationErrorReason, errors.New(err.Error()))) // has the reason of logins
 	}
 	var found []string
 	if mode != sourcev1.ModeGitHEAD {
 		key, err := v.checkTag()
 		if err != nil {
-			return source.Unverified(err)
+			return "", source.Unverified(err)
 		}
 		found = append(found, fmt.Sprintf("tag '%s' with key '%s'", strings.TrimPrefix(v.target.Ref, "refs/tags/"), key))
 	}
 	if mode != sourcev1.ModeGitTag {
 		key, err := v.checkCommit()
 		if err != nil {
-			return source.Unverified(err)
+			return "", source.Unverified(err)
 		}
 		found = append(found, fmt.Sprintf("commit '%s' with key '%s'", v.commit, key))
 	}
-	source.Verified(obj, "verified signature of "+strings.Join(found, " and "))
-	return nil
+	return "verified signature of " + strings.Join(found, " and "), nil
 }
 
 func (v verification) checkCommit() (key string, err error) {
@@ -123,11 +123,14 @@ func (v verification) checkTag() (key string, err error) {
 		return "", reconcile.Fail(invalidGitObjectReason, fmt.Errorf("reading tag '%s': %w", name, err))
 	}
 	s := signedTag(content)
+	is, err := readTag(s.payload)
 	switch {
-	case s.headers["type"] != "commit" || s.headers["object"] != v.commit.String():
-		return "", reconcile.Fail(invalidGitObjectReason, fmt.Errorf("tag '%s' is not one of commit '%s', but of %s '%s'", name, v.commit, s.headers["type"], s.headers["object"]))
-	case s.headers["tag"] != name:
-		return "", reconcile.Fail(invalidGitObjectReason, fmt.Errorf("tag '%s' was made as '%s'", name, s.headers["tag"]))
+	case err != nil:
+		return "", reconcile.Fail(invalidGitObjectReason, fmt.Errorf("reading tag '%s': %w", name, err))
+	case is.kind != "commit" || is.object != v.commit.String():
+		return "", reconcile.Fail(invalidGitObjectReason, fmt.Errorf("tag '%s' is not one of commit '%s', but of %s '%s'", name, v.commit, is.kind, is.object))
+	case is.name != name:
+		return "", reconcile.Fail(invalidGitObjectReason, fmt.Errorf("tag '%s' was made as '%s'", name, is.name))
 	}
 	if key, err = v.trust.check(s); err != nil {
 		return "", reconcile.Fail(invalidTagSignatureReason, fmt.Errorf("signature verification of tag '%s' failed: %w", name, err))

@@ -2,6 +2,10 @@ package git_test
 
 import (
 	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -168,6 +172,84 @@ func TestSignatures(t *testing.T) {
 					g.Expect(obj.Status.Artifact != nil).To(Equal(good))
 				})
 			}
+		})
+	}
+}
+
+// TestVerifiedIsTheArtifact has the keys change, and a commit that is signed by the new
+// one but cannot be read: it says nothing of the one that is stored.
+func TestVerifiedIsTheArtifact(t *testing.T) {
+	g := NewWithT(t)
+	lost, me := newSSHAuthor(t), newSSHAuthor(t)
+	repository := newRepository(t)
+	old := lost.commit(t, repository, "1")
+	r := reconciler(t, newFetcher(newSecret("lost", lost.trusted), newSecret("keys", me.trusted)))
+	obj := trusting(repository, "HEAD", sourcev1.GitRepositoryRef{Branch: "main"})
+	obj.Spec.Verification.SecretRef.Name = "lost"
+	g.Expect(r.Reconcile(t.Context(), obj)).To(Succeed())
+
+	obj.Spec.Verification.SecretRef.Name = "keys"
+	obj.Generation++
+	blob := run(t, repository, "x", "hash-object", "-w", "--stdin")
+	broken := rawTree(t, repository, []string{"100644 .."}, map[bool]string{false: blob})
+	run(t, repository, "", "update-ref", "refs/heads/main", run(t, repository, "", append(me.config, "commit-tree", "-S", broken, "-m", "Broken")...))
+	g.Expect(r.Reconcile(t.Context(), obj)).To(MatchError(ContainSubstring("by a name that no file system takes")))
+
+	run(t, repository, "", "update-ref", "refs/heads/main", old)
+	g.Expect(r.Reconcile(t.Context(), obj)).NotTo(Succeed())
+	g.Expect(condition(obj, "SourceVerified")).To(HavePrefix("False InvalidCommitSignature signature verification of commit '" + old))
+}
+
+// hostileTag serves the repository with one tag more, whatever its object is: git
+// itself gives out none that it cannot read.
+func hostileTag(t *testing.T, r *testenv.Repository, name, object, commit string) *httptest.Server {
+	t.Helper()
+	tag := run(t, r, object, "hash-object", "-t", "tag", "--literally", "-w", "--stdin")
+	file := filepath.Join(t.TempDir(), "pack")
+	sum := run(t, r, tag+"\n"+run(t, r, "", "rev-list", "--objects", "--no-object-names", commit)+"\n", "pack-objects", "--quiet", file)
+	pack, err := os.ReadFile(file + "-" + sum + ".pack")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	packet := func(line string) string { return fmt.Sprintf("%04x%s", len(line)+4, line) }
+	return elsewhere(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
+			_, _ = io.WriteString(w, packet("NAK\n")+string(pack))
+			return
+		}
+		w.Header().Set("Content-Type", "application/x-git-upload-pack-advertisement")
+		_, _ = io.WriteString(w, packet("# service=git-upload-pack\n")+"0000"+
+			packet(tag+" refs/tags/"+name+"\x00ofs-delta\n")+packet(commit+" refs/tags/"+name+"^{}\n")+"0000")
+	})
+}
+
+// TestATagIsNoneBehindItsSignature has a text that was signed for something else
+// stand before the lines of a tag, which nobody signed.
+func TestATagIsNoneBehindItsSignature(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("GNUPGHOME", home)
+	NewWithT(t).Expect(os.Chmod(home, 0o700)).To(Succeed())
+	t.Cleanup(func() { _ = exec.Command("gpgconf", "--homedir", home, "--kill", "all").Run() })
+	me := newPGPAuthor(t)
+	for name, text := range map[string]string{
+		"a list of checksums": "e3b0c442  headwater.tar.gz\n",
+		"a mail":              "Content-Type: text/plain\r\n\r\nsee you\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			signing := exec.CommandContext(t.Context(), "gpg", "--batch", "--armor", "--detach-sign")
+			signing.Stdin = strings.NewReader(text)
+			signature, err := signing.Output()
+			g.Expect(err).NotTo(HaveOccurred())
+
+			repository := newRepository(t)
+			theirs := commit(t, repository, map[string]string{"a": "of somebody else"})
+			lines := "object " + theirs + "\ntype commit\ntag v9.9.9\n\nrelease\n"
+			server := hostileTag(t, repository, "v9.9.9", text+strings.Replace(string(signature), "\n\n", "\n \n", 1)+lines, theirs)
+			obj := trusting(repository, "Tag", sourcev1.GitRepositoryRef{SemVer: "*"})
+			obj.Spec.URL = server.URL + "/fleet.git"
+			g.Expect(reconciler(t, newFetcher(newSecret("keys", me.trusted))).Reconcile(t.Context(), obj)).NotTo(Succeed())
+			g.Expect(condition(obj, "SourceVerified")).To(HavePrefix("False InvalidGitObject reading tag 'v9.9.9': what was signed does not begin with"))
+			g.Expect(obj.Status.Artifact).To(BeNil())
 		})
 	}
 }

@@ -56,9 +56,12 @@ func (*Fetcher) Observed(obj *sourcev1.OCIRepository) bool {
 	return equality.Semantic.DeepEqual(obj.Spec.LayerSelector, obj.Status.ObservedLayerSelector)
 }
 
-// Observe notes spec.layerSelector in status.
-func (*Fetcher) Observe(obj *sourcev1.OCIRepository, _ source.Revision) {
+// Observe notes in status with which spec.layerSelector the artifact was made, and
+// with which trust it was verified.
+func (*Fetcher) Observe(obj *sourcev1.OCIRepository, rev source.Revision) {
 	obj.Status.ObservedLayerSelector = obj.Spec.LayerSelector.DeepCopy()
+	by, _ := rev.Found.(trusted)
+	obj.Status.ObservedVerification = string(by)
 }
 
 // Resolve asks the registry for the digest that spec.ref stands for.
@@ -82,7 +85,8 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.OCIRepository) (sou
 	if err != nil {
 		return source.Revision{}, err
 	}
-	return rev, f.verify(ctx, obj, s, rev)
+	rev.Found, err = f.verify(ctx, obj, s, rev)
+	return rev, err
 }
 
 // locate finds the digest that the reference stands for.

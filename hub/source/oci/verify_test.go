@@ -38,13 +38,17 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature"
 	"github.com/sigstore/sigstore/pkg/signature/payload"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	signatures "github.com/headwater-dev/headwater/hub/registry/signature"
+	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/hub/source/oci"
+	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
 func (r *remoteRegistry) write(t *testing.T, ref string, image v1.Image) {
@@ -222,8 +226,10 @@ func TestVerifiedAgain(t *testing.T) {
 	digest := r.push(t, "latest", artifactOf(t, filesLayer(t, map[string]string{"a": "1"})))
 	r.attach(t, digest, byKey(t, key, r.claim(t, digest)))
 	obj := r.signed("cosign")
-	rev := resolve(t, r.verifier(newSecret("trust", map[string]string{"a.pub": public})), obj)
+	f := r.verifier(newSecret("trust", map[string]string{"a.pub": public}))
+	rev := resolve(t, f, obj)
 	obj.SetArtifact(&meta.Artifact{Revision: rev.Name})
+	f.Observe(obj, rev)
 	read := r.blobs.Load()
 	resolve(t, r.verifier(newSecret("trust", map[string]string{"a.pub": public, "else": "x"})), obj)
 	g.Expect(r.blobs.Load()).To(Equal(read), "the same trust, the same revision: nothing is read")
@@ -232,9 +238,43 @@ func TestVerifiedAgain(t *testing.T) {
 	g.Expect(err).To(MatchError(HavePrefix("failed to verify the signature using provider 'cosign': no matching signatures were found for '" + r.host() + "/team/app@" + digest + "'")))
 
 	obj.Spec.Verify = nil
-	resolve(t, r.verifier(), obj)
+	f.Observe(obj, resolve(t, f, obj))
 	g.Expect(verified(obj)).To(BeEmpty())
 	g.Expect(obj.Status.ObservedVerification).To(BeEmpty())
+}
+
+// TestVerifiedIsTheArtifact has a key change, and a revision that bears the new one
+// but cannot be fetched: it says nothing of the one that is stored.
+func TestVerifiedIsTheArtifact(t *testing.T) {
+	g := NewWithT(t)
+	r := newRegistry(t)
+	lost, lostPublic := newKey(t)
+	key, public := newKey(t)
+	store, err := artifact.NewStore(artifact.StoreOptions{Dir: t.TempDir(), AdvertisedAddr: "hub.test:9090"})
+	g.Expect(err).NotTo(HaveOccurred())
+	obj := r.signed("cosign")
+	run := func(public string) error {
+		return (&source.Reconciler[*sourcev1.OCIRepository]{
+			Fetcher: r.verifier(newSecret("trust", map[string]string{"a.pub": public})), Store: store,
+			Events: reconcile.NewRecorder(record.NewFakeRecorder(100), nil, "source-controller", ""),
+		}).Reconcile(t.Context(), obj)
+	}
+	old := artifactOf(t, filesLayer(t, map[string]string{"a": "1"}))
+	digest := r.push(t, "latest", old)
+	r.attach(t, digest, byKey(t, lost, r.claim(t, digest)))
+	g.Expect(run(lostPublic)).To(Succeed())
+
+	broken := artifactOf(t, static.NewLayer([]byte("no archive"), types.OCILayer))
+	next := r.push(t, "latest", broken)
+	r.attach(t, next, byKey(t, key, r.claim(t, next)))
+	g.Expect(run(public)).To(MatchError(ContainSubstring("reading the layer")))
+	g.Expect(verified(obj)).To(Equal("True verified signature of revision latest@" + next))
+
+	r.push(t, "latest", old)
+	g.Expect(run(public)).To(MatchError(ContainSubstring("no matching signatures were found")))
+	g.Expect(verified(obj)).To(HavePrefix("False"))
+	g.Expect(run(lostPublic)).To(Succeed())
+	g.Expect(verified(obj)).To(Equal("True verified signature of revision latest@" + digest))
 }
 
 func TestNotation(t *testing.T) {
