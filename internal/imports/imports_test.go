@@ -97,7 +97,7 @@ var onlyIn = map[string][]string{
 	"github.com/go-git":                      {"hub/git", "hub/source/git", "hub/image", "agent/kustomize/bases", "internal/testenv"},
 	"helm.sh/helm":                           {"hub/source/helm", "agent/helm", "e2e/bench"}, // the latter as a floor
 	"github.com/google/go-containerregistry": {"hub/registry", "hub/source/oci", "hub/source/helm", "hub/image", "internal/testenv"},
-	"sigs.k8s.io/kustomize":                  {"agent/kustomize", "agent/helm/postrender", "agent/build", "config", "e2e/stack"},
+	"sigs.k8s.io/kustomize":                  {"agent/kustomize", "agent/helm", "agent/build", "config", "e2e/stack"},
 	"github.com/getsops/sops":                {"agent/kustomize/decrypt"},
 	"github.com/sigstore":                    {"hub/registry/signature", "hub/source/oci"},
 	"github.com/notaryproject":               {"hub/registry/signature", "hub/source/oci"}, // the latter to sign, in tests
