@@ -23,6 +23,8 @@ type Queue[T, K comparable] struct {
 	limiter workqueue.TypedRateLimiter[T]
 	clock   clock.WithDelayedExecution
 	metrics metrics
+	// user is which of the slots' users it is.
+	user int
 
 	mu    sync.Mutex
 	ready *sync.Cond
@@ -72,7 +74,7 @@ func New[T, K comparable](name string, keyOf func(T) K, slots *Slots[K], limiter
 		entries: map[T]*entry[T, K]{}, running: map[T]running[K]{},
 	}
 	q.ready = sync.NewCond(&q.mu)
-	slots.subscribe(q)
+	q.user = slots.subscribe(user[K]{offer: q.offer, freed: q.freed})
 	return q
 }
 
@@ -216,7 +218,7 @@ func (q *Queue[T, K]) begin(e *entry[T, K]) {
 	q.metrics.running.Set(float64(len(q.running)))
 }
 
-// offer implements user: it takes the slot over where a worker waits, and would come
+// offer takes the slot over where a worker waits, and would come
 // too late for it.
 func (q *Queue[T, K]) offer(key K) bool {
 	q.mu.Lock()
@@ -232,7 +234,7 @@ func (q *Queue[T, K]) offer(key K) bool {
 	return true
 }
 
-// freed implements user.
+// freed lets workers look at what waits for the key.
 func (q *Queue[T, K]) freed(key K) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -256,7 +258,7 @@ func (q *Queue[T, K]) Done(item T) {
 		q.place(e, q.clock.Now())
 	}
 	q.mu.Unlock()
-	q.slots.free(had.key, q)
+	q.slots.free(had.key, q.user)
 }
 
 // Waiting are the items of the key that are ready and wait for their turn, in the

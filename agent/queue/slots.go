@@ -17,11 +17,11 @@ type Slots[K comparable] struct {
 }
 
 // user is one of the queues.
-type user[K comparable] interface {
+type user[K comparable] struct {
 	// offer says whether the user takes over a slot of the key, which stays taken.
-	offer(key K) bool
+	offer func(key K) bool
 	// freed tells it of a key that has a free slot again.
-	freed(key K)
+	freed func(key K)
 }
 
 // Take takes a slot of the key, if one is free.
@@ -38,13 +38,12 @@ func (s *Slots[K]) Take(key K) bool {
 	return true
 }
 
-// free gives a slot back: to the next user that has a use for it, so that all have
+// free gives a slot of a user back: to the next user that has a use for it, so that all have
 // their turns, or else to whoever comes first.
-func (s *Slots[K]) free(key K, by user[K]) {
+func (s *Slots[K]) free(key K, own int) {
 	s.mu.Lock()
 	users := s.users
 	s.mu.Unlock()
-	own := slices.Index(users, by)
 	for _, other := range slices.Concat(users[own+1:], users[:own]) {
 		if other.offer(key) {
 			return
@@ -68,8 +67,10 @@ func (s *Slots[K]) Running(key K) int {
 	return s.running[key]
 }
 
-func (s *Slots[K]) subscribe(user user[K]) {
+// subscribe adds a user, and returns which one it is.
+func (s *Slots[K]) subscribe(user user[K]) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users = append(s.users, user)
+	return len(s.users) - 1
 }

@@ -68,7 +68,7 @@ func (b *boundTransport) RoundTrip(request *http.Request) (*http.Response, error
 
 // send gives the action's place up while the target takes its time.
 func (b *boundTransport) send(request *http.Request) (response *http.Response, err error) {
-	patiently(b.yield, func() { response, err = b.next.RoundTrip(request) })
+	patiently(b.yield, func() { response, err = b.next.RoundTrip(request) }) //nolint:bodyclose // who asked closes it
 	return response, err
 }
 

@@ -112,14 +112,10 @@ func (t *tree) checkPath(dir, field, value string) error {
 	if isInline(target) {
 		return nil
 	}
-	if path.IsAbs(target) && (!strings.EqualFold(field, "path") || t.isFile(clean(target))) {
-		// kustomize would take it from the root of the artifact, whoever names it.
-		return fmt.Errorf("%q is absolute: name it from the directory of the kustomization", abbreviated(target))
-	}
 	if isOne(sealedFields, field) {
 		t.sealed[clean(path.Join(dir, target))] = sealedAs(field, value, target)
 	}
-	if err := checkInside(dir, field, target); err != nil || strings.EqualFold(field, "path") {
+	if err := t.checkInside(dir, field, target); err != nil || strings.EqualFold(field, "path") {
 		return err
 	}
 	if isConfig {

@@ -137,7 +137,11 @@ func (t *tree) checkRemote(field, url string) error {
 // checkInside keeps a path in the artifact, and what was fetched from reaching
 // for the artifact's files. A field called path may be that of a field inside an
 // object.
-func checkInside(dir, field, target string) error {
+func (t *tree) checkInside(dir, field, target string) error {
+	if path.IsAbs(target) && (!strings.EqualFold(field, "path") || t.isFile(clean(target))) {
+		// kustomize would take it from the root of the artifact, whoever names it.
+		return fmt.Errorf("%q is absolute: name it from the directory of the kustomization", abbreviated(target))
+	}
 	joined := path.Join(dir, target)
 	if field != "path" && (joined == ".." || strings.HasPrefix(joined, "../")) {
 		return fmt.Errorf("%q leads out of the artifact", target)

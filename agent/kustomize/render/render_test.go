@@ -2,6 +2,7 @@ package render
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -105,7 +106,11 @@ func built(t *testing.T, files map[string][]byte, settings Settings) ([]*unstruc
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r.Render(t.Context(), Request{Open: have(files), Settings: settings})
+	objects, err := r.Render(t.Context(), Request{Open: have(files), Settings: settings})
+	if errors.Is(err, ErrLong) { // it is its turn
+		return r.Render(t.Context(), Request{Open: have(files), Settings: settings, Long: true})
+	}
+	return objects, err
 }
 
 // memory is an artifact that is nowhere else.
