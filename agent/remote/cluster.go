@@ -302,8 +302,8 @@ func (c *cluster) end() {
 	}
 }
 
-// drain refuses new work, ends what only prepares some, and returns what is closed when no work is left; a
-// second call returns false.
+// drain refuses new work, ends what only prepares some, and returns what is closed
+// when no work is left; a second call returns false.
 func (c *cluster) drain() (<-chan struct{}, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -370,8 +370,8 @@ func (c *cluster) last(of *Target, until time.Time) {
 }
 
 // handOver ends the work for the key, after drain has refused any more and ended what
-// only prepares some, in the order that keeps it single: wait for what is in flight, cut off what does not
-// end, release the fence.
+// only prepares some, in the order that keeps it single: wait for what is in flight,
+// cut off what does not end, release the fence.
 func (c *cluster) handOver(ctx context.Context, idle <-chan struct{}, stop context.CancelFunc) error {
 	c.await(idle)
 	c.cut()

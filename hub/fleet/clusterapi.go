@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	"github.com/headwater-dev/headwater/internal/app"
 	"github.com/headwater-dev/headwater/shard"
 )
 
@@ -124,7 +125,7 @@ func (c *clusterAPI) follow(ctx context.Context, version string) error {
 	resource.Version = version
 	informer := metadatainformer.NewFilteredMetadataInformer(c.metadata, resource, metav1.NamespaceAll, 0,
 		toolscache.Indexers{toolscache.NamespaceIndex: toolscache.MetaNamespaceIndexFunc}, nil).Informer()
-	if err := informer.SetTransform(strip); err != nil {
+	if err := informer.SetTransform(app.Bare); err != nil {
 		return err
 	}
 	handler, err := informer.AddEventHandler(c.handler())
@@ -136,14 +137,6 @@ func (c *clusterAPI) follow(ctx context.Context, version string) error {
 	go informer.RunWithContext(life)
 	go c.await(life, informer, handler.HasSynced)
 	return nil
-}
-
-// strip keeps of a Cluster what is looked at.
-func strip(obj any) (any, error) {
-	if found, ok := obj.(*metav1.PartialObjectMetadata); ok {
-		found.ManagedFields, found.Annotations, found.OwnerReferences, found.Finalizers = nil, nil, nil, nil
-	}
-	return obj, nil
 }
 
 // await notes that all Clusters are known, and has the whole fleet looked at:

@@ -15,6 +15,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
 	"github.com/go-git/go-git/v5/plumbing/storer"
 	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"github.com/headwater-dev/headwater/internal/gitobjects"
 )
 
 const (
@@ -101,7 +103,7 @@ func (s *Session) download(ctx context.Context, can *capability.List, want wante
 	stored := filesystem.NewStorageWithOptions(files, kept,
 		filesystem.Options{ExclusiveAccess: true, KeepDescriptors: true, LargeObjectThreshold: largeObject})
 	s.stores = append(s.stores, stored)
-	return &objects{Storage: stored}, nil
+	return &gitobjects.Bounded{Storage: stored}, nil
 }
 
 // demultiplexed is the packfile in an answer that may carry messages as well.

@@ -133,7 +133,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	count := 0
 	if !b.layer {
-		count = elements(p[:n])
+		count = access.Elements(p[:n])
 	}
 	for _, left := range b.left {
 		if !left.spend(n, count) {
@@ -142,15 +142,4 @@ func (b *bounded) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
-}
-
-// elements counts what begins a value of JSON that another value holds: at least as
-// many as there are.
-func elements(text []byte) (n int) {
-	for _, c := range text {
-		if c == '{' || c == '[' || c == ',' {
-			n++
-		}
-	}
-	return n
 }

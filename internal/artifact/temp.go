@@ -1,7 +1,9 @@
 package artifact
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -34,8 +36,12 @@ func newTempFile(dir string) (*os.File, error) {
 func makeLocked(create func() (*os.File, error)) (f *os.File, err error) {
 	const attempts = 100
 	for range attempts {
-		if f, err = create(); err != nil {
+		f, err = create()
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			continue
+		case err != nil:
+			return nil, err
 		}
 		if err = lock(f); err == nil {
 			err = isThere(f)

@@ -60,7 +60,7 @@ var allowed = map[string][]string{
 
 	"agent":                   {"api/...", "shard/...", "internal/...", "agent/..."},
 	"agent/kustomize":         {"api/...", "shard/...", "internal/...", "agent/kustomize/...", "agent/build", "agent/apply", "agent/expr", "agent/remote/...", "agent/wake"},
-	"agent/kustomize/bases":   {},
+	"agent/kustomize/bases":   {"internal/gitobjects"},
 	"agent/kustomize/decrypt": {"agent/kustomize/render", "agent/build"}, // in tests
 	"agent/kustomize/render":  {"api/meta", "internal/artifact", "internal/reconcile", "agent/build"},
 	"agent/helm":              {"api/...", "shard/...", "internal/...", "agent/helm/...", "agent/build", "agent/apply", "agent/expr", "agent/remote/...", "agent/wake"},
@@ -94,7 +94,7 @@ var testsMay = []string{"api/...", "internal/testenv/...", "hub/source/sourcetes
 
 // onlyIn names the places that may import a library; everybody else asks them.
 var onlyIn = map[string][]string{
-	"github.com/go-git":                      {"hub/git", "hub/source/git", "hub/image", "agent/kustomize/bases", "internal/testenv"},
+	"github.com/go-git":                      {"hub/git", "hub/source/git", "hub/image", "agent/kustomize/bases", "internal/gitobjects", "internal/testenv"},
 	"helm.sh/helm":                           {"hub/source/helm", "agent/helm", "e2e/bench"}, // the latter as a floor
 	"github.com/google/go-containerregistry": {"hub/registry", "hub/source/oci", "hub/source/helm", "hub/image", "internal/testenv"},
 	"sigs.k8s.io/kustomize":                  {"agent/kustomize", "agent/helm", "agent/build", "config", "e2e/stack"},

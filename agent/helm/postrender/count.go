@@ -3,15 +3,13 @@ package postrender
 import (
 	"encoding/json"
 	"fmt"
+
+	"github.com/headwater-dev/headwater/agent/build"
 )
 
-const (
-	// maxSteps bounds what kustomize does: it holds each object against all others, in
-	// about a microsecond each, and nothing but the end of the action ends it.
-	maxSteps = 50_000_000
-	// textsInStep is how many bytes of patches it parses in the time of a step.
-	textsInStep = 25
-)
+// maxSteps bounds what kustomize does: it holds each object against all others, in
+// about a microsecond each, and nothing but the end of the action ends it.
+const maxSteps = 50_000_000
 
 // count refuses more objects than kustomize gets done. It parses each patch for each
 // object.
@@ -24,7 +22,7 @@ func (r *Renderer) count(objects int) error {
 		}
 		texts += len(text)
 	}
-	if objects*(objects*len(r.steps)+texts/textsInStep) > maxSteps {
+	if objects*(objects*len(r.steps)+texts/build.TextsInStep) > maxSteps {
 		return fmt.Errorf("spec.postRenderers: %d objects with %d post-renderers of %d bytes are more than kustomize gets done: make several releases of them",
 			objects, len(r.steps), texts)
 	}

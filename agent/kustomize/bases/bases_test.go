@@ -2,9 +2,11 @@ package bases
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -111,6 +113,36 @@ func TestWhatIsTooLarge(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(os.TempDir(), "headwater-base-*"))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(left).To(BeEmpty(), "nothing stays on disk")
+}
+
+// What a server says of its commits and directories takes memory, and what of it is not
+// read is not gone.
+func TestObjectsThatAreTooLarge(t *testing.T) {
+	g := NewWithT(t)
+	repository := server(t)
+	_, err := repository.Commit(t.Context(), "one", map[string]string{"a/a.yaml": "a: 1"})
+	g.Expect(err).NotTo(HaveOccurred())
+	git := func(input string, args ...string) string {
+		command := exec.CommandContext(t.Context(), "git", append([]string{"-C", repository.Dir, "-c", "user.name=x", "-c", "user.email=x@example.com"}, args...)...)
+		command.Stdin = strings.NewReader(input)
+		out, err := command.Output()
+		g.Expect(err).NotTo(HaveOccurred(), "git %v", args)
+		return strings.TrimSpace(string(out))
+	}
+	empty := git("", "mktree")
+	var names strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&names, "040000 tree %s\t%d%s\n", empty, i, strings.Repeat("d", 2000))
+	}
+	directory := git("040000 tree "+git(names.String(), "mktree")+"\tlarge\n040000 tree "+git("", "rev-parse", "main:a")+"\ta\n", "mktree")
+	for branch, c := range map[string]struct{ tree, message, want string }{
+		"commit":    {git("", "rev-parse", "main^{tree}"), strings.Repeat("x", 2<<20), "more than the 1048576 that are read of a commit"},
+		"directory": {directory, "one", "the commit's directories have more than 33554432 bytes"},
+	} {
+		git("", "update-ref", "refs/heads/"+branch, git(c.message, "commit-tree", "-F", "-", c.tree))
+		_, _, err := New().Fetch(t.Context(), repository.URL+"?ref="+branch, most)
+		g.Expect(err).To(MatchError(ContainSubstring(c.want)), branch)
+	}
 }
 
 func TestAFile(t *testing.T) {

@@ -17,9 +17,12 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
+	"github.com/go-git/go-git/v5/plumbing/storer"
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"github.com/headwater-dev/headwater/internal/gitobjects"
 )
 
 const (
@@ -65,7 +68,7 @@ func (f *Fetcher) repository(ctx context.Context, at place, most int64) (map[str
 	if err := download(ctx, session, refs.Capabilities, want, objects); err != nil {
 		return nil, err
 	}
-	return read(ctx, objects, commit, most)
+	return read(ctx, &gitobjects.Bounded{Storage: objects}, commit, most)
 }
 
 // find finds a branch, a tag or a commit, and what to ask for to get it.
@@ -123,7 +126,7 @@ func download(ctx context.Context, session transport.UploadPackSession, can *cap
 }
 
 // read reads the regular files of a commit.
-func read(ctx context.Context, objects *filesystem.Storage, hash plumbing.Hash, most int64) (map[string][]byte, error) {
+func read(ctx context.Context, objects storer.EncodedObjectStorer, hash plumbing.Hash, most int64) (map[string][]byte, error) {
 	commit, err := object.GetCommit(objects, hash)
 	if err != nil {
 		return nil, fmt.Errorf("reading commit %s: %w", hash, err)
@@ -136,7 +139,7 @@ func read(ctx context.Context, objects *filesystem.Storage, hash plumbing.Hash, 
 	walker := object.NewTreeWalker(tree, true, nil)
 	defer walker.Close()
 	for seen := 0; ; seen++ {
-		name, entry, err := walker.Next()
+		name, entry, err := gitobjects.Next(walker, objects)
 		switch {
 		case errors.Is(err, io.EOF):
 			return files, nil
@@ -156,7 +159,7 @@ func read(ctx context.Context, objects *filesystem.Storage, hash plumbing.Hash, 
 }
 
 // readFile reads one file, and returns how many bytes are left for others.
-func readFile(objects *filesystem.Storage, to map[string][]byte, name string, hash plumbing.Hash, most int64) (left int64, err error) {
+func readFile(objects storer.EncodedObjectStorer, to map[string][]byte, name string, hash plumbing.Hash, most int64) (left int64, err error) {
 	blob, err := object.GetBlob(objects, hash)
 	if err != nil {
 		return 0, fmt.Errorf("reading %q: %w", name, err)

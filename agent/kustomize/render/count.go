@@ -7,6 +7,8 @@ import (
 
 	"sigs.k8s.io/kustomize/kyaml/kio"
 	"sigs.k8s.io/kustomize/kyaml/yaml"
+
+	"github.com/headwater-dev/headwater/agent/build"
 )
 
 // count adds the objects of a file to those of the build, and refuses more than
@@ -21,7 +23,7 @@ func (t *tree) count(name string, content []byte) error {
 	} else {
 		t.objects += documents(content)
 	}
-	steps := t.objects * (t.objects*t.depth + t.texts/textsInStep)
+	steps := t.objects * (t.objects*t.depth + t.texts/build.TextsInStep)
 	switch {
 	case steps > t.most.steps:
 		return fmt.Errorf("%s: with this file the build has %d objects in %d levels of overlays with %d bytes of kustomizations, more than kustomize gets done: make several Kustomizations of them",
@@ -34,10 +36,6 @@ func (t *tree) count(name string, content []byte) error {
 
 // longSteps are those of a build that takes seconds, and is not to keep others waiting.
 const longSteps = 5_000_000
-
-// textsInStep is how many bytes kustomize parses, when it writes a text into an
-// object, in the time of comparing two objects, about a microsecond.
-const textsInStep = 25
 
 // below notes the directories that a kustomization is made of.
 func (t *tree) below(dir string, entries []string) {

@@ -13,6 +13,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/storer"
+
+	"github.com/headwater-dev/headwater/internal/gitobjects"
 )
 
 // checkout is one commit of a repository, and what is to become of it.
@@ -97,13 +99,9 @@ func (c *checkout) rewrite(ctx context.Context, dir string, lookup images) (*rew
 	walker := object.NewTreeWalker(below, true, nil)
 	defer walker.Close()
 	for entries := 0; ; entries++ {
-		name, entry, err := walker.Next()
+		name, entry, err := gitobjects.Next(walker, c.objects)
 		if errors.Is(err, io.EOF) {
-			if entry.Mode != filemode.Dir {
-				break
-			}
-			// go-git says that it ends as well where it cannot read a directory.
-			_, err = object.GetTree(c.objects, entry.Hash)
+			break
 		}
 		switch {
 		case err != nil:

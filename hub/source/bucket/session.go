@@ -159,7 +159,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if !b.by.objects.Load() {
 		b.read += int64(n)
-		b.elements += elements(p[:n])
+		b.elements += access.Elements(p[:n])
 		if b.read > maxAnswerBytes || b.elements > maxElements {
 			return 0, fmt.Errorf("the endpoint answers with a list of more than %d bytes or %d elements", maxAnswerBytes, maxElements)
 		}
@@ -168,17 +168,6 @@ func (b *bounded) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("the endpoint answers with more than %d bytes", b.by.most)
 	}
 	return n, err
-}
-
-// elements counts what begins a tag of XML, or a value of JSON that another value
-// holds: at least as many as there are.
-func elements(text []byte) (n int) {
-	for _, c := range text {
-		if c == '<' || c == '{' || c == '[' || c == ',' {
-			n++
-		}
-	}
-	return n
 }
 
 // failed turns what a client says into one sentence with a reason. Messages of
