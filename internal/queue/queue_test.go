@@ -14,7 +14,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 
-	"github.com/headwater-dev/headwater/agent/queue"
+	"github.com/headwater-dev/headwater/internal/queue"
 )
 
 // keyOf is what comes before the slash.
