@@ -24,7 +24,8 @@ import (
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
-// leastImages is how many objects of each image kind are worked on at once, at least.
+// leastImages is how many objects of each image kind and of one namespace are worked on
+// at once, at least.
 const leastImages = 4
 
 func main() {

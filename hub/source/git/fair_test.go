@@ -1,0 +1,62 @@
+package git_test
+
+import (
+	"fmt"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/headwater-dev/headwater/internal/reconcile"
+)
+
+// silent is a server that takes connections and never answers.
+type silent struct {
+	url   string
+	asked atomic.Int64
+}
+
+func startSilent(t *testing.T) *silent {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	s, ended := &silent{url: "http://" + listener.Addr().String() + "/fleet.git"}, make(chan struct{})
+	t.Cleanup(func() { close(ended); _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			s.asked.Add(1)
+			go func() { <-ended; _ = conn.Close() }()
+		}
+	}()
+	return s
+}
+
+// A tenant's server hangs, and its repositories may wait for it for as long as
+// they like.
+func TestADeadServerDelaysNobodyElse(t *testing.T) {
+	g := NewWithT(t)
+	h := startHubAt(t, reconcile.Pace{Concurrent: 2})
+	dead := startSilent(t)
+	for i := range 50 {
+		obj := newObject(dead.url)
+		obj.Name = fmt.Sprintf("dead-%d", i)
+		obj.Spec.Timeout = &metav1.Duration{Duration: 59 * time.Minute}
+		g.Expect(h.Create(t.Context(), obj)).To(Succeed())
+	}
+	g.Eventually(dead.asked.Load, patience).Should(BeNumerically("==", 2))
+
+	repository := newRepository(t)
+	commit(t, repository, map[string]string{"a": "1"})
+	obj := newObject(repository.URL)
+	obj.Namespace = "other"
+	g.Expect(h.Create(t.Context(), obj)).To(Succeed())
+	g.Eventually(h.ready(t, obj), patience).Should(HavePrefix("True Succeeded"))
+	g.Expect(dead.asked.Load()).To(BeNumerically("==", 2), "the share of a namespace")
+}
