@@ -48,6 +48,10 @@ func (p Pace) Options() controller.Options {
 	}
 }
 
+// Places are those of a controller that keeps the pace: as many as one namespace can
+// take, and one more, so that it never has them all.
+func (p Pace) Places() *queue.Places { return queue.NewPlaces(p.concurrent() + 1) }
+
 func (p Pace) concurrent() int { return cmp.Or(p.Concurrent, defaultConcurrent) }
 
 func namespaceOf(request ctrl.Request) string { return request.Namespace }

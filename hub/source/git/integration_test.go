@@ -36,8 +36,8 @@ const patience = 30 * time.Second
 // controlPlane is what the tests with a manager share, one after the other.
 var controlPlane = testenv.Shared{CRDs: true}
 
-// namespaces are those of two tenants.
-var namespaces = []string{"team", "other"}
+// namespaces are those of the tenants.
+var namespaces = []string{"team", "other", "third"}
 
 // hub is the GitRepository controller and the artifact server, run by a manager
 // against a real API server.

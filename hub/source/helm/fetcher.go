@@ -27,6 +27,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/source/helm/chart"
 	"github.com/headwater-dev/headwater/hub/source/helm/index"
 	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/queue"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -271,6 +272,9 @@ func (f *ChartFetcher) buildRemote(ctx context.Context, obj *sourcev1.HelmChart,
 	})
 	if err != nil {
 		return nil, about(obj, err)
+	}
+	if err := queue.Enter(ctx); err != nil {
+		return nil, about(obj, reconcile.Fail(pullReason, err))
 	}
 	c, err := f.open(packed, p.offer)
 	if err != nil {
