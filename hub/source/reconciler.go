@@ -134,8 +134,7 @@ func (r *Reconciler[T]) publish(ctx context.Context, obj T, rev Revision, dir st
 		return storageFailed(obj, archiveOperationFailedReason, err)
 	}
 	if limited, ok := any(obj).(interface{ Timeout() time.Duration }); ok {
-		late := fmt.Errorf("making the artifact took longer than %s (spec.timeout): %w", limited.Timeout(), context.DeadlineExceeded)
-		within, cancel := context.WithTimeoutCause(ctx, limited.Timeout(), late)
+		within, cancel := r.Pace.MaxTimeout.Within(ctx, limited.Timeout())
 		defer cancel()
 		ctx = within
 	}

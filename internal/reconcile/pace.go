@@ -33,6 +33,9 @@ type Pace struct {
 	// MinRetryDelay and MaxRetryDelay bound the backoff of an object that fails
 	// and does not say itself when to try again; 750 ms and 15 min.
 	MinRetryDelay, MaxRetryDelay time.Duration
+	// MaxTimeout bounds the spec.timeout of each object, where the kind has one; no
+	// bound.
+	MaxTimeout MaxTimeout
 }
 
 // Options are those of a controller that keeps the pace, with a queue that is

@@ -92,7 +92,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, obj *imagev1.ImageUpdateAuto
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, j.source.Timeout())
+	ctx, cancel := r.Pace.MaxTimeout.Within(ctx, j.source.Timeout())
 	defer cancel()
 	for range attempts {
 		if err = r.run(ctx, obj, j); !errors.Is(err, git.ErrMoved) {

@@ -110,3 +110,13 @@ func TestSlowDownloadsDelayNobodyElse(t *testing.T) {
 	g.Expect(h.Create(t.Context(), obj)).To(Succeed())
 	g.Eventually(h.ready(t, obj), patience).Should(HavePrefix("True Succeeded"))
 }
+
+func TestTheHubBoundsTheTimeout(t *testing.T) {
+	g := NewWithT(t)
+	h := startHubAt(t, reconcile.Pace{MaxTimeout: reconcile.MaxTimeout(200 * time.Millisecond)})
+	obj := newObject(startSilent(t).url)
+	obj.Spec.Timeout = &metav1.Duration{Duration: 59 * time.Minute}
+	g.Expect(h.Create(t.Context(), obj)).To(Succeed())
+	g.Eventually(h.ready(t, obj), patience).Should(And(HavePrefix("False GitOperationFailed"),
+		ContainSubstring("listing the references: it took longer than 200ms (--max-source-timeout, whatever spec.timeout says)")))
+}

@@ -70,6 +70,8 @@ type ChartFetcher struct {
 	Indexes *index.Cache
 	// Limits of charts.
 	Limits Limits
+	// MaxTimeout bounds spec.timeout of the HelmRepositories.
+	MaxTimeout reconcile.MaxTimeout
 	// Store holds the artifacts of the sources.
 	Store *artifact.Store
 	// Scratch makes a directory for one run.
@@ -198,7 +200,7 @@ func (f *ChartFetcher) resolveRemote(ctx context.Context, obj *sourcev1.HelmChar
 
 // visit talks to the repository for no longer than its timeout.
 func (f *ChartFetcher) visit(ctx context.Context, repo *sourcev1.HelmRepository, reason string, talk func(context.Context, shop) error) error {
-	ctx, cancel := context.WithTimeout(ctx, repo.Timeout())
+	ctx, cancel := f.MaxTimeout.Within(ctx, repo.Timeout())
 	defer cancel()
 	s, err := f.enter(ctx, repo, reason)
 	if err != nil {
