@@ -39,6 +39,7 @@ type options struct {
 
 	concurrent         int
 	minRetry, maxRetry time.Duration
+	maxTimeout         time.Duration
 
 	ssh remotes.Algorithms
 
@@ -62,9 +63,10 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.IntVar(&o.store.RetentionRecords, "artifact-retention-records", 2, "artifacts kept of each source at most, the current one included")
 	flags.StringVar(&o.imageTags, "image-storage-path", filepath.Join(os.TempDir(), "headwater-images"), "directory of the tags that scans of image repositories have found")
 	flags.BoolVar(&o.noCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to objects of other namespaces")
-	flags.IntVar(&o.concurrent, "concurrent", 2, "sources of one kind, and image repositories, that are reconciled at once")
+	flags.IntVar(&o.concurrent, "concurrent", 2, "objects of one kind and one namespace that are reconciled at once, of images 4 at least; of all namespaces eight times as many")
 	flags.DurationVar(&o.minRetry, "min-retry-delay", reconcile.DefaultMinRetryDelay, "time until an object that failed once is tried again")
 	flags.DurationVar(&o.maxRetry, "max-retry-delay", reconcile.DefaultMaxRetryDelay, "time until an object that goes on failing is tried again")
+	flags.DurationVar(&o.maxTimeout, "max-source-timeout", 10*time.Minute, "time that spec.timeout of a source or an image repository gets at most; 0 for any")
 	flags.StringSliceVar(&o.ssh.KeyExchange, "ssh-kex-algos", nil, "key exchanges that ssh to Git repositories may use, in order of preference; by default the safe ones")
 	flags.StringSliceVar(&o.ssh.HostKey, "ssh-hostkey-algos", nil, "kinds of host keys that ssh to Git repositories takes; by default those in known_hosts")
 	flags.StringVar(&o.clouds.DefaultAccount, "default-service-account", "", "ServiceAccount of an object's namespace that logs in at clouds for an object with a spec.provider and no spec.serviceAccountName; by default the hub's own identity does")

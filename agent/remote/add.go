@@ -19,8 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
-	"github.com/headwater-dev/headwater/agent/queue"
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	"github.com/headwater-dev/headwater/internal/queue"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 	"github.com/headwater-dev/headwater/shard"
 )

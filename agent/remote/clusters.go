@@ -18,9 +18,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/headwater-dev/headwater/agent/queue"
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	"github.com/headwater-dev/headwater/api/meta"
+	"github.com/headwater-dev/headwater/internal/queue"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 	"github.com/headwater-dev/headwater/shard"
 )

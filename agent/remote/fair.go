@@ -6,7 +6,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
-	"github.com/headwater-dev/headwater/agent/queue"
+	"github.com/headwater-dev/headwater/internal/queue"
 	"github.com/headwater-dev/headwater/shard"
 )
 

@@ -32,9 +32,7 @@ func (s *Session) Failed(ctx context.Context, doing string, err error) error {
 	var status *githttp.Err
 	var stranger *hostKeyError
 	err = unwrap(err)
-	switch ended := ctx.Err(); {
-	case errors.Is(ended, context.DeadlineExceeded):
-		err = fmt.Errorf("spec.url %s: %s took longer than %s (spec.timeout): %w", remote, doing, s.obj.Timeout(), ended)
+	switch ended := context.Cause(ctx); {
 	case ended != nil: // and go-git's error hides it
 		err = fmt.Errorf("spec.url %s: %s: %w", remote, doing, ended)
 	case errors.Is(err, transport.ErrEmptyRemoteRepository):

@@ -14,6 +14,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+
+	"github.com/headwater-dev/headwater/internal/queue"
 )
 
 const (
@@ -33,12 +35,16 @@ const (
 	maxPack = 8 << 30
 	// sizesLength is the most that the two sizes take that a delta starts with.
 	sizesLength = 2 * binary.MaxVarintLen64
+	// headLength is what a packfile starts with: a word, its version, and the number
+	// of its objects.
+	headLength = 12
 )
 
 // receive puts the packfile that the reader brings, and an index of it, where
-// Git has them below the root of the file system. Objects are taken apart while
-// they arrive, once each: go-git's own parser does that up to three times, after
-// the last has come. What fits into the cache stays there for who reads next.
+// Git has them below the root of the file system. All of it is on disk before
+// objects are taken apart, for which the run takes its place: a slow server keeps
+// nobody from one. That is done once for each, and go-git's own parser does it up to
+// three times. What fits into the cache stays there for who reads next.
 //
 // Objects, and what they are made of, are in memory up to largeObject; others
 // are streamed.
@@ -47,11 +53,24 @@ func receive(ctx context.Context, r io.Reader, files billy.Filesystem, objects c
 }
 
 func receiveUpTo(ctx context.Context, most int64, r io.Reader, files billy.Filesystem, objects cache.Object) (err error) {
+	incoming := bufio.NewReaderSize(&limited{r, most, errPackTooLong}, packBuffer)
+	if err := checkHead(incoming); err != nil {
+		return err
+	}
 	file, err := files.TempFile(packDir, "incoming-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
+	if _, err := io.Copy(while{ctx, file}, incoming); err != nil {
+		return err
+	}
+	if err := queue.Enter(ctx); err != nil {
+		return err
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
 	again, err := files.Open(file.Name())
 	if err != nil {
 		return err
@@ -63,8 +82,7 @@ func receiveUpTo(ctx context.Context, most int64, r io.Reader, files billy.Files
 		stored:  packfile.NewPackfileWithCache(known, files, again, objects, largeObject),
 		waiting: map[base][]int{},
 	}
-	// What the scanner has seen of an object is in the file already.
-	scanner := packfile.NewScanner(bufio.NewReaderSize(io.TeeReader(&limited{r, most, errPackTooLong}, file), packBuffer))
+	scanner := packfile.NewScanner(bufio.NewReaderSize(file, packBuffer))
 	sum, err := p.read(scanner)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: it ends too early", packfile.ErrMalformedPackFile)
@@ -81,18 +99,34 @@ func receiveUpTo(ctx context.Context, most int64, r io.Reader, files billy.Files
 
 var errPackTooLong = fmt.Errorf("the packfile is longer than %d bytes: have the server give out single commits (uploadpack.allowReachableSHA1InWant), and keep large files out of Git", int64(maxPack))
 
-// pack is a packfile that is arriving.
+// checkHead looks at how a packfile starts, before all of it is fetched in vain.
+func checkHead(incoming *bufio.Reader) error {
+	head, err := incoming.Peek(headLength)
+	if err != nil {
+		return nil // which whoever reads on is told as well
+	}
+	_, count, err := packfile.NewScanner(bytes.NewReader(head)).Header()
+	if err != nil {
+		return err
+	}
+	if count > maxObjects {
+		return fmt.Errorf("it brings %d objects, more than %d: have the server give out single commits (uploadpack.allowReachableSHA1InWant), for which no history is needed", count, maxObjects)
+	}
+	return nil
+}
+
+// pack is a packfile that has arrived.
 type pack struct {
 	ctx     context.Context
 	files   billy.Filesystem
-	name    string // of the file with what has arrived
+	name    string // of the file
 	objects cache.Object
 	known   *index
-	// stored reads back what has arrived and is known.
+	// stored reads again what is known.
 	stored *packfile.Packfile
 	// waiting are deltas, by their numbers, whose base is not known yet.
 	waiting map[base][]int
-	// buffer has the delta that arrived last.
+	// buffer has the delta that was read last.
 	buffer bytes.Buffer
 }
 
@@ -106,9 +140,6 @@ func (p *pack) read(s *packfile.Scanner) (sum plumbing.Hash, err error) {
 	_, count, err := s.Header()
 	if err != nil {
 		return sum, err
-	}
-	if count > maxObjects {
-		return sum, fmt.Errorf("it brings %d objects, more than %d: have the server give out single commits (uploadpack.allowReachableSHA1InWant), for which no history is needed", count, maxObjects)
 	}
 	for range count {
 		if err := p.next(s); err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
 )
 
-// index is the index of a packfile that is arriving: unlike go-git's, it grows.
+// index is the index of a packfile that is being read: unlike go-git's, it grows.
 type index struct {
 	entries []entry // as they come in the packfile
 	hashes  map[plumbing.Hash]int

@@ -17,11 +17,15 @@ import (
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/internal/cloud"
+	"github.com/headwater-dev/headwater/internal/queue"
 )
 
 const (
 	// maxListBytes bounds a list of references: some 500,000 of them.
 	maxListBytes = 64 << 20
+	// smallList is how much of a list is read without a place: some 60,000 references.
+	// In memory a list takes up to five times its size, garbage included.
+	smallList = 4 << 20
 	// maxPreludeBytes bounds what a server sends before a packfile, and its answer to
 	// a push: a few lines, where one commit is asked for.
 	maxPreludeBytes = 1 << 20
@@ -175,7 +179,7 @@ func (b bounded) RoundTrip(request *http.Request) (*http.Response, error) {
 	case response.StatusCode >= http.StatusMultipleChoices:
 		response.Body = body{io.LimitReader(response.Body, maxErrorBytes), response.Body}
 	case request.Method == http.MethodGet:
-		response.Body = body{&limited{response.Body, maxListBytes, errListTooLong}, response.Body}
+		response.Body = body{listed(request.Context(), response.Body), response.Body}
 	default:
 		response.Body = body{b.prelude(response.Body), response.Body}
 	}
@@ -185,6 +189,30 @@ func (b bounded) RoundTrip(request *http.Request) (*http.Response, error) {
 type body struct {
 	io.Reader
 	io.Closer
+}
+
+// listed bounds a list of references. Of a large one the rest is read once the run
+// has its place.
+func listed(ctx context.Context, list io.Reader) io.Reader {
+	return &limited{&growing{list, ctx, smallList}, maxListBytes, errListTooLong}
+}
+
+// growing is what is read without a place only while it is small.
+type growing struct {
+	r     io.Reader
+	ctx   context.Context
+	small int64
+}
+
+func (g *growing) Read(p []byte) (int, error) {
+	if g.small <= 0 {
+		if err := queue.Enter(g.ctx); err != nil {
+			return 0, err
+		}
+	}
+	n, err := g.r.Read(p)
+	g.small -= int64(n)
+	return n, err
 }
 
 var errListTooLong = fmt.Errorf("the list of references is longer than %d bytes", maxListBytes)

@@ -120,7 +120,7 @@ func (s *sshSession) AdvertisedReferencesContext(ctx context.Context) (*packp.Ad
 		return nil, err
 	}
 	refs := packp.NewAdvRefs()
-	err := refs.Decode(&limited{s.out, maxListBytes, errListTooLong})
+	err := refs.Decode(listed(ctx, s.out))
 	pushes := s.service == transport.ReceivePackServiceName
 	switch {
 	case errors.Is(err, packp.ErrEmptyAdvRefs) && pushes:

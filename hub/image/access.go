@@ -16,6 +16,5 @@ func Access(obj *imagev1.ImageRepository) registry.Access {
 		CertSecretRef:      obj.Spec.CertSecretRef,
 		ProxySecretRef:     obj.Spec.ProxySecretRef,
 		Insecure:           obj.Spec.Insecure,
-		Timeout:            obj.Timeout(),
 	}
 }

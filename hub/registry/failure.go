@@ -28,9 +28,7 @@ func (s *Session) Failed(ctx context.Context, reason, doing string, err error) e
 	for errors.As(err, &request) {
 		err = request.Err // its URL can hold a token
 	}
-	switch ended := ctx.Err(); {
-	case errors.Is(ended, context.DeadlineExceeded):
-		err = fmt.Errorf("%s took longer than %s (spec.timeout): %w", prefix, s.access.Timeout, ended)
+	switch ended := context.Cause(ctx); {
 	case ended != nil:
 		err = fmt.Errorf("%s: %w", prefix, ended)
 	case !errors.As(err, &answer):

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -72,8 +71,6 @@ type Access struct {
 	CertSecretRef, ProxySecretRef *meta.LocalObjectReference
 	// Insecure allows plain HTTP, and any certificate without CertSecretRef.
 	Insecure bool
-	// Timeout is the time that the caller's context has, for errors to name.
-	Timeout time.Duration
 }
 
 // Session is a conversation about one repository of a registry. It belongs to

@@ -16,6 +16,7 @@ const fieldOwner = "source-controller"
 // AddToManager runs the kind in the loop: when an object's spec changes, or a
 // watched Secret that it names, when somebody asks, and at its interval.
 func (r *Reconciler[T]) AddToManager(mgr ctrl.Manager) error {
+	r.places = r.Pace.Places()
 	loop := &reconcile.Loop[T]{
 		Client: mgr.GetClient(),
 		Status: &reconcile.Status{

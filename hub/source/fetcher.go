@@ -33,7 +33,9 @@ type Fetcher[T Object] interface {
 	Resolve(ctx context.Context, obj T) (Revision, error)
 	// Fetch writes the files of the revision into dir, which is empty, or says
 	// where they can be read. It may leave scratch files beside dir; all is
-	// removed after the run.
+	// removed after the run. Like Resolve it calls queue.Enter before it does what
+	// takes much memory or a processor, and where it can after what the remote can
+	// make slow.
 	Fetch(ctx context.Context, obj T, rev Revision, dir string) (Content, error)
 }
 

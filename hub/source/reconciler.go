@@ -17,6 +17,7 @@ import (
 
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/queue"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -39,10 +40,15 @@ type Reconciler[T Object] struct {
 	// Wrap puts a reconciler of the kind's own in front of the loop; may be
 	// nil.
 	Wrap func(ctrlreconcile.Reconciler) ctrlreconcile.Reconciler
+
+	// places are those of the runs that make something of what they have fetched.
+	places *queue.Places
 }
 
 // Reconcile resolves the remote and publishes a new artifact if need be.
 func (r *Reconciler[T]) Reconcile(ctx context.Context, obj T) error {
+	ctx, leave := r.places.Visit(ctx)
+	defer leave()
 	before := obj.GetArtifact()
 	if err := r.checkStored(obj); err != nil {
 		return err
@@ -124,9 +130,11 @@ func (r *Reconciler[T]) rebuild(ctx context.Context, obj T, rev Revision) (summa
 // publish makes the artifact, within spec.timeout where the kind has one: many
 // excludes and many files take long together.
 func (r *Reconciler[T]) publish(ctx context.Context, obj T, rev Revision, dir string, content Content) error {
+	if err := queue.Enter(ctx); err != nil {
+		return storageFailed(obj, archiveOperationFailedReason, err)
+	}
 	if limited, ok := any(obj).(interface{ Timeout() time.Duration }); ok {
-		late := fmt.Errorf("making the artifact took longer than %s (spec.timeout): %w", limited.Timeout(), context.DeadlineExceeded)
-		within, cancel := context.WithTimeoutCause(ctx, limited.Timeout(), late)
+		within, cancel := r.Pace.MaxTimeout.Within(ctx, limited.Timeout())
 		defer cancel()
 		ctx = within
 	}

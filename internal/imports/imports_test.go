@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	// Machinery that both processes share.
 	"internal":         {"api/...", "internal/..."},
 	"internal/app":     {"api/...", "internal/reconcile", "internal/artifact"},
+	"internal/queue":   {},
 	"internal/testenv": {"api/...", "internal/testenv/..."},
 
 	// The processes. Kinds are siblings: none imports another, and only the
@@ -70,9 +71,8 @@ var allowed = map[string][]string{
 	"agent/helm/postrender":   {"api/...", "agent/helm/release", "agent/build"},
 	"agent/build":             {"internal/app", "internal/confine"},
 	"agent/apply":             {"api/meta", "internal/reconcile"},
-	"agent/remote":            {"api/...", "shard/...", "internal/...", "agent/queue", "agent/remote/view"},
+	"agent/remote":            {"api/...", "shard/...", "internal/...", "agent/remote/view"},
 	"agent/remote/view":       {},
-	"agent/queue":             {},
 	"agent/pull":              {"api/...", "shard", "internal/..."},
 	"agent/expr":              {"api/meta"},
 	"agent/wake":              {"api/fleet/v1alpha1", "shard", "shard/guard"},

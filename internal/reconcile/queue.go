@@ -7,13 +7,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// NewQueue is for the controller option of that name: the priority queue that
-// controllers have anyway, but one that lets its workers go. That of
+// NewQueue is for the controller option of that name, of controllers that are fair
+// to nobody (Pace.Options are): the priority queue that controllers have anyway, but one that lets its workers go. That of
 // controller-runtime v0.24.1 can lock up when it is shut down while an item
 // becomes ready (issue 3538 there): whoever asks it for anything afterwards
 // waits for ever, so that the manager never ends.
 func NewQueue(name string, limiter workqueue.TypedRateLimiter[ctrl.Request]) workqueue.TypedRateLimitingInterface[ctrl.Request] {
-	return &queue{
+	return &endable{
 		PriorityQueue: priorityqueue.New(name, func(o *priorityqueue.Opts[ctrl.Request]) {
 			o.Log = log.Log.WithValues("controller", name)
 			o.RateLimiter = limiter
@@ -22,8 +22,8 @@ func NewQueue(name string, limiter workqueue.TypedRateLimiter[ctrl.Request]) wor
 	}
 }
 
-// queue waits for the one inside only while it is not shut down.
-type queue struct {
+// endable waits for the one inside only while it is not shut down.
+type endable struct {
 	priorityqueue.PriorityQueue[ctrl.Request]
 	down chan struct{}
 }
@@ -35,7 +35,7 @@ type handedOut struct {
 }
 
 // GetWithPriority waits for an item.
-func (q *queue) GetWithPriority() (item ctrl.Request, priority int, shutdown bool) {
+func (q *endable) GetWithPriority() (item ctrl.Request, priority int, shutdown bool) {
 	got := make(chan handedOut, 1)
 	go func() {
 		var h handedOut
@@ -51,13 +51,13 @@ func (q *queue) GetWithPriority() (item ctrl.Request, priority int, shutdown boo
 }
 
 // Get waits for an item.
-func (q *queue) Get() (item ctrl.Request, shutdown bool) {
+func (q *endable) Get() (item ctrl.Request, shutdown bool) {
 	item, _, shutdown = q.GetWithPriority()
 	return item, shutdown
 }
 
 // Done takes an item back.
-func (q *queue) Done(item ctrl.Request) {
+func (q *endable) Done(item ctrl.Request) {
 	taken := make(chan struct{})
 	go func() {
 		q.PriorityQueue.Done(item)
@@ -70,10 +70,10 @@ func (q *queue) Done(item ctrl.Request) {
 }
 
 // ShutDown lets everybody go.
-func (q *queue) ShutDown() {
+func (q *endable) ShutDown() {
 	close(q.down)
 	q.PriorityQueue.ShutDown()
 }
 
 // ShutDownWithDrain is ShutDown, as it is in the queue inside.
-func (q *queue) ShutDownWithDrain() { q.ShutDown() }
+func (q *endable) ShutDownWithDrain() { q.ShutDown() }

@@ -41,6 +41,7 @@ func (r *Reconciler) AddToManager(mgr ctrl.Manager) error {
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
+	r.places = r.Pace.Places()
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("imageupdateautomation").
 		For(&imagev1.ImageUpdateAutomation{}, builder.WithPredicates(reconcile.Changed())).

@@ -21,6 +21,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/access"
 	"github.com/headwater-dev/headwater/hub/git"
 	"github.com/headwater-dev/headwater/internal/cloud"
+	"github.com/headwater-dev/headwater/internal/queue"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -62,6 +63,9 @@ type Reconciler struct {
 	Live client.Reader
 	// Clock dates commits; the real one when nil.
 	Clock clock.PassiveClock
+
+	// places are those of the runs that have fetched.
+	places *queue.Places
 }
 
 // job is what an automation asks for, checked.
@@ -82,11 +86,13 @@ type attempt struct {
 
 // Reconcile writes the chosen images into the repository.
 func (r *Reconciler) Reconcile(ctx context.Context, obj *imagev1.ImageUpdateAutomation) error {
+	ctx, leave := r.places.Visit(ctx)
+	defer leave()
 	j, err := r.prepare(ctx, obj)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, j.source.Timeout())
+	ctx, cancel := r.Pace.MaxTimeout.Within(ctx, j.source.Timeout())
 	defer cancel()
 	for range attempts {
 		if err = r.run(ctx, obj, j); !errors.Is(err, git.ErrMoved) {

@@ -196,7 +196,7 @@ func (r *Reconciler) lookUp(ctx context.Context, obj *imagev1.ImageRepository, t
 	if err != nil {
 		return "", reconcile.Fail(readOperationFailedReason, fmt.Errorf("spec.image of ImageRepository %s %w", client.ObjectKeyFromObject(obj), err))
 	}
-	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
+	ctx, cancel := r.Pace.MaxTimeout.Within(ctx, obj.Timeout())
 	defer cancel()
 	session, err := r.Registry.Open(ctx, repository, image.Access(obj))
 	if err != nil {

@@ -95,7 +95,7 @@ func supported(obj *imagev1.ImageRepository) error {
 }
 
 func (r *Reconciler) scan(ctx context.Context, obj *imagev1.ImageRepository, repository name.Repository) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
+	ctx, cancel := r.Pace.MaxTimeout.Within(ctx, obj.Timeout())
 	defer cancel()
 	session, err := r.Registry.Open(ctx, repository, image.Access(obj))
 	if err != nil {

@@ -32,6 +32,7 @@ type Controller struct {
 // AddToManager adds the controller to the manager.
 func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	fetcher := c.Fetcher
+	fetcher.MaxTimeout = c.Pace.MaxTimeout
 	if fetcher.Secrets == nil {
 		fetcher.Secrets = mgr.GetAPIReader()
 	}

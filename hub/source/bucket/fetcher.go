@@ -37,6 +37,8 @@ type Fetcher struct {
 	// Clouds log in where a spec names a provider, and keep what other services
 	// of tokens give.
 	Clouds *cloud.Logins
+	// MaxTimeout bounds spec.timeout.
+	MaxTimeout reconcile.MaxTimeout
 
 	// store and lists are nil without Reuse.
 	store *artifact.Store
@@ -58,7 +60,7 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.Bucket) (source.Rev
 		"provider", "secretRef", "serviceAccountName", "sts", "certSecretRef", "proxySecretRef", "accessFrom"); err != nil {
 		return source.Revision{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
+	ctx, cancel := f.MaxTimeout.Within(ctx, obj.Timeout())
 	defer cancel()
 	s, err := f.open(ctx, obj)
 	if err != nil {
@@ -74,7 +76,7 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.Bucket) (source.Rev
 
 // Fetch brings the objects of the list: after Reuse only those that have changed.
 func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.Bucket, rev source.Revision, dir string) (source.Content, error) {
-	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
+	ctx, cancel := f.MaxTimeout.Within(ctx, obj.Timeout())
 	defer cancel()
 	s, err := f.open(ctx, obj)
 	if err != nil {

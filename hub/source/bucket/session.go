@@ -180,9 +180,7 @@ func (s *session) failed(ctx context.Context, doing string, err error) error {
 		err = request.Err // its URL can hold a signature
 	}
 	reason := operationFailedReason
-	switch ended := ctx.Err(); {
-	case errors.Is(ended, context.DeadlineExceeded):
-		err = fmt.Errorf("%s took longer than %s (spec.timeout): %w", remote, s.obj.Timeout(), ended)
+	switch ended := context.Cause(ctx); {
 	case ended != nil:
 		err = fmt.Errorf("%s: %w", remote, ended)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:

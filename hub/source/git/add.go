@@ -42,6 +42,7 @@ type Controller struct {
 // AddToManager adds the controller to the manager.
 func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	fetcher := c.Fetcher
+	fetcher.MaxTimeout = c.Pace.MaxTimeout
 	if fetcher.Remotes == nil {
 		fetcher.Remotes = &git.Opener{Secrets: mgr.GetAPIReader(), Transport: access.NewTransport(), SSH: c.SSH, Clouds: cloud.Or(c.Clouds, mgr)}
 	}

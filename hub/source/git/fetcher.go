@@ -27,6 +27,8 @@ type Fetcher struct {
 	Client client.Reader
 	// Store has their artifacts.
 	Store *artifact.Store
+	// MaxTimeout bounds spec.timeout.
+	MaxTimeout reconcile.MaxTimeout
 }
 
 // Kind is GitRepository.
@@ -46,7 +48,7 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.GitRepository) (sou
 	if err := checkMode(obj, t); err != nil {
 		return source.Revision{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
+	ctx, cancel := f.MaxTimeout.Within(ctx, obj.Timeout())
 	defer cancel()
 	included, err := f.includesOf(ctx, obj)
 	if err != nil {
@@ -86,7 +88,7 @@ func (f *Fetcher) locate(ctx context.Context, obj *sourcev1.GitRepository, t git
 // Fetch reads the commit's packfile, which it leaves beside dir. What the spec
 // adds from elsewhere is put together with the commit's files in dir.
 func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.GitRepository, rev source.Revision, dir string) (source.Content, error) {
-	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
+	ctx, cancel := f.MaxTimeout.Within(ctx, obj.Timeout())
 	defer cancel()
 	s, err := f.Remotes.Open(ctx, obj)
 	if err != nil {

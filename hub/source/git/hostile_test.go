@@ -86,7 +86,7 @@ func TestServersThatMisbehave(t *testing.T) {
 		"503 and when":        {answer(http.StatusServiceUnavailable, "Retry-After", "100000000"), "GitOperationFailed", "the server answered 503: trying again in 1h0m0s"},
 		"401 for the objects": {fetches(answer(http.StatusUnauthorized)), "AuthenticationFailed", "does not accept the credentials"},
 		"429 for the objects": {fetches(answer(http.StatusTooManyRequests, "Retry-After", "17")), "GitOperationFailed", "trying again in 17s"},
-		"a list by drops":     {func(w http.ResponseWriter, r *http.Request) bool { drip(w, r); return false }, "GitOperationFailed", "listing the references took longer than 5s (spec.timeout)"},
+		"a list by drops":     {func(w http.ResponseWriter, r *http.Request) bool { drip(w, r); return false }, "GitOperationFailed", "listing the references: it took longer than 5s (spec.timeout)"},
 		"objects by drops":    {fetches(func(w http.ResponseWriter, r *http.Request) bool { drip(w, r); return false }), "GitOperationFailed", "took longer than 5s (spec.timeout)"},
 		"a truncated list":    {nil, "GitOperationFailed", "listing the references"},
 		"a truncated pack":    {nil, "GitOperationFailed", "fetching commit"},

@@ -36,6 +36,9 @@ const patience = 30 * time.Second
 // controlPlane is what the tests with a manager share, one after the other.
 var controlPlane = testenv.Shared{CRDs: true}
 
+// namespaces are those of the tenants.
+var namespaces = []string{"team", "other", "third"}
+
 // hub is the GitRepository controller and the artifact server, run by a manager
 // against a real API server.
 type hub struct {
@@ -45,6 +48,11 @@ type hub struct {
 }
 
 func startHub(t *testing.T) *hub {
+	t.Helper()
+	return startHubAt(t, reconcile.Pace{MinRetryDelay: 50 * time.Millisecond, MaxRetryDelay: 200 * time.Millisecond})
+}
+
+func startHubAt(t *testing.T, pace reconcile.Pace) *hub {
 	t.Helper()
 	g := NewWithT(t)
 	ctrl.SetLogger(logr.Discard())
@@ -66,7 +74,7 @@ func startHub(t *testing.T) *hub {
 	g.Expect((&git.Controller{
 		Store:  store,
 		Events: reconcile.NewRecorder(h.events, scheme, "source-controller", ""),
-		Pace:   reconcile.Pace{MinRetryDelay: 50 * time.Millisecond, MaxRetryDelay: 200 * time.Millisecond},
+		Pace:   pace,
 	}).AddToManager(mgr)).To(Succeed())
 
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // until what it made is clean
@@ -78,8 +86,10 @@ func startHub(t *testing.T) *hub {
 	})
 	h.Client, err = controlPlane.ControlPlane(t).Client(scheme)
 	g.Expect(err).NotTo(HaveOccurred())
-	err = h.Create(t.Context(), &corev1.Namespace{ObjectMeta: ctrl.ObjectMeta{Name: "team"}})
-	g.Expect(client.IgnoreAlreadyExists(err)).To(Succeed())
+	for _, namespace := range namespaces {
+		err = h.Create(t.Context(), &corev1.Namespace{ObjectMeta: ctrl.ObjectMeta{Name: namespace}})
+		g.Expect(client.IgnoreAlreadyExists(err)).To(Succeed())
+	}
 	t.Cleanup(func() { h.clean(t) })
 	return h
 }
@@ -87,8 +97,10 @@ func startHub(t *testing.T) *hub {
 // clean deletes what the test has made, while the manager still runs.
 func (h *hub) clean(t *testing.T) {
 	g, ctx := NewWithT(t), context.WithoutCancel(t.Context())
-	for _, kind := range []client.Object{&sourcev1.GitRepository{}, &corev1.Secret{}} {
-		g.Expect(h.DeleteAllOf(ctx, kind, client.InNamespace("team"))).To(Succeed())
+	for _, namespace := range namespaces {
+		for _, kind := range []client.Object{&sourcev1.GitRepository{}, &corev1.Secret{}} {
+			g.Expect(h.DeleteAllOf(ctx, kind, client.InNamespace(namespace))).To(Succeed())
+		}
 	}
 	var left sourcev1.GitRepositoryList
 	g.Eventually(func() ([]sourcev1.GitRepository, error) { return left.Items, h.List(ctx, &left) }, patience).Should(BeEmpty())

@@ -121,7 +121,7 @@ func remoteOf(parent *sourcev1.GitRepository, where string) (*sourcev1.GitReposi
 		return nil, reconcile.Fail(git.OperationFailedReason, err)
 	}
 	obj := &sourcev1.GitRepository{ObjectMeta: *parent.ObjectMeta.DeepCopy()}
-	obj.Spec = sourcev1.GitRepositorySpec{URL: to.String(), Timeout: parent.Spec.Timeout, ProxySecretRef: parent.Spec.ProxySecretRef}
+	obj.Spec = sourcev1.GitRepositorySpec{URL: to.String(), ProxySecretRef: parent.Spec.ProxySecretRef}
 	if from, err := url.Parse(parent.Spec.URL); err == nil && from.Scheme == to.Scheme && strings.EqualFold(from.Host, to.Host) {
 		obj.Spec.SecretRef = parent.Spec.SecretRef
 		obj.Spec.Provider, obj.Spec.ServiceAccountName = parent.Spec.Provider, parent.Spec.ServiceAccountName

@@ -57,7 +57,7 @@ func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	transport, live := access.NewTransport(), mgr.GetAPIReader()
 	repositories := &source.Reconciler[*sourcev1.HelmRepository]{
 		Fetcher: NewRepositoryFetcher(RepositoryFetcher{
-			Secrets: live, Transport: transport, Indexes: indexes, Limits: c.Limits, Scratch: c.Store.WorkDir,
+			Secrets: live, Transport: transport, Indexes: indexes, Limits: c.Limits, Scratch: c.Store.WorkDir, MaxTimeout: c.Pace.MaxTimeout,
 		}),
 		Store:  c.Store,
 		Events: c.Events,
@@ -75,7 +75,7 @@ func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 			Sources: mgr.GetClient(), Secrets: live, Transport: transport, Strangers: newStrangerTransport(),
 			Registries: &registry.Opener{Secrets: live, Transport: transport, Clouds: cloud.Or(c.Clouds, mgr)},
 			Signatures: signature.Verifier{Secrets: live, Public: c.Roots},
-			Indexes:    indexes, Limits: c.Limits.orDefaults(), Store: c.Store, Scratch: c.Store.WorkDir,
+			Indexes:    indexes, Limits: c.Limits.orDefaults(), Store: c.Store, Scratch: c.Store.WorkDir, MaxTimeout: c.Pace.MaxTimeout,
 		},
 		Store:   c.Store,
 		Events:  c.Events,

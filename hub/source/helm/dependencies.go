@@ -170,7 +170,7 @@ func (f *ChartFetcher) visitStranger(ctx context.Context, repo *sourcev1.HelmRep
 	if repo.Spec.Type == sourcev1.HelmRepositoryTypeOCI {
 		return bare.visit(ctx, repo, reason, talk)
 	}
-	ctx, cancel := context.WithTimeout(ctx, repo.Timeout())
+	ctx, cancel := f.MaxTimeout.Within(ctx, repo.Timeout())
 	defer cancel()
 	s, err := openSite(ctx, bare.Secrets, bare.Transport, repo)
 	if err != nil {

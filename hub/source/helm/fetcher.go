@@ -27,6 +27,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/source/helm/chart"
 	"github.com/headwater-dev/headwater/hub/source/helm/index"
 	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/queue"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -69,6 +70,8 @@ type ChartFetcher struct {
 	Indexes *index.Cache
 	// Limits of charts.
 	Limits Limits
+	// MaxTimeout bounds spec.timeout of the HelmRepositories.
+	MaxTimeout reconcile.MaxTimeout
 	// Store holds the artifacts of the sources.
 	Store *artifact.Store
 	// Scratch makes a directory for one run.
@@ -197,7 +200,7 @@ func (f *ChartFetcher) resolveRemote(ctx context.Context, obj *sourcev1.HelmChar
 
 // visit talks to the repository for no longer than its timeout.
 func (f *ChartFetcher) visit(ctx context.Context, repo *sourcev1.HelmRepository, reason string, talk func(context.Context, shop) error) error {
-	ctx, cancel := context.WithTimeout(ctx, repo.Timeout())
+	ctx, cancel := f.MaxTimeout.Within(ctx, repo.Timeout())
 	defer cancel()
 	s, err := f.enter(ctx, repo, reason)
 	if err != nil {
@@ -271,6 +274,9 @@ func (f *ChartFetcher) buildRemote(ctx context.Context, obj *sourcev1.HelmChart,
 	})
 	if err != nil {
 		return nil, about(obj, err)
+	}
+	if err := queue.Enter(ctx); err != nil {
+		return nil, about(obj, reconcile.Fail(pullReason, err))
 	}
 	c, err := f.open(packed, p.offer)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/headwater-dev/headwater/hub/source"
 	"github.com/headwater-dev/headwater/hub/source/helm/chart"
 	"github.com/headwater-dev/headwater/internal/artifact"
+	"github.com/headwater-dev/headwater/internal/queue"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -47,6 +48,9 @@ func (f *ChartFetcher) resolveLocal(ctx context.Context, obj *sourcev1.HelmChart
 	}
 	if made := obj.Status.Artifact; made != nil && obj.Status.ObservedSourceArtifactRevision == from.Revision && f.Observed(obj) {
 		return source.Revision{Name: made.Revision, ID: made.Revision, File: path.Base(made.Path)}, nil
+	}
+	if err := queue.Enter(ctx); err != nil {
+		return source.Revision{}, about(obj, reconcile.Fail(packageReason, err))
 	}
 	ctx, cancel := buildContext(ctx)
 	defer cancel()

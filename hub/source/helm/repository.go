@@ -44,6 +44,8 @@ type RepositoryFetcher struct {
 	Indexes *index.Cache
 	// Limits of indexes.
 	Limits Limits
+	// MaxTimeout bounds spec.timeout.
+	MaxTimeout reconcile.MaxTimeout
 	// Scratch makes a directory for one run.
 	Scratch func() (dir string, done func(), err error)
 
@@ -77,7 +79,7 @@ func (f *RepositoryFetcher) Resolve(ctx context.Context, obj *sourcev1.HelmRepos
 		"passCredentials", "type=default", "provider", "insecure", "accessFrom"); err != nil {
 		return source.Revision{}, err
 	}
-	limited, cancel := context.WithTimeout(ctx, obj.Timeout())
+	limited, cancel := f.MaxTimeout.Within(ctx, obj.Timeout())
 	defer cancel()
 	s, err := openSite(limited, f.Secrets, f.Transport, obj)
 	if err != nil {

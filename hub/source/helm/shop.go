@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/Masterminds/semver/v3"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -162,8 +161,6 @@ type registryShop struct {
 
 func (*registryShop) close() {}
 
-func (s *registryShop) timeout() time.Duration { return s.repo.Timeout() }
-
 func (s *registryShop) choose(ctx context.Context, name, wanted string) (offer, error) {
 	if _, err := semver.StrictNewVersion(wanted); err == nil {
 		return offer{name: name, version: wanted}, nil
@@ -221,7 +218,6 @@ func (s *registryShop) open(ctx context.Context, name string) (*chartRepository,
 		Provider:      s.repo.Spec.Provider,
 		CertSecretRef: s.repo.Spec.CertSecretRef,
 		Insecure:      s.repo.Spec.Insecure,
-		Timeout:       s.timeout(),
 	})
 	return &chartRepository{Session: session, repository: parsed}, err
 }

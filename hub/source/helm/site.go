@@ -31,7 +31,6 @@ const (
 // site is a repository over HTTP, as its object says that it is reached.
 type site struct {
 	base     *url.URL
-	timeout  time.Duration
 	username string
 	password string
 	// everywhere sends the credentials to the hosts of the index as well.
@@ -50,7 +49,7 @@ func openSite(ctx context.Context, reader client.Reader, transport *http.Transpo
 	if err != nil {
 		return nil, reconcile.Stall(urlInvalidReason, err)
 	}
-	s := &site{base: base, timeout: obj.Timeout(), everywhere: obj.Spec.PassCredentials, hint: "it wants credentials, and spec.secretRef is not set"}
+	s := &site{base: base, everywhere: obj.Spec.PassCredentials, hint: "it wants credentials, and spec.secretRef is not set"}
 	secrets := access.Secrets{Reader: reader, Namespace: obj.Namespace}
 	own, done, err := secrets.Transport(ctx, transport, obj.Spec.CertSecretRef, nil)
 	if err != nil {
@@ -234,9 +233,7 @@ func copyBounded(w io.Writer, body io.Reader, limit int64, flag string) error {
 // wrote is left out: it can be anything.
 func (s *site) failed(ctx context.Context, reason, doing string, err error) error {
 	var answer *status
-	switch ended := ctx.Err(); {
-	case errors.Is(ended, context.DeadlineExceeded):
-		err = fmt.Errorf("%s took longer than %s (spec.timeout): %w", doing, s.timeout, ended)
+	switch ended := context.Cause(ctx); {
 	case ended != nil:
 		err = fmt.Errorf("%s: %w", doing, ended)
 	case !errors.As(err, &answer):

@@ -35,6 +35,7 @@ type Controller struct {
 // AddToManager adds the controller to the manager.
 func (c *Controller) AddToManager(mgr ctrl.Manager) error {
 	fetcher := &c.Fetcher
+	fetcher.MaxTimeout = c.Pace.MaxTimeout
 	if fetcher.Registries.Secrets == nil {
 		fetcher.Registries.Secrets = mgr.GetAPIReader()
 	}

@@ -41,6 +41,8 @@ type Fetcher struct {
 	Registries registry.Opener
 	// Signatures reads whom spec.verify trusts.
 	Signatures signature.Verifier
+	// MaxTimeout bounds spec.timeout.
+	MaxTimeout reconcile.MaxTimeout
 }
 
 // Kind is OCIRepository.
@@ -75,7 +77,7 @@ func (f *Fetcher) Resolve(ctx context.Context, obj *sourcev1.OCIRepository) (sou
 	if err != nil {
 		return source.Revision{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
+	ctx, cancel := f.MaxTimeout.Within(ctx, obj.Timeout())
 	defer cancel()
 	s, err := f.open(ctx, obj, repository)
 	if err != nil {
@@ -114,7 +116,7 @@ func (s *session) locate(ctx context.Context, ref *sourcev1.OCIRepositoryRef) (s
 
 // Fetch brings the selected layer of the manifest.
 func (f *Fetcher) Fetch(ctx context.Context, obj *sourcev1.OCIRepository, rev source.Revision, dir string) (source.Content, error) {
-	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
+	ctx, cancel := f.MaxTimeout.Within(ctx, obj.Timeout())
 	defer cancel()
 	repository, err := repositoryOf(obj)
 	if err != nil {
@@ -201,7 +203,6 @@ func (f *Fetcher) open(ctx context.Context, obj *sourcev1.OCIRepository, reposit
 		CertSecretRef:      obj.Spec.CertSecretRef,
 		ProxySecretRef:     obj.Spec.ProxySecretRef,
 		Insecure:           obj.Spec.Insecure,
-		Timeout:            obj.Timeout(),
 	})
 	return &session{Session: s, repository: repository, url: obj.Spec.URL}, err
 }

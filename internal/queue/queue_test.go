@@ -14,7 +14,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 
-	"github.com/headwater-dev/headwater/agent/queue"
+	"github.com/headwater-dev/headwater/internal/queue"
 )
 
 // keyOf is what comes before the slash.
@@ -177,6 +177,42 @@ func TestShutDownEndsTheWaits(t *testing.T) {
 	g.Expect(q.ShuttingDown()).To(BeTrue())
 	q.Add("a/1")
 	g.Expect(q.Len()).To(BeZero())
+}
+
+// Workers that are busy with items which fail are let go, whatever becomes ready
+// meanwhile.
+func TestShutDownLetsBusyWorkersGo(t *testing.T) {
+	g := NewWithT(t)
+	const rounds, workers, runs = 50, 20, 200
+	for range rounds {
+		q := newQueue(t, &queue.Slots[string]{Cap: workers}, clock.RealClock{})
+		var working sync.WaitGroup
+		busy := make(chan struct{}, workers*runs)
+		for worker := range workers {
+			working.Go(func() {
+				for i := 0; ; i++ {
+					q.Add(fmt.Sprintf("%d/%d", worker, i))
+					item, shutdown := q.Get()
+					if shutdown {
+						return
+					}
+					q.AddAfter(item, time.Microsecond)
+					q.Done(item)
+					select {
+					case busy <- struct{}{}:
+					default:
+					}
+				}
+			})
+		}
+		for range runs {
+			<-busy
+		}
+		q.ShutDown()
+		gone := make(chan struct{})
+		go func() { working.Wait(); close(gone) }()
+		g.Eventually(gone, "30s").Should(BeClosed())
+	}
 }
 
 // Many workers on two queues, random additions: each addition is followed by a
