@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -164,6 +166,26 @@ func TestAProcessThatIsKilledWhileItWaits(t *testing.T) {
 
 	_, err := run(t.Context(), b, noticed{small(t), func(string) { _ = syscall.Kill(second, syscall.SIGKILL) }})
 	g.Expect(err).To(MatchError(ErrCrashed), "it has begun")
+}
+
+// Upgrades in place remove the program that runs.
+func TestABuildAfterItsProgramIsGone(t *testing.T) {
+	g := NewWithT(t)
+	const gone = "HEADWATER_PROGRAM_IS_GONE"
+	if os.Getenv(gone) != "" {
+		g.Expect(os.Remove(os.Args[0])).To(Succeed())
+		g.Expect(run(t.Context(), New(1), small(t))).To(Equal([]string{"x-a"}))
+		return
+	}
+	program, err := os.ReadFile(os.Args[0])
+	g.Expect(err).NotTo(HaveOccurred())
+	copied := filepath.Join(t.TempDir(), "program")
+	g.Expect(os.WriteFile(copied, program, 0o700)).To(Succeed()) //nolint:gosec // it is run
+	again := exec.CommandContext(t.Context(), copied, "-test.run=^"+t.Name()+"$")
+	again.Env = append(os.Environ(), gone+"=1")
+	said, err := again.CombinedOutput()
+	g.Expect(err).NotTo(HaveOccurred(), string(said))
+	g.Expect(copied).NotTo(BeAnExistingFile())
 }
 
 // Whoever takes the objects may have enough of them.

@@ -7,11 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/headwater-dev/headwater/internal/confine"
 )
 
 var (
@@ -36,7 +37,7 @@ type process struct {
 
 // start starts a process.
 func start() (*process, error) {
-	self, err := os.Executable()
+	self, err := confine.Self()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
