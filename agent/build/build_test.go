@@ -168,6 +168,17 @@ func TestAProcessThatIsKilledWhileItWaits(t *testing.T) {
 	g.Expect(err).To(MatchError(ErrCrashed), "it has begun")
 }
 
+// A tenant's files may make the agent crash as it reads them.
+func TestAPanicWhileFilesAreRead(t *testing.T) {
+	g := NewWithT(t)
+	b := New(1)
+	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}))
+	first := b.pid()
+	g.Expect(func() { _, _ = run(t.Context(), b, noticed{small(t), func(string) { panic("at the disco") }}) }).To(Panic())
+	g.Expect(syscall.Kill(first, 0)).To(MatchError(syscall.ESRCH), "nothing is left of it")
+	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}), "others go on")
+}
+
 // Upgrades in place remove the program that runs.
 func TestABuildAfterItsProgramIsGone(t *testing.T) {
 	g := NewWithT(t)

@@ -78,9 +78,16 @@ func (b *Builder) Run(ctx context.Context, files Files, dir string, take func(na
 // build has a process build, and keeps it or ends it. The error is errGone when the
 // process had ended while it waited.
 func (b *Builder) build(ctx context.Context, p *process, files Files, dir string, take func(name string, object []byte) error) error {
+	kept := false
+	defer func() {
+		if !kept { // when something panics here, nobody else ends it
+			_ = p.end()
+		}
+	}()
 	stop := context.AfterFunc(ctx, p.kill)
 	reusable, err := p.build(ctx, files, dir, take)
 	if stop() && reusable {
+		kept = true
 		b.keep(p)
 		return err
 	}
