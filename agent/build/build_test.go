@@ -72,7 +72,7 @@ func (b *Builder) pid() int {
 
 func TestAProcessIsReused(t *testing.T) {
 	g := NewWithT(t)
-	b := New(1)
+	b := New(1, 0)
 	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}))
 	first := b.pid()
 	g.Expect(os.ReadFile(fmt.Sprintf("/proc/%d/environ", first))).To(BeEquivalentTo("GOMAXPROCS=1\x00"), "nothing of the agent's")
@@ -84,14 +84,14 @@ func TestAProcessIsReused(t *testing.T) {
 
 func TestAPanicOfKustomize(t *testing.T) {
 	g := NewWithT(t)
-	_, err := run(t.Context(), New(1), files(t, "kustomization.yaml", "resources: [a.yaml]\nopenapi: {path: s.json}\npatches: [{path: a.yaml}]\n", "a.yaml", configMap("a"), "s.json", "{"))
+	_, err := run(t.Context(), New(1, 0), files(t, "kustomization.yaml", "resources: [a.yaml]\nopenapi: {path: s.json}\npatches: [{path: a.yaml}]\n", "a.yaml", configMap("a"), "s.json", "{"))
 	g.Expect(err).To(MatchError(ContainSubstring("kustomize crashed on these files: invalid schema file")))
 }
 
 // kustomize keeps a schema in variables of its process.
 func TestAProcessThatHasSeenASchemaEnds(t *testing.T) {
 	g := NewWithT(t)
-	b := New(1)
+	b := New(1, 0)
 	with := files(t, "kustomization.yaml", "resources: [a.yaml]\nopenapi: {path: s.json}\n", "a.yaml", configMap("a"), "s.json", `{"definitions": {}}`)
 	g.Expect(run(t.Context(), b, with)).To(Equal([]string{"a"}))
 	g.Expect(b.pid()).To(BeZero())
@@ -112,7 +112,7 @@ func (n noticed) ReadFile(name string) ([]byte, error) {
 // kustomize holds each object against all others: these take it a quarter of an hour.
 func TestABuildEndsWithItsContext(t *testing.T) {
 	g := NewWithT(t)
-	b := New(1)
+	b := New(1, 0)
 	enough := errors.New("a newer revision has come")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	slow := noticed{files(t, "kustomization.yaml", "namePrefix: x-\nresources: [a.yaml]\n", "a.yaml", configMaps(30_000)), func(name string) {
@@ -128,16 +128,16 @@ func TestABuildEndsWithItsContext(t *testing.T) {
 // Each letter of a few megabytes takes a hundred bytes, and more.
 func TestABuildThatTakesTooMuchMemory(t *testing.T) {
 	g := NewWithT(t)
-	b := New(1)
+	b := New(1, 0)
 	_, err := run(t.Context(), b, files(t, "kustomization.yaml", "resources: [a.yaml]\n", "a.yaml", configMap("a")+"data: ["+strings.Repeat("x,", 4<<20)+"x]\n"))
-	g.Expect(err).To(MatchError("kustomize takes more than 384 MiB of memory for these files: make several Kustomizations of them"))
+	g.Expect(err).To(MatchError("kustomize takes more than 768 MiB of memory for these files: make several Kustomizations of them"))
 	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}), "others go on")
 }
 
 // kustomize ends its process on these, whether or not that has built before.
 func TestFilesOnWhichKustomizeExits(t *testing.T) {
 	g := NewWithT(t)
-	b := New(1)
+	b := New(1, 0)
 	fatal := files(t, "kustomization.yaml", "resources: [c.yaml]\nconfigMapGenerator: [{name: c, behavior: merge, literals: [a=b]}]\n",
 		"c.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {'': hunter2}\n")
 	for range 2 {
@@ -156,7 +156,7 @@ func TestFilesOnWhichKustomizeExits(t *testing.T) {
 // The kernel ends processes when the machine is out of memory, and those that wait as well.
 func TestAProcessThatIsKilledWhileItWaits(t *testing.T) {
 	g := NewWithT(t)
-	b := New(1)
+	b := New(1, 0)
 	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}))
 	first := b.pid()
 	g.Expect(syscall.Kill(first, syscall.SIGKILL)).To(Succeed())
@@ -171,7 +171,7 @@ func TestAProcessThatIsKilledWhileItWaits(t *testing.T) {
 // A tenant's files may make the agent crash as it reads them.
 func TestAPanicWhileFilesAreRead(t *testing.T) {
 	g := NewWithT(t)
-	b := New(1)
+	b := New(1, 0)
 	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}))
 	first := b.pid()
 	g.Expect(func() { _, _ = run(t.Context(), b, noticed{small(t), func(string) { panic("at the disco") }}) }).To(Panic())
@@ -185,7 +185,7 @@ func TestABuildAfterItsProgramIsGone(t *testing.T) {
 	const gone = "HEADWATER_PROGRAM_IS_GONE"
 	if os.Getenv(gone) != "" {
 		g.Expect(os.Remove(os.Args[0])).To(Succeed())
-		g.Expect(run(t.Context(), New(1), small(t))).To(Equal([]string{"x-a"}))
+		g.Expect(run(t.Context(), New(1, 0), small(t))).To(Equal([]string{"x-a"}))
 		return
 	}
 	program, err := os.ReadFile(os.Args[0])
@@ -202,7 +202,7 @@ func TestABuildAfterItsProgramIsGone(t *testing.T) {
 // Whoever takes the objects may have enough of them.
 func TestWhatIsNotTaken(t *testing.T) {
 	g := NewWithT(t)
-	b := New(1)
+	b := New(1, 0)
 	enough := errors.New("enough")
 	g.Expect(b.Run(t.Context(), small(t), "/", func(string, []byte) error { return enough })).To(MatchError(enough))
 	g.Expect(run(t.Context(), b, small(t))).To(Equal([]string{"x-a"}))

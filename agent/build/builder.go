@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,8 +24,8 @@ type Files interface {
 }
 
 const (
-	// Memory is what one build may take, in bytes.
-	Memory = 384 << 20
+	// DefaultMemory is what one build may take, in bytes.
+	DefaultMemory = 768 << 20
 	// TextsInStep is how many bytes kustomize parses, when it writes a text into an
 	// object, in the time of comparing two objects, about a microsecond.
 	TextsInStep = 25
@@ -37,21 +38,23 @@ const (
 var (
 	// ErrCrashed is what is said of files on which kustomize crashed.
 	ErrCrashed = errors.New("kustomize crashed on these files")
-	// errTooLong and errTooLarge say what to do.
-	errTooLong  = fmt.Errorf("kustomize takes longer than %s for these files: make several Kustomizations of them", Timeout)
-	errTooLarge = fmt.Errorf("kustomize takes more than %d MiB of memory for these files: make several Kustomizations of them", Memory>>20)
+	errTooLong = fmt.Errorf("kustomize takes longer than %s for these files: make several Kustomizations of them", Timeout)
 )
 
 // Builder runs kustomize in processes. It is safe for concurrent use.
 type Builder struct {
 	places *semaphore.Weighted
+	memory int64
 
 	mu   sync.Mutex
 	idle []*process
 }
 
-// New makes a Builder of as many processes at once.
-func New(places int64) *Builder { return &Builder{places: semaphore.NewWeighted(places)} }
+// New makes a Builder of as many processes at once, of which each may take so much
+// memory for a build, in bytes beyond what it has at its start; zero is DefaultMemory.
+func New(places, memory int64) *Builder {
+	return &Builder{places: semaphore.NewWeighted(places), memory: cmp.Or(memory, DefaultMemory)}
+}
 
 // Run builds a directory, and has take take each object, in JSON with the name that
 // kustomize knows it by. The files are read from this goroutine alone. It ends with the
@@ -68,7 +71,7 @@ func (b *Builder) Run(ctx context.Context, files Files, dir string, take func(na
 			return err
 		}
 	}
-	p, err := start()
+	p, err := start(b.memory)
 	if err != nil {
 		return err
 	}
@@ -101,7 +104,7 @@ func (b *Builder) build(ctx context.Context, p *process, files Files, dir string
 		log.FromContext(ctx).Info("a process of kustomize ended while it waited for a build", "how", fmt.Sprint(how))
 		return errGone
 	case p.said.outOfMemory():
-		return errTooLarge
+		return fmt.Errorf("kustomize takes more than %d MiB of memory for these files: make several Kustomizations of them", b.memory>>20)
 	}
 	log.FromContext(ctx).Error(ErrCrashed, "a process of kustomize ended", "how", fmt.Sprint(how))
 	return fmt.Errorf("%w: the agent's log says how", ErrCrashed)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"strconv"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -35,14 +36,14 @@ type process struct {
 	waited bool
 }
 
-// start starts a process.
-func start() (*process, error) {
+// start starts a process with so much memory for a build.
+func start(memory int64) (*process, error) {
 	self, err := confine.Self()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	p := &process{command: exec.Command(self, Command), said: &lastWords{}} //nolint:gosec,noctx // it is this program; a build's context ends it
-	p.command.Env = []string{"GOMAXPROCS=1"}                                // nothing of the agent's
+	p := &process{command: exec.Command(self, Command, strconv.FormatInt(memory, 10)), said: &lastWords{}} //nolint:gosec,noctx // it is this program; a build's context ends it
+	p.command.Env = []string{"GOMAXPROCS=1"}                                                               // nothing of the agent's
 	p.command.Stderr = p.said
 	in, err := p.command.StdinPipe()
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
+	"strconv"
 	"time"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -38,17 +38,17 @@ func Commands() []app.Command {
 	return []app.Command{{
 		Name:  Command,
 		About: "run kustomize, for the agent itself",
-		Run:   func(context.Context, []string) error { return Serve() },
+		Run:   func(_ context.Context, args []string) error { return Serve(args) },
 	}}
 }
 
 // ServeIfCalled is Serve where this process was called as one that builds, and ends it
 // then. It is for the binaries of tests, which a Builder takes for the agent.
 func ServeIfCalled() {
-	if !slices.Equal(os.Args[1:], []string{Command}) {
+	if len(os.Args) < 2 || os.Args[1] != Command {
 		return
 	}
-	if err := Serve(); err != nil {
+	if err := Serve(os.Args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -56,9 +56,16 @@ func ServeIfCalled() {
 }
 
 // Serve builds what the process that has started this one asks for on the standard
-// input, until that ends.
-func Serve() error {
-	if err := confine.Memory(Memory); err != nil {
+// input, until that ends. The argument is the memory that it may take, in bytes.
+func Serve(args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s is for the agent itself", Command)
+	}
+	memory, err := strconv.ParseUint(args[0], 10, 63)
+	if err != nil {
+		return fmt.Errorf("%s is for the agent itself: %w", Command, err)
+	}
+	if err := confine.Memory(memory); err != nil {
 		return err
 	}
 	out := bufio.NewWriter(os.Stdout)
