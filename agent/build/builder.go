@@ -36,8 +36,9 @@ const (
 )
 
 var (
-	// ErrCrashed is what is said of files on which kustomize crashed.
-	ErrCrashed = errors.New("kustomize crashed on these files")
+	// ErrCrashed is what is said of files on which kustomize crashed. What a panic says
+	// may quote what is in them.
+	ErrCrashed = errors.New("kustomize crashed on these files: the agent's log says where")
 	errTooLong = fmt.Errorf("kustomize takes longer than %s for these files: make several Kustomizations of them", Timeout)
 )
 
@@ -106,8 +107,8 @@ func (b *Builder) build(ctx context.Context, p *process, files Files, dir string
 	case p.said.outOfMemory():
 		return fmt.Errorf("kustomize takes more than %d MiB of memory for these files: make several Kustomizations of them", b.memory>>20)
 	}
-	log.FromContext(ctx).Error(ErrCrashed, "a process of kustomize ended", "how", fmt.Sprint(how))
-	return fmt.Errorf("%w: the agent's log says how", ErrCrashed)
+	log.FromContext(ctx).Error(ErrCrashed, "a process of kustomize ended", "how", fmt.Sprint(how), "asked", p.asked.Verb.String(), "path", p.asked.Text)
+	return ErrCrashed
 }
 
 // waiting is a process that waits for a build; nil when there is none.

@@ -32,6 +32,8 @@ type process struct {
 	said    *lastWords
 	// retire ends it while it waits.
 	retire *time.Timer
+	// asked is what it asked for last.
+	asked message
 	// waited says that it has waited for a build, of which it has said nothing yet.
 	waited bool
 }
@@ -63,6 +65,7 @@ func start(memory int64) (*process, error) {
 // build has the process build, and says whether it can do so again. An error is errBroken
 // when it has ended.
 func (p *process) build(ctx context.Context, files Files, dir string, take func(string, []byte) error) (reusable bool, err error) {
+	p.asked = message{}
 	if p.orders.Encode(order{dir}) != nil {
 		return false, errBroken
 	}
@@ -84,8 +87,9 @@ func (p *process) build(ctx context.Context, files Files, dir string, take func(
 			return !said.Last, err
 		case crashed:
 			log.FromContext(ctx).Error(ErrCrashed, "kustomize crashed", "stack", said.Stack)
-			return !said.Last, fmt.Errorf("%w: %s", ErrCrashed, said.Text)
+			return !said.Last, ErrCrashed
 		default:
+			p.asked = said
 			if p.orders.Encode(look(files, said)) != nil {
 				return false, errBroken
 			}

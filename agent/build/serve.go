@@ -104,8 +104,8 @@ type worker struct {
 // build runs kustomize, says what it has built, and returns how it ended.
 func (w *worker) build(dir string) (end message) {
 	defer func() {
-		if crash := recover(); crash != nil {
-			end = message{Verb: crashed, Text: fmt.Sprint(crash), Stack: string(debug.Stack())}
+		if recover() != nil { // what it says may quote a file
+			end = message{Verb: crashed, Stack: string(debug.Stack())}
 		}
 	}()
 	options := &krusty.Options{LoadRestrictions: types.LoadRestrictionsNone, PluginConfig: types.DisabledPluginConfig()}
