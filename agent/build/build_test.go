@@ -204,6 +204,12 @@ func TestABuildAfterItsProgramIsGone(t *testing.T) {
 	g.Expect(copied).NotTo(BeAnExistingFile())
 }
 
+// kustomize quotes whole files, of which an error may have many.
+func TestAnErrorThatIsTooLong(t *testing.T) {
+	_, err := run(t.Context(), New(1, 0), files(t, "kustomization.yaml", "resources: [a.yaml]\nconfigMapGenerator: [{name: c, literals: ["+strings.Repeat("x", 2<<20)+"]}]\n", "a.yaml", configMap("a")))
+	NewWithT(t).Expect(err).To(MatchError(MatchRegexp("^kustomize failed with an error of [0-9]+ bytes, which is too long to be shown$")))
+}
+
 // Whoever takes the objects may have enough of them.
 func TestWhatIsNotTaken(t *testing.T) {
 	g := NewWithT(t)

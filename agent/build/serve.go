@@ -31,6 +31,8 @@ const (
 	patience = 10 * time.Second
 	// mostCopied bounds JSON patches that copy, in bytes.
 	mostCopied = 16 << 20
+	// mostError bounds the text of an error, in bytes.
+	mostError = 1 << 20
 )
 
 // Commands are those that the agent calls itself with.
@@ -111,19 +113,29 @@ func (w *worker) build(dir string) (end message) {
 	options := &krusty.Options{LoadRestrictions: types.LoadRestrictionsNone, PluginConfig: types.DisabledPluginConfig()}
 	built, err := krusty.MakeKustomizer(options).Run(w, dir)
 	if err != nil {
-		return message{Verb: done, Text: err.Error()}
+		return message{Verb: done, Text: shown(err)}
 	}
 	for _, resource := range built.Resources() {
 		name := resource.CurId().String()
 		raw, err := resource.MarshalJSON()
 		if err != nil {
-			return message{Verb: done, Text: fmt.Sprintf("%s: %v", name, err)}
+			return message{Verb: done, Text: shown(fmt.Errorf("%s: %w", name, err))}
 		}
 		if err := w.says.Encode(message{Verb: object, Text: name, Object: raw}); err != nil {
 			return message{Verb: done, Text: err.Error()}
 		}
 	}
 	return message{Verb: done}
+}
+
+// shown is the text of an error. One that is too long is left out whole: what is quoted
+// in it is known by how the quote begins and ends.
+func shown(err error) string {
+	text := err.Error()
+	if len(text) > mostError {
+		return fmt.Sprintf("kustomize failed with an error of %d bytes, which is too long to be shown", len(text))
+	}
+	return text
 }
 
 // say sends a message, and all before it.
