@@ -42,11 +42,11 @@ func main() {
 				targets,
 				&kustomize.Reconciler{
 					Targets: targets, Artifacts: artifacts, Events: a.Events, Sources: o.sources(a), Meter: meter.Begin,
-					Builder: build.New(builds), Options: o.kustomizations, Builds: o.builds(o.namespace(a)), Drift: o.drift,
+					Builder: build.New(builds, o.buildMemory), Options: o.kustomizations, Builds: o.builds(o.namespace(a)), Drift: o.drift,
 				},
 				&helm.Reconciler{
 					Targets: targets, Artifacts: artifacts, Events: a.Events, Sources: o.sources(a), Meter: meter.Begin,
-					Builder: build.New(postRenders), Options: o.releases(),
+					Builder: build.New(postRenders, o.buildMemory), Options: o.releases(),
 				},
 			)...)
 		},

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/headwater-dev/headwater/agent/build"
 	"github.com/headwater-dev/headwater/agent/helm"
 	"github.com/headwater-dev/headwater/agent/kustomize"
 	"github.com/headwater-dev/headwater/agent/pull"
@@ -54,6 +55,7 @@ type options struct {
 	defaultAccount   string
 	ownIdentity      bool
 	buildCache       int64
+	buildMemory      int64
 	ageSecret        string
 	vaultConfig      string
 	hubAccount       string
@@ -99,6 +101,7 @@ func (o *options) bind(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.allowExec, "insecure-kubeconfig-exec", false, "accept kubeconfigs with exec plugins")
 	flags.BoolVar(&o.allowInsecureTLS, "insecure-kubeconfig-tls", false, "accept kubeconfigs with insecure-skip-tls-verify")
 	flags.Int64Var(&o.buildCache, "build-cache-size", 64<<20, "bound in bytes of the rendered manifests that are kept in memory")
+	flags.Int64Var(&o.buildMemory, "build-memory", build.DefaultMemory, "bound in bytes of what one process of kustomize takes; there are four at most, and the memory of the agent's container has to have room for them")
 	flags.StringVar(&o.ageSecret, "sops-age-secret", "", "Secret in the agents' namespace with age identities (*.agekey) that every Kustomization with decryption may use, after its own keys")
 	flags.StringVar(&o.vaultConfig, "sops-vault-configmap", "", "ConfigMap in the agents' namespace whose key config.yaml lists the Vaults and OpenBaos (instances with address and loginPath) at which the ServiceAccount of a Kustomization's decryption logs in, in the role <namespace>_<name>")
 	flags.StringVar(&o.decryptAccount, "default-decryption-service-account", "", "ServiceAccount, in the Kustomization's namespace, in whose name clouds and Vaults are asked for keys where spec.decryption names none; empty: clouds in the agent's own, and no Vault")

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,8 +24,8 @@ type Files interface {
 }
 
 const (
-	// Memory is what one build may take, in bytes.
-	Memory = 384 << 20
+	// DefaultMemory is what one build may take, in bytes.
+	DefaultMemory = 768 << 20
 	// TextsInStep is how many bytes kustomize parses, when it writes a text into an
 	// object, in the time of comparing two objects, about a microsecond.
 	TextsInStep = 25
@@ -35,23 +36,26 @@ const (
 )
 
 var (
-	// ErrCrashed is what is said of files on which kustomize crashed.
-	ErrCrashed = errors.New("kustomize crashed on these files")
-	// errTooLong and errTooLarge say what to do.
-	errTooLong  = fmt.Errorf("kustomize takes longer than %s for these files: make several Kustomizations of them", Timeout)
-	errTooLarge = fmt.Errorf("kustomize takes more than %d MiB of memory for these files: make several Kustomizations of them", Memory>>20)
+	// ErrCrashed is what is said of files on which kustomize crashed. What a panic says
+	// may quote what is in them.
+	ErrCrashed = errors.New("kustomize crashed on these files: the agent's log says where")
+	errTooLong = fmt.Errorf("kustomize takes longer than %s for these files: make several Kustomizations of them", Timeout)
 )
 
 // Builder runs kustomize in processes. It is safe for concurrent use.
 type Builder struct {
 	places *semaphore.Weighted
+	memory int64
 
 	mu   sync.Mutex
 	idle []*process
 }
 
-// New makes a Builder of as many processes at once.
-func New(places int64) *Builder { return &Builder{places: semaphore.NewWeighted(places)} }
+// New makes a Builder of as many processes at once, of which each may take so much
+// memory for a build, in bytes beyond what it has at its start; zero is DefaultMemory.
+func New(places, memory int64) *Builder {
+	return &Builder{places: semaphore.NewWeighted(places), memory: cmp.Or(memory, DefaultMemory)}
+}
 
 // Run builds a directory, and has take take each object, in JSON with the name that
 // kustomize knows it by. The files are read from this goroutine alone. It ends with the
@@ -68,7 +72,7 @@ func (b *Builder) Run(ctx context.Context, files Files, dir string, take func(na
 			return err
 		}
 	}
-	p, err := start()
+	p, err := start(b.memory)
 	if err != nil {
 		return err
 	}
@@ -78,9 +82,16 @@ func (b *Builder) Run(ctx context.Context, files Files, dir string, take func(na
 // build has a process build, and keeps it or ends it. The error is errGone when the
 // process had ended while it waited.
 func (b *Builder) build(ctx context.Context, p *process, files Files, dir string, take func(name string, object []byte) error) error {
+	kept := false
+	defer func() {
+		if !kept { // when something panics here, nobody else ends it
+			_ = p.end()
+		}
+	}()
 	stop := context.AfterFunc(ctx, p.kill)
 	reusable, err := p.build(ctx, files, dir, take)
 	if stop() && reusable {
+		kept = true
 		b.keep(p)
 		return err
 	}
@@ -94,10 +105,10 @@ func (b *Builder) build(ctx context.Context, p *process, files Files, dir string
 		log.FromContext(ctx).Info("a process of kustomize ended while it waited for a build", "how", fmt.Sprint(how))
 		return errGone
 	case p.said.outOfMemory():
-		return errTooLarge
+		return fmt.Errorf("kustomize takes more than %d MiB of memory for these files: make several Kustomizations of them", b.memory>>20)
 	}
-	log.FromContext(ctx).Error(ErrCrashed, "a process of kustomize ended", "how", fmt.Sprint(how))
-	return fmt.Errorf("%w: the agent's log says how", ErrCrashed)
+	log.FromContext(ctx).Error(ErrCrashed, "a process of kustomize ended", "how", fmt.Sprint(how), "asked", p.asked.Verb.String(), "path", p.asked.Text)
+	return ErrCrashed
 }
 
 // waiting is a process that waits for a build; nil when there is none.

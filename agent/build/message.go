@@ -29,6 +29,22 @@ const (
 	crashed
 )
 
+// String is how the log names what was asked for.
+func (v verb) String() string {
+	switch v {
+	case readFile:
+		return "the content of"
+	case readDir:
+		return "the entries of"
+	case cleanedAbs:
+		return "the place of"
+	case exists:
+		return "whether there is"
+	default:
+		return "whether it is a directory:"
+	}
+}
+
 // message is what a process says of its build.
 type message struct {
 	Verb verb

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
+	"strconv"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/headwater-dev/headwater/internal/confine"
 )
 
 var (
@@ -30,18 +32,20 @@ type process struct {
 	said    *lastWords
 	// retire ends it while it waits.
 	retire *time.Timer
+	// asked is what it asked for last.
+	asked message
 	// waited says that it has waited for a build, of which it has said nothing yet.
 	waited bool
 }
 
-// start starts a process.
-func start() (*process, error) {
-	self, err := os.Executable()
+// start starts a process with so much memory for a build.
+func start(memory int64) (*process, error) {
+	self, err := confine.Self()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	p := &process{command: exec.Command(self, Command), said: &lastWords{}} //nolint:gosec,noctx // it is this program; a build's context ends it
-	p.command.Env = []string{"GOMAXPROCS=1"}                                // nothing of the agent's
+	p := &process{command: exec.Command(self, Command, strconv.FormatInt(memory, 10)), said: &lastWords{}} //nolint:gosec,noctx // it is this program; a build's context ends it
+	p.command.Env = []string{"GOMAXPROCS=1"}                                                               // nothing of the agent's
 	p.command.Stderr = p.said
 	in, err := p.command.StdinPipe()
 	if err != nil {
@@ -61,6 +65,7 @@ func start() (*process, error) {
 // build has the process build, and says whether it can do so again. An error is errBroken
 // when it has ended.
 func (p *process) build(ctx context.Context, files Files, dir string, take func(string, []byte) error) (reusable bool, err error) {
+	p.asked = message{}
 	if p.orders.Encode(order{dir}) != nil {
 		return false, errBroken
 	}
@@ -82,8 +87,9 @@ func (p *process) build(ctx context.Context, files Files, dir string, take func(
 			return !said.Last, err
 		case crashed:
 			log.FromContext(ctx).Error(ErrCrashed, "kustomize crashed", "stack", said.Stack)
-			return !said.Last, fmt.Errorf("%w: %s", ErrCrashed, said.Text)
+			return !said.Last, ErrCrashed
 		default:
+			p.asked = said
 			if p.orders.Encode(look(files, said)) != nil {
 				return false, errBroken
 			}

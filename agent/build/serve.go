@@ -11,7 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
+	"strconv"
 	"time"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -31,6 +31,8 @@ const (
 	patience = 10 * time.Second
 	// mostCopied bounds JSON patches that copy, in bytes.
 	mostCopied = 16 << 20
+	// mostError bounds the text of an error, in bytes.
+	mostError = 1 << 20
 )
 
 // Commands are those that the agent calls itself with.
@@ -38,17 +40,17 @@ func Commands() []app.Command {
 	return []app.Command{{
 		Name:  Command,
 		About: "run kustomize, for the agent itself",
-		Run:   func(context.Context, []string) error { return Serve() },
+		Run:   func(_ context.Context, args []string) error { return Serve(args) },
 	}}
 }
 
 // ServeIfCalled is Serve where this process was called as one that builds, and ends it
 // then. It is for the binaries of tests, which a Builder takes for the agent.
 func ServeIfCalled() {
-	if !slices.Equal(os.Args[1:], []string{Command}) {
+	if len(os.Args) < 2 || os.Args[1] != Command {
 		return
 	}
-	if err := Serve(); err != nil {
+	if err := Serve(os.Args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -56,9 +58,16 @@ func ServeIfCalled() {
 }
 
 // Serve builds what the process that has started this one asks for on the standard
-// input, until that ends.
-func Serve() error {
-	if err := confine.Memory(Memory); err != nil {
+// input, until that ends. The argument is the memory that it may take, in bytes.
+func Serve(args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s is for the agent itself", Command)
+	}
+	memory, err := strconv.ParseUint(args[0], 10, 63)
+	if err != nil {
+		return fmt.Errorf("%s is for the agent itself: %w", Command, err)
+	}
+	if err := confine.Memory(memory); err != nil {
 		return err
 	}
 	out := bufio.NewWriter(os.Stdout)
@@ -97,26 +106,36 @@ type worker struct {
 // build runs kustomize, says what it has built, and returns how it ended.
 func (w *worker) build(dir string) (end message) {
 	defer func() {
-		if crash := recover(); crash != nil {
-			end = message{Verb: crashed, Text: fmt.Sprint(crash), Stack: string(debug.Stack())}
+		if recover() != nil { // what it says may quote a file
+			end = message{Verb: crashed, Stack: string(debug.Stack())}
 		}
 	}()
 	options := &krusty.Options{LoadRestrictions: types.LoadRestrictionsNone, PluginConfig: types.DisabledPluginConfig()}
 	built, err := krusty.MakeKustomizer(options).Run(w, dir)
 	if err != nil {
-		return message{Verb: done, Text: err.Error()}
+		return message{Verb: done, Text: shown(err)}
 	}
 	for _, resource := range built.Resources() {
 		name := resource.CurId().String()
 		raw, err := resource.MarshalJSON()
 		if err != nil {
-			return message{Verb: done, Text: fmt.Sprintf("%s: %v", name, err)}
+			return message{Verb: done, Text: shown(fmt.Errorf("%s: %w", name, err))}
 		}
 		if err := w.says.Encode(message{Verb: object, Text: name, Object: raw}); err != nil {
 			return message{Verb: done, Text: err.Error()}
 		}
 	}
 	return message{Verb: done}
+}
+
+// shown is the text of an error. One that is too long is left out whole: what is quoted
+// in it is known by how the quote begins and ends.
+func shown(err error) string {
+	text := err.Error()
+	if len(text) > mostError {
+		return fmt.Sprintf("kustomize failed with an error of %d bytes, which is too long to be shown", len(text))
+	}
+	return text
 }
 
 // say sends a message, and all before it.

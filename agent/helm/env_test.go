@@ -174,7 +174,7 @@ func (e *env) start() (stop func()) {
 	e.Expect(clusters.AddToManager(mgr)).To(Succeed())
 	artifacts, err := artifact.NewCache(artifact.CacheOptions{Dir: e.t.TempDir()})
 	e.Expect(err).NotTo(HaveOccurred())
-	e.agent = &Reconciler{Targets: clusters, Artifacts: artifacts, Events: recorder, Builder: build.New(2), Options: e.options}
+	e.agent = &Reconciler{Targets: clusters, Artifacts: artifacts, Events: recorder, Builder: build.New(2, 0), Options: e.options}
 	e.Expect(e.agent.AddToManager(mgr)).To(Succeed())
 
 	ctx, cancel := context.WithCancel(e.t.Context())

@@ -119,7 +119,7 @@ func (a *Access) read(secret *corev1.Secret) error {
 	a.hub = &rest.Config{
 		Host:            server.String(),
 		TLSClientConfig: rest.TLSClientConfig{CAData: secret.Data[authorityKey]},
-		WrapTransport:   a.token.wrap(server.Host),
+		WrapTransport:   a.token.wrap(server),
 	}
 	a.artifacts, err = newArtifacts(text(artifactsKey), secret.Data[artifactsCAKey], &a.token)
 	if err != nil {
@@ -158,7 +158,7 @@ func newArtifacts(address string, authority []byte, t *token) (*artifacts, error
 	}
 	transport := newTransport()
 	transport.TLSClientConfig = config
-	return &artifacts{base: base, next: t.wrap(base.Host)(transport)}, nil
+	return &artifacts{base: base, next: t.wrap(base)(transport)}, nil
 }
 
 // RoundTrip asks for the path of the artifact at the hub's address.

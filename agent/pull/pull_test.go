@@ -1,10 +1,13 @@
 package pull
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -55,8 +58,37 @@ func TestTokenGoesToTheHubAlone(t *testing.T) {
 	}))
 	defer hub.Close()
 	tok := &token{text: "secret"}
-	wrapped := tok.wrap(hub.Listener.Addr().String())(http.DefaultTransport)
+	address, err := url.Parse(hub.URL)
+	g.Expect(err).NotTo(HaveOccurred())
+	wrapped := tok.wrap(address)(http.DefaultTransport)
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, hub.URL, nil)
+	g.Expect(err).NotTo(HaveOccurred())
+	response, err := (&http.Client{Transport: wrapped}).Do(request)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(response.Body.Close()).To(Succeed())
+	g.Expect(seen).To(Equal([]string{"Bearer secret", ""}))
+}
+
+// A gateway in front of the hub may redirect to its own port 80.
+func TestTokenIsNotSentInTheClear(t *testing.T) {
+	g := NewWithT(t)
+	var seen []string
+	record := func(_ http.ResponseWriter, r *http.Request) { seen = append(seen, r.Header.Get("Authorization")) }
+	plain := httptest.NewServer(http.HandlerFunc(record))
+	defer plain.Close()
+	hub := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		record(w, r)
+		http.Redirect(w, r, "http://example.com/", http.StatusFound)
+	}))
+	defer hub.Close()
+	transport := hub.Client().Transport.(*http.Transport) //nolint:forcetypeassert // it is one
+	servers := map[string]string{"example.com:443": hub.Listener.Addr().String(), "example.com:80": plain.Listener.Addr().String()}
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, servers[address])
+	}
+	tok := &token{text: "secret"}
+	wrapped := tok.wrap(&url.URL{Scheme: "https", Host: "example.com"})(transport)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://example.com/", nil)
 	g.Expect(err).NotTo(HaveOccurred())
 	response, err := (&http.Client{Transport: wrapped}).Do(request)
 	g.Expect(err).NotTo(HaveOccurred())

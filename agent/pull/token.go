@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -55,21 +56,21 @@ func (t *token) life() (time.Duration, time.Time) {
 	return life, t.issued.Add(life / renewAt)
 }
 
-// wrap makes transports that send the token along to the host, and to no other
-// that an answer may redirect to.
-func (t *token) wrap(host string) func(http.RoundTripper) http.RoundTripper {
-	return func(next http.RoundTripper) http.RoundTripper { return &bearer{token: t, host: host, next: next} }
+// wrap makes transports that send the token along to the scheme and host of the URL,
+// and to no other that an answer may redirect to.
+func (t *token) wrap(hub *url.URL) func(http.RoundTripper) http.RoundTripper {
+	return func(next http.RoundTripper) http.RoundTripper { return &bearer{token: t, hub: hub, next: next} }
 }
 
 type bearer struct {
 	token *token
-	host  string
+	hub   *url.URL
 	next  http.RoundTripper
 }
 
 // RoundTrip sends the request with the token that is current.
 func (b *bearer) RoundTrip(request *http.Request) (*http.Response, error) {
-	if request.URL.Host != b.host {
+	if request.URL.Scheme != b.hub.Scheme || request.URL.Host != b.hub.Host {
 		return b.next.RoundTrip(request)
 	}
 	sent := request.Clone(request.Context())

@@ -11,6 +11,16 @@ import (
 	"syscall"
 )
 
+// Self is the path of the program that runs, which the system keeps when a file is put
+// in its place or it is removed. Where there is no /proc it is where the program was.
+func Self() (string, error) {
+	const kept = "/proc/self/exe"
+	if _, err := os.Stat(kept); err == nil {
+		return kept, nil
+	}
+	return os.Executable()
+}
+
 // Memory bounds what this process may take from now on, in bytes, beyond what it has
 // taken so far. What exceeds it ends the process.
 func Memory(most uint64) error {

@@ -14,7 +14,6 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/resid"
 	"sigs.k8s.io/yaml"
 
-	"github.com/headwater-dev/headwater/agent/build"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
 )
@@ -57,10 +56,7 @@ func (r *Renderer) kustomize(ctx context.Context, objects []*unstructured.Unstru
 		built = append(built, obj)
 		return nil
 	})
-	switch {
-	case errors.Is(err, build.ErrCrashed):
-		return nil, build.ErrCrashed // a panic may quote what was rendered
-	case err != nil:
+	if err != nil {
 		return nil, withoutContents(err)
 	}
 	return built, nil

@@ -8,7 +8,7 @@ import (
 )
 
 // builder runs kustomize for all tests.
-var builder = build.New(2)
+var builder = build.New(2, 384<<20)
 
 // TestMain is also the process that runs kustomize.
 func TestMain(m *testing.M) {

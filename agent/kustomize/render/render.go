@@ -122,7 +122,7 @@ func New(o Options) (*Renderer, error) {
 		o.Concurrency = defaultConcurrency
 	}
 	if o.Builder == nil {
-		o.Builder = build.New(o.Concurrency + 1)
+		o.Builder = build.New(o.Concurrency+1, 0)
 	}
 	if o.most == (limits{}) {
 		o.most = defaultLimits()

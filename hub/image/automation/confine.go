@@ -77,7 +77,7 @@ func message(ctx context.Context, spec imagev1.CommitSpec, automation types.Name
 	if err != nil {
 		return "", err
 	}
-	self, err := os.Executable()
+	self, err := confine.Self()
 	if err != nil {
 		return "", fmt.Errorf("find this program: %w", err)
 	}
