@@ -28,6 +28,9 @@ import (
 const (
 	// progressAfter is how long a run lasts before its object says so.
 	progressAfter = 2 * time.Second
+	// disownedRetry is how soon an object is looked for again whose target is
+	// another agent's.
+	disownedRetry = 2 * time.Second
 	// jitter is the share by which an interval varies, so that objects made
 	// together do not stay together.
 	jitter = 0.05
@@ -91,11 +94,11 @@ func (l *Loop[T]) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Res
 		return l.finalize(ctx, obj)
 	case obj.Suspended():
 		suspend(obj)
-		return ctrl.Result{}, l.conclude(l.Status.Patch(ctx, obj))
+		return l.conclude(l.Status.Patch(ctx, obj))
 	}
 	clearConditions(obj, meta.SuspendedCondition)
 	if err := l.addFinalizer(ctx, obj); err != nil {
-		return ctrl.Result{}, l.conclude(err)
+		return l.conclude(err)
 	}
 	err = l.withProgress(ctx, obj, l.Kind.Reconcile)
 	return l.settle(ctx, obj, err)
@@ -121,10 +124,10 @@ func (l *Loop[T]) settle(ctx context.Context, obj T, err error) (ctrl.Result, er
 	next := finish(obj, err, func() (string, string) { return l.Kind.Ready(obj) })
 	outcomes.WithLabelValues(kindOf(obj), string(next.outcome)).Inc()
 	if next.outcome == disowned {
-		return ctrl.Result{}, nil
+		return l.conclude(ErrNotOwner)
 	}
 	if werr := l.Status.Patch(ctx, obj); werr != nil {
-		return ctrl.Result{}, l.conclude(werr)
+		return l.conclude(werr)
 	}
 	if kind, ok := l.Kind.(Settler); ok {
 		kind.Settled(obj)
@@ -144,12 +147,16 @@ func (l *Loop[T]) settle(ctx context.Context, obj T, err error) (ctrl.Result, er
 }
 
 // conclude keeps what is no error of ours out of the log: an object that is
-// gone, or that belongs to another agent now.
-func (l *Loop[T]) conclude(err error) error {
-	if err == nil || apierrors.IsNotFound(err) || errors.Is(err, ErrNotOwner) {
-		return nil
+// gone, or that belongs to another agent now. The latter is looked for again: where its
+// target comes back before it was routed elsewhere nothing else would ask for it.
+func (l *Loop[T]) conclude(err error) (ctrl.Result, error) {
+	switch {
+	case err == nil, apierrors.IsNotFound(err):
+		return ctrl.Result{}, nil
+	case errors.Is(err, ErrNotOwner):
+		return ctrl.Result{RequeueAfter: disownedRetry}, nil
 	}
-	return redactError(err)
+	return ctrl.Result{}, redactError(err)
 }
 
 // announce publishes an event when the Ready condition has changed, with the detail
@@ -193,7 +200,7 @@ func (l *Loop[T]) finalize(ctx context.Context, obj T) (ctrl.Result, error) {
 	if err == nil {
 		outcomes.WithLabelValues(kindOf(obj), string(succeeded)).Inc()
 	}
-	return ctrl.Result{}, l.conclude(err)
+	return l.conclude(err)
 }
 
 func (l *Loop[T]) addFinalizer(ctx context.Context, obj T) error {
