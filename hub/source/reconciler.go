@@ -12,6 +12,7 @@ import (
 
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	ctrlreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -178,23 +179,32 @@ func copyFile(w io.Writer, name string) error {
 	return errors.Join(err, f.Close())
 }
 
-// done ends a run that went well. Garbage that cannot be collected harms
-// nobody now, and is tried again at the next run.
+// done ends a run that went well. The link to the newest artifact leads to this one
+// also where another was published meanwhile that never got into the status.
 func (r *Reconciler[T]) done(ctx context.Context, obj T, rev Revision) {
 	if observer, more := r.Fetcher.(Observer[T]); more {
 		observer.Observe(obj, rev)
+	}
+	if err := r.Store.Link(obj.GetArtifact()); err != nil {
+		log.FromContext(ctx).Error(err, "link not renewed")
 	}
 	if linked, ok := any(obj).(interface{ SetLatestURL(url string) }); ok {
 		linked.SetLatestURL(r.Store.LatestURL(obj.GetArtifact().Path))
 	}
 	reason, message := r.Ready(obj)
 	stored(obj, reason, message)
-	removed, err := r.Store.GC(r.ref(obj), obj.GetArtifact().Path)
-	if err != nil {
-		log.FromContext(ctx).Error(err, "garbage not collected")
+}
+
+// Settled collects the garbage, when the status is written: until then it names the
+// artifact before. Garbage that cannot be collected harms nobody now, and is tried
+// again after the next run.
+func (r *Reconciler[T]) Settled(written client.Object) {
+	obj, ok := written.(T)
+	if !ok || obj.GetArtifact() == nil {
+		return
 	}
-	if removed > 0 {
-		log.FromContext(ctx).V(1).Info("garbage collected", "artifacts", removed)
+	if _, err := r.Store.GC(r.ref(obj), obj.GetArtifact().Path); err != nil {
+		log.Log.Error(err, "garbage not collected", "kind", r.Fetcher.Kind(), "namespace", obj.GetNamespace(), "name", obj.GetName())
 	}
 }
 

@@ -411,6 +411,7 @@ func TestReconcileCollectsGarbage(t *testing.T) {
 	for _, body := range []string{"1", "2", "3"} {
 		commit(t, obj, map[string]string{"a": body})
 		g.Expect(w.Reconcile(t.Context(), obj)).To(Succeed())
+		w.Settled(obj)
 	}
 	files := func() []os.DirEntry {
 		entries, err := os.ReadDir(filepath.Join(w.dir, "gitrepository/team/app"))
@@ -420,9 +421,46 @@ func TestReconcileCollectsGarbage(t *testing.T) {
 	g.Expect(files()).To(HaveLen(3), "two artifacts and the link")
 	w.now = w.now.Add(2 * time.Minute)
 	g.Expect(w.Reconcile(t.Context(), obj)).To(Succeed())
+	w.Settled(obj)
 	g.Expect(files()).To(HaveLen(2))
 	g.Expect(w.stored(t, obj)).To(ConsistOf("a"))
 
 	g.Expect(w.Finalize(t.Context(), obj)).To(Succeed())
 	g.Expect(filepath.Join(w.dir, "gitrepository/team/app")).NotTo(BeADirectory())
+}
+
+// A status that could not be written names the artifact before, which agents fetch.
+func TestGarbageIsCollectedAfterTheStatus(t *testing.T) {
+	g := NewWithT(t)
+	w, obj := newWorld(t), newObject(t)
+	commit(t, obj, map[string]string{"a": "1"})
+	g.Expect(w.Reconcile(t.Context(), obj)).To(Succeed())
+	w.Settled(obj)
+	written := obj.DeepCopy()
+	for _, body := range []string{"2", "3", "4"} {
+		w.now = w.now.Add(time.Hour)
+		commit(t, obj, map[string]string{"a": body})
+		g.Expect(w.Reconcile(t.Context(), obj)).To(Succeed())
+	}
+	g.Expect(w.stored(t, written)).To(ConsistOf("a"))
+	w.Settled(obj)
+	g.Expect(filepath.Join(w.dir, written.Status.Artifact.Path)).NotTo(BeAnExistingFile())
+	g.Expect(w.stored(t, obj)).To(ConsistOf("a"))
+}
+
+func TestTheLatestLinkLeadsToWhatTheStatusNames(t *testing.T) {
+	g := NewWithT(t)
+	w, obj := newWorld(t), newObject(t)
+	commit(t, obj, map[string]string{"a": "1"})
+	g.Expect(w.Reconcile(t.Context(), obj)).To(Succeed())
+	lost := obj.DeepCopy()
+	commit(t, obj, map[string]string{"a": "2"})
+	g.Expect(w.Reconcile(t.Context(), lost)).To(Succeed())
+	g.Expect(lost.Status.Artifact.Path).NotTo(Equal(obj.Status.Artifact.Path))
+
+	commit(t, obj, map[string]string{"a": "1"})
+	g.Expect(w.Reconcile(t.Context(), obj)).To(Succeed())
+	link, err := os.Readlink(filepath.Join(w.dir, filepath.Dir(obj.Status.Artifact.Path), "latest.tar.gz"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(link).To(Equal(filepath.Base(obj.Status.Artifact.Path)))
 }

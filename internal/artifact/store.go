@@ -230,6 +230,15 @@ func (s *Store) write(ctx context.Context, artifact *meta.Artifact, write func(i
 	return syncDir(filepath.Dir(target))
 }
 
+// Link sees to it that the latest link beside the artifact leads to it.
+func (s *Store) Link(artifact *meta.Artifact) error {
+	dir, file, err := splitPath(artifact.Path)
+	if err != nil {
+		return err
+	}
+	return s.link(dir, file)
+}
+
 // link points the latest link of the directory at the file. The artifact that
 // it pointed at gets the present as its time, so that its retention starts when
 // it was replaced, however old it is: agents may be about to fetch it.

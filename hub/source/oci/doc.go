@@ -14,6 +14,4 @@
 // With spec.verify, Resolve also checks the signature of the digest before
 // anything of it is fetched, and again when spec.verify, or what its Secrets hold,
 // has changed. Where that fails, the artifact that was good is still served.
-//
-// It knows no cloud's login: objects that ask for one are stalled.
 package oci
