@@ -179,10 +179,12 @@ func TestOptionsOfActions(t *testing.T) {
 		},
 		"uninstall.timeout and disableWait": func(e *env) {
 			e.Expect(e.doing(chartWith("held.yaml", held), helmv2.HelmReleaseSpec{}).Install()).To(Succeed())
-			defer e.free("held")
-			e.Expect(e.doing(plain, helmv2.HelmReleaseSpec{Uninstall: &helmv2.Uninstall{Timeout: soon}}).Uninstall()).To(MatchError(ContainSubstring("held")))
-			e.Expect(e.doing(plain, helmv2.HelmReleaseSpec{Uninstall: &helmv2.Uninstall{DisableWait: true}}).Uninstall()).To(Succeed())
+			e.Expect(e.doing(plain, helmv2.HelmReleaseSpec{Uninstall: &helmv2.Uninstall{Timeout: soon, DisableWait: true}}).Uninstall()).To(Succeed())
 			e.Expect(e.stands("held")).To(BeTrue())
+			e.free("held")
+			e.Expect(e.doing(chartWith("held.yaml", held), helmv2.HelmReleaseSpec{}).Install()).To(Succeed())
+			e.Expect(e.doing(plain, helmv2.HelmReleaseSpec{Uninstall: &helmv2.Uninstall{Timeout: soon}}).Uninstall()).To(MatchError(ContainSubstring("timeout of 1s")))
+			e.free("held")
 		},
 		"uninstall.deletionPropagation": func(e *env) {
 			for propagation, want := range map[string]string{"orphan": "orphan", "foreground": "foregroundDeletion"} {
