@@ -55,6 +55,7 @@ func TestAnActionCostsTheHubTwoWritesAndTheTargetThreeListsAtMost(t *testing.T) 
 	e.push("web", appChart("1.0.0", nil))
 	e.becomes("web", "True InstallSucceeded")
 	e.Expect(lists()).To(Equal(2), "there was nothing to read for the action")
+	e.Expect(asked(proxy)).NotTo(ContainElement(ContainSubstring("openapi")), "the server validates")
 	e.request("1")
 	e.Expect(told(e, writes, "1")).To(Equal([]string{
 		"False SourceNotReady, nothing", // as it was
@@ -67,6 +68,7 @@ func TestAnActionCostsTheHubTwoWritesAndTheTargetThreeListsAtMost(t *testing.T) 
 	e.push("web", appChart("1.1.0", nil))
 	e.becomes("web", "True UpgradeSucceeded")
 	e.Expect(lists()).To(Equal(3))
+	e.Expect(asked(proxy)).NotTo(ContainElement(ContainSubstring("openapi")))
 	e.request("2")
 	e.Expect(told(e, writes, "2")).To(Equal([]string{
 		"Unknown Progressing, pending-upgrade",
