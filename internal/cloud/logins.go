@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -178,7 +179,13 @@ func (l *Logins) S3(ctx context.Context, who Identity, region, endpoint string) 
 		if !ok {
 			return Login{}, errors.New("it gave something else than keys")
 		}
-		return Login{Username: *keys.AccessKeyId, Password: *keys.SecretAccessKey, Token: *keys.SessionToken, Expires: *keys.Expiration}, nil
+		login := Login{Username: ptr.Deref(keys.AccessKeyId, ""), Password: ptr.Deref(keys.SecretAccessKey, ""), Token: ptr.Deref(keys.SessionToken, "")}
+		// Keys that were made for good, which the process itself may have, are of no session.
+		if login.Username == "" || login.Password == "" || login.Token == "" && !l.Own(who) {
+			return Login{}, errors.New("it gave keys that are not complete")
+		}
+		login.Expires = ptr.Deref(keys.Expiration, time.Time{})
+		return login, nil
 	})
 }
 

@@ -1,6 +1,7 @@
 package cloud_test
 
 import (
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -267,6 +268,22 @@ func TestTheTokenOfTheHubGoesToAmazonAlone(t *testing.T) {
 	}
 	h.Expect(got).To(HaveLen(2))
 	h.Expect(got).To(HaveEach("the token of the hub's Pod"))
+}
+
+func TestAnAnswerWithoutKeysIsAnError(t *testing.T) {
+	h := newHub(t)
+	for region, keys := range map[string]string{
+		"us-east-1": "<SecretAccessKey>hunter2</SecretAccessKey><SessionToken>s</SessionToken>",
+		"us-east-2": "<AccessKeyId>id</AccessKeyId><SessionToken>s</SessionToken>",
+		"us-west-2": "<AccessKeyId>id</AccessKeyId><SecretAccessKey>hunter2</SecretAccessKey>",
+	} {
+		services.Internet.Host("sts."+region+".amazonaws.com", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>`+keys+
+				`<Expiration>2100-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`)
+		}))
+		_, err := h.logins.S3(t.Context(), h.who("puller"), region, "")
+		h.Expect(err).To(MatchError("spec.provider: provider aws: it gave keys that are not complete"))
+	}
 }
 
 func reasonOf(err error) string {
