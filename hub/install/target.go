@@ -29,6 +29,12 @@ const (
 // argsAnnotation has what --agent-arg gave, on the agent's Deployment.
 const argsAnnotation = "fleet.headwater.dev/agent-args"
 
+// clusterAnnotation has the RemoteCluster of an agent, on its Deployment.
+const clusterAnnotation = "fleet.headwater.dev/pull-cluster"
+
+// fenceFlag of the agent says where its fence is.
+const fenceFlag = "--fence-namespace="
+
 const managedBy = "app.kubernetes.io/managed-by"
 
 // ownLabels are on all that install makes.
@@ -150,7 +156,7 @@ func (o *options) deployment(image, access string) (*appsv1.Deployment, error) {
 	// The last one counts.
 	container.Args = append(container.Args,
 		"--pull-secret=$(RUNTIME_NAMESPACE)/"+credentialSecret,
-		"--fence-namespace="+o.fenceNamespace)
+		fenceFlag+o.fenceNamespace)
 	container.Image = image
 	template.Spec.ServiceAccountName = agentName
 	metav1.SetMetaDataAnnotation(&template.ObjectMeta, "fleet.headwater.dev/hub-access", access)
@@ -159,7 +165,7 @@ func (o *options) deployment(image, access string) (*appsv1.Deployment, error) {
 	if err != nil {
 		return nil, err
 	}
-	deployment.Annotations = map[string]string{"fleet.headwater.dev/pull-cluster": o.namespace + "/" + o.cluster, argsAnnotation: string(args)}
+	deployment.Annotations = map[string]string{clusterAnnotation: o.namespace + "/" + o.cluster, argsAnnotation: string(args)}
 	deployment.Spec = appsv1.DeploymentSpec{
 		Replicas: new(int32(1)),
 		Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},
