@@ -79,6 +79,44 @@ func (o *options) targetObjects(credentials map[string][]byte, image string) ([]
 		deployment), nil
 }
 
+// requireFree refuses to take over what is not an install's: the hub's own agents, in
+// a cluster that is a hub itself, have a ServiceAccount and a Role of the same names.
+// A namespace is nobody's.
+func (o *options) requireFree(ctx context.Context, target client.Client) error {
+	objects, err := o.targetObjects(nil, "")
+	if err != nil {
+		return err
+	}
+	for _, object := range objects[1:] {
+		name, others, err := o.isOthers(ctx, target, object)
+		if err != nil {
+			return err
+		}
+		if others {
+			return fmt.Errorf("%s: %s is there and not of an install: name another namespace (--agent-namespace); or, if nobody needs it, delete it first", o.cluster, name)
+		}
+	}
+	return nil
+}
+
+// isOthers says whether the object is there and install did not make it, and what it
+// is called.
+func (o *options) isOthers(ctx context.Context, target client.Client, object client.Object) (name string, others bool, err error) {
+	found, err := manifest(object)
+	if err != nil {
+		return "", false, err
+	}
+	name = found.GetKind() + " " + strings.TrimPrefix(found.GetNamespace()+"/"+found.GetName(), "/")
+	err = target.Get(ctx, client.ObjectKeyFromObject(object), found)
+	if apierrors.IsNotFound(err) {
+		return name, false, nil
+	}
+	if err != nil {
+		return name, false, fmt.Errorf("%s: read %s: %w", o.cluster, name, err)
+	}
+	return name, !isOwn(found), nil
+}
+
 // checkAgent refuses to touch an agent that was installed for another
 // RemoteCluster, or by another hub: its Secret, which install makes before what runs
 // it and uninstall deletes after, says whose it is.

@@ -183,8 +183,8 @@ func (o *options) users(ctx context.Context, hub client.Client) ([]string, error
 	return users, nil
 }
 
-// removable are the objects in the cluster, last made first. A namespace that
-// install did not make is left.
+// removable are the objects in the cluster, last made first. What install did not
+// make is left.
 func (o *options) removable(ctx context.Context, hub, target client.Client) ([]client.Object, error) {
 	objects, err := o.targetObjects(nil, "")
 	if err != nil {
@@ -194,19 +194,25 @@ func (o *options) removable(ctx context.Context, hub, target client.Client) ([]c
 	if err != nil {
 		return nil, err
 	}
-	var namespace corev1.Namespace
-	err = target.Get(ctx, client.ObjectKey{Name: o.agentNamespace}, &namespace)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("%s: read Namespace %s: %w", o.cluster, o.agentNamespace, err)
-	}
 	fence := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: o.fenceNamespace, Name: shard.FenceName(uid, o.key())}}
-	slices.Reverse(objects)
-	last := len(objects) - 1
-	if err == nil && !isOwn(&namespace) {
-		o.say("%s: Namespace %s left: install did not make it", o.cluster, o.agentNamespace)
-		return append(objects[:last], fence), nil
+	var made []client.Object
+	for i, object := range objects {
+		name, others, err := o.isOthers(ctx, target, object)
+		switch {
+		case err != nil:
+			return nil, err
+		case others:
+			o.say("%s: %s left: install did not make it", o.cluster, name)
+		default:
+			made = append(made, object)
+		}
+		if i == 0 {
+			// It goes right before the namespace, when the agent is gone.
+			made = append(made, fence)
+		}
 	}
-	return slices.Insert(objects, last, client.Object(fence)), nil
+	slices.Reverse(made)
+	return made, nil
 }
 
 // removeAll deletes objects and says so.
