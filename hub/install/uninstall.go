@@ -53,7 +53,7 @@ func (o *options) uninstall(ctx context.Context) error {
 		return fmt.Errorf("remote cluster %s/%s is of mode %s: no agent was installed for it", o.namespace, o.cluster, found.GetMode())
 	}
 	if !o.hubOnly {
-		if err := o.locate(ctx, hub, target); err != nil {
+		if err := o.locate(ctx, hub, target, apierrors.IsNotFound(err)); err != nil {
 			return err
 		}
 		if err := o.checkAgent(ctx, hub, target); err != nil {
@@ -84,8 +84,9 @@ func (o *options) uninstall(ctx context.Context) error {
 
 // locate finds the agent in the cluster, and where its fence is: the flags of its
 // install are kept there and nowhere else. Where it is not, something that an
-// uninstall which failed has left has to be.
-func (o *options) locate(ctx context.Context, hub, target client.Client) error {
+// uninstall which failed has left has to be; but not if the RemoteCluster is gone, since
+// an uninstall that is done may be run again.
+func (o *options) locate(ctx context.Context, hub, target client.Client, gone bool) error {
 	uid, err := hubUID(ctx, hub)
 	if err != nil {
 		return err
@@ -110,6 +111,9 @@ func (o *options) locate(ctx context.Context, hub, target client.Client) error {
 			o.say("%s: the agent is in namespace %s, its fence in %s", o.cluster, o.agentNamespace, o.fenceNamespace)
 			return nil
 		}
+	}
+	if gone {
+		return nil
 	}
 	return o.requireRest(ctx, target)
 }

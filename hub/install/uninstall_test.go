@@ -33,6 +33,7 @@ func TestUninstallFindsTheAgent(t *testing.T) {
 	w.Expect(w.exists(&appsv1.Deployment{ObjectMeta: w.inAgentNamespace("headwater-agent")})).To(BeFalse())
 	w.Expect(w.exists(binding) || w.exists(role)).To(BeFalse())
 	w.Expect(w.exists(w.onHub())).To(BeFalse())
+	w.Expect(w.uninstall("--agent-namespace=headwater-system")).To(Succeed(), "it may be run again")
 }
 
 func TestUninstallRefusesAClusterWithoutTheAgent(t *testing.T) {
