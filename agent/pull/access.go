@@ -53,10 +53,12 @@ type Access struct {
 	// Target is the access to the cluster that the agent runs in.
 	Target *rest.Config
 
-	name      types.NamespacedName
-	secrets   client.Client
-	hub       *rest.Config
-	account   string
+	name    types.NamespacedName
+	secrets client.Client
+	hub     *rest.Config
+	account string
+	// whose is what the credentials are for, besides the token.
+	whose     string
 	token     token
 	artifacts *artifacts
 	clock     clock.Clock
@@ -109,6 +111,7 @@ func (a *Access) read(secret *corev1.Secret) error {
 		}
 	}
 	a.Namespace, a.Cluster, a.HubUID, a.account = text(namespaceKey), text(clusterKey), text(hubUIDKey), text(accountKey)
+	a.whose = whose(secret)
 	if err := a.token.set(text(tokenKey)); err != nil {
 		return fmt.Errorf("secret %s, key %q: %w", a.name, tokenKey, err)
 	}
@@ -126,6 +129,17 @@ func (a *Access) read(secret *corev1.Secret) error {
 		return fmt.Errorf("secret %s: %w", a.name, err)
 	}
 	return nil
+}
+
+// whose tells a Secret for one hub and RemoteCluster from that for another. Where
+// artifacts are, and who vouches for the hub, is left out: that changes, and the hub
+// stays.
+func whose(secret *corev1.Secret) string {
+	var all []string
+	for _, key := range []string{serverKey, accountKey, namespaceKey, clusterKey, hubUIDKey} {
+		all = append(all, strings.TrimSpace(string(secret.Data[key])))
+	}
+	return strings.Join(all, "\n")
 }
 
 // Agent is the agent's name in the record of ownership.

@@ -10,7 +10,9 @@
 // It promises that a token is sent nowhere but to the hub's API server and to the
 // hub's artifact server, both over TLS with the authorities that the Secret names;
 // and that a token which was put into the Secret by hand is used within a minute,
-// so that an agent whose token has run out recovers when it is installed again.
+// so that an agent whose token has run out recovers when it is installed again. A
+// Secret that is for another hub or RemoteCluster by now is its successor's: it is
+// neither read on nor written.
 //
 // It never needs a connection from the hub: the agent connects, always.
 package pull

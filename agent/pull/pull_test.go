@@ -186,6 +186,34 @@ func TestTokenIsRenewedAndKept(t *testing.T) {
 	w.Expect(w.secret().Data).To(HaveKeyWithValue("token", []byte(third)), "a restart begins with what is there")
 }
 
+// TestTheSecretOfAnotherHubIsLeftAlone: it is there before the Pod that is to use it,
+// and an agent's own may be issued later than what it was made with.
+func TestTheSecretOfAnotherHubIsLeftAlone(t *testing.T) {
+	for _, key := range []string{"hub-uid", "server", "namespace", "cluster", "account"} {
+		for name, issued := range map[string]time.Duration{"older": -time.Hour, "newer": time.Hour} {
+			t.Run(key+" with an "+name+" token", func(t *testing.T) {
+				w := newWorld(t)
+				a, err := Connect(t.Context(), w.options)
+				w.Expect(err).NotTo(HaveOccurred())
+				hub, err := kubernetes.NewForConfig(a.Hub())
+				w.Expect(err).NotTo(HaveOccurred())
+				own := a.token.get()
+				at := time.Now().Add(issued)
+				claims := fmt.Sprintf(`{"iat":%d,"exp":%d}`, at.Unix(), at.Add(24*time.Hour).Unix())
+				theirs := []byte("e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".sig")
+				secret := w.secret()
+				secret.Data["token"], secret.Data[key] = theirs, []byte("https://another.example.com")
+				w.Expect(w.admin.Update(t.Context(), secret)).To(Succeed())
+
+				a.clock = clocktesting.NewFakeClock(time.Now().Add(4 * time.Minute)) // time to renew
+				w.Expect(a.tend(t.Context(), hub)).To(MatchError(And(ContainSubstring("another"), Not(ContainSubstring(string(theirs))))))
+				w.Expect(a.token.get()).To(Equal(own))
+				w.Expect(w.secret().Data).To(HaveKeyWithValue("token", theirs))
+			})
+		}
+	}
+}
+
 func TestConnectSaysWhatIsWrong(t *testing.T) {
 	w := newWorld(t)
 	for key, value := range map[string]string{"token": "garbage", "server": "http://plain", "artifacts": "ftp://x", "cluster": ""} {

@@ -56,11 +56,17 @@ func (a *Access) Start(ctx context.Context) error {
 }
 
 // tend brings the Secret's token and ours in line, and renews it when it is time.
+// It does neither once the Secret is for somebody else.
 func (a *Access) tend(ctx context.Context, hub kubernetes.Interface) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	var secret corev1.Secret
 	lookErr := a.secrets.Get(ctx, a.name, &secret)
+	if lookErr == nil && whose(&secret) != a.whose {
+		// Its successor has it: a token of ours is of no use there, nor one from there
+		// at our hub.
+		return fmt.Errorf("secret %s is for another hub, or another way to it, by now: this agent leaves it alone, and is to be started anew", a.name)
+	}
 	if lookErr == nil {
 		lookErr = a.adopt(ctx, &secret)
 	}
@@ -68,7 +74,7 @@ func (a *Access) tend(ctx context.Context, hub kubernetes.Interface) error {
 	if a.clock.Now().Before(at) {
 		return lookErr
 	}
-	return errors.Join(lookErr, a.renew(ctx, hub, life))
+	return errors.Join(lookErr, a.renew(ctx, hub, &secret, life))
 }
 
 // adopt uses the token of the Secret, if it was issued later than ours. An older one
@@ -87,14 +93,14 @@ func (a *Access) adopt(ctx context.Context, secret *corev1.Secret) error {
 	case text == ours:
 		return nil
 	case older:
-		return a.keep(ctx, ours)
+		return a.keep(ctx, secret, ours)
 	}
 	log.FromContext(ctx).Info("token for the hub taken over from the Secret", "secret", a.name.String())
 	return a.token.set(text)
 }
 
 // renew asks the hub for a token of the same life and keeps it in the Secret.
-func (a *Access) renew(ctx context.Context, hub kubernetes.Interface, life time.Duration) error {
+func (a *Access) renew(ctx context.Context, hub kubernetes.Interface, secret *corev1.Secret, life time.Duration) error {
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(life / time.Second))}}
 	answer, err := hub.CoreV1().ServiceAccounts(a.Namespace).CreateToken(ctx, a.account, request, metav1.CreateOptions{})
 	if err != nil {
@@ -103,20 +109,23 @@ func (a *Access) renew(ctx context.Context, hub kubernetes.Interface, life time.
 	if err := a.token.set(answer.Status.Token); err != nil {
 		return fmt.Errorf("token of ServiceAccount %s/%s: %w", a.Namespace, a.account, err)
 	}
-	if err := a.keep(ctx, answer.Status.Token); err != nil {
+	if err := a.keep(ctx, secret, answer.Status.Token); err != nil {
 		return err
 	}
 	log.FromContext(ctx).Info("token for the hub renewed", "ends", answer.Status.ExpirationTimestamp.String())
 	return nil
 }
 
-// keep writes the token to the Secret.
-func (a *Access) keep(ctx context.Context, text string) error {
-	body, err := json.Marshal(map[string]any{"data": map[string][]byte{tokenKey: []byte(text)}})
+// keep writes the token to the Secret, if that is still what was read.
+func (a *Access) keep(ctx context.Context, secret *corev1.Secret, text string) error {
+	body, err := json.Marshal(map[string]any{
+		"metadata": map[string]string{"resourceVersion": secret.ResourceVersion},
+		"data":     map[string][]byte{tokenKey: []byte(text)},
+	})
 	if err != nil {
 		return err
 	}
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: a.name.Namespace, Name: a.name.Name}}
+	secret.Namespace, secret.Name = a.name.Namespace, a.name.Name
 	if err := a.secrets.Patch(ctx, secret, client.RawPatch(types.MergePatchType, body), client.FieldOwner(fieldManager)); err != nil {
 		return fmt.Errorf("keep the new token in secret %s: %w", a.name, err)
 	}

@@ -70,16 +70,17 @@ func (c *clusterAPI) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("read the CRD %s: %w", request.Name, err)
 	}
-	version := ""
-	if !apierrors.IsNotFound(err) {
-		if !established(&crd) {
-			return ctrl.Result{}, nil
-		}
-		if version = servedVersion(&crd); version == "" {
-			log.FromContext(ctx).Info("the Clusters of Cluster API are not followed: their CRD serves neither v1beta2 nor v1beta1", "crd", request.Name)
-		}
+	if apierrors.IsNotFound(err) {
+		return ctrl.Result{}, c.follow(ctx, "", true)
 	}
-	return ctrl.Result{}, c.follow(ctx, version)
+	if !established(&crd) {
+		return ctrl.Result{}, nil
+	}
+	version := servedVersion(&crd)
+	if version == "" {
+		log.FromContext(ctx).Info("the Clusters of Cluster API are not followed, and no RemoteCluster is removed or labelled anew: their CRD serves neither v1beta2 nor v1beta1", "crd", request.Name)
+	}
+	return ctrl.Result{}, c.follow(ctx, version, false)
 }
 
 func established(crd *apiextensionsv1.CustomResourceDefinition) bool {
@@ -104,18 +105,19 @@ func servedVersion(crd *apiextensionsv1.CustomResourceDefinition) string {
 	return ""
 }
 
-// follow watches the Clusters of the version, and those of no other any more.
-func (c *clusterAPI) follow(ctx context.Context, version string) error {
+// follow watches the Clusters of the version, and those of no other any more. With no
+// version there are none, or it is not known which there are.
+func (c *clusterAPI) follow(ctx context.Context, version string, none bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if version == c.version && (version != "" || c.known) {
+	if version == c.version && (version != "" || c.known == none) {
 		return nil
 	}
 	if c.stop != nil {
 		c.stop()
 		c.stop = nil
 	}
-	c.version, c.informer, c.known = version, nil, version == ""
+	c.version, c.informer, c.known = version, nil, none
 	if version == "" {
 		go c.wakeAll(log.IntoContext(c.life, log.FromContext(ctx)))
 		return nil

@@ -13,7 +13,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/metadata"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/yaml"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
@@ -134,6 +137,52 @@ func TestClustersOfClusterAPI(t *testing.T) {
 	w.provision("v1beta2", "again", nil)
 	w.becomesLabelled("again", managed)
 	w.Expect(crds.Delete(t.Context(), crd)).To(Succeed())
+}
+
+// A CRD that serves none of our versions, for good or for a moment, may have Clusters
+// all the same.
+func TestClustersOfAnUnknownVersion(t *testing.T) {
+	w := newWorld(t)
+	config := shared.ControlPlane(t).Config()
+	types := runtime.NewScheme()
+	w.Expect(apiextensionsv1.AddToScheme(types)).To(Succeed())
+	crds, err := client.New(config, client.Options{Scheme: types})
+	w.Expect(err).NotTo(HaveOccurred())
+	watch, err := metadata.NewForConfig(config)
+	w.Expect(err).NotTo(HaveOccurred())
+	c := &clusterAPI{crds: crds, fleet: w.admin, metadata: watch, news: make(chan event.GenericEvent, 100), life: t.Context()}
+	crd := clusterAPICRD(t, "v1beta2")
+	name := client.ObjectKeyFromObject(crd)
+	// look has the CRD looked at; whether all Clusters are known is the answer.
+	look := func() bool {
+		_, err := c.Reconcile(t.Context(), ctrl.Request{NamespacedName: name})
+		w.Expect(err).NotTo(HaveOccurred())
+		_, known, err := c.list(w.namespace)
+		w.Expect(err).NotTo(HaveOccurred())
+		return known
+	}
+	change := func(versions ...string) {
+		w.Expect(crds.Get(t.Context(), name, crd)).To(Succeed())
+		serve(crd, versions...)
+		w.Expect(crds.Update(t.Context(), crd)).To(Succeed())
+	}
+	w.Eventually(func() error { return crds.Create(t.Context(), crd.DeepCopy()) }, "60s").Should(Succeed(), "another test's may be on its way out")
+	w.provision("v1beta2", "prod", nil)
+	w.Eventually(look, "30s").Should(BeTrue())
+
+	change("v1alpha4")
+	w.Expect(look()).To(BeFalse())
+	w.Expect(look()).To(BeFalse())
+	change("v1beta2")
+	w.Eventually(look, "30s").Should(BeTrue())
+	clusters, _, err := c.list(w.namespace)
+	w.Expect(err).NotTo(HaveOccurred())
+	w.Expect(clusters).To(HaveLen(1))
+
+	change("v1alpha4")
+	w.Expect(look()).To(BeFalse())
+	w.Expect(crds.Delete(t.Context(), crd)).To(Succeed())
+	w.Eventually(look, "60s").Should(BeTrue(), "no CRD, no Clusters")
 }
 
 func TestClusterRefOfAUser(t *testing.T) {

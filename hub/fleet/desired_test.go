@@ -120,6 +120,27 @@ func TestTheNameOfTheHubIsReserved(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring("flux-system/hub has spec.mode Push, but its name is reserved")))
 }
 
+// The Kustomization of a Cluster may come before it: they are in one commit. The
+// record of ownership stays where it is.
+func TestAClusterThatComesAfterItsKustomization(t *testing.T) {
+	g := NewWithT(t)
+	key := declaredKey("apps", "prod")
+	s := state{namespace: "apps", system: "flux-system", used: map[shard.Key]bool{key: true}}
+	c, err := plan(s)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(c.create).To(HaveLen(1))
+	g.Expect(c.create[0].Name).To(Equal("prod-kubeconfig"))
+
+	s.clusters = []fleetv1.RemoteCluster{*c.create[0]}
+	s.declared = map[shard.Key]declared{key: {name: "prod", labels: map[string]string{"tier": "gold"}}}
+	c, err = plan(s)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(c.create).To(BeEmpty(), "one RemoteCluster for one target")
+	g.Expect(c.remove).To(BeEmpty())
+	g.Expect(c.relabel).To(HaveLen(1))
+	g.Expect(c.relabel[0].labels).To(HaveKeyWithValue("tier", HaveValue(Equal("gold"))))
+}
+
 func TestFollow(t *testing.T) {
 	text := func(s string) *string { return &s }
 	for name, tc := range map[string]struct {

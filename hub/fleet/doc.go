@@ -8,7 +8,8 @@
 // made, never reads the content of a Secret, and never writes a status.
 //
 // Cluster API may be installed, upgraded and removed while the hub runs. Until all
-// its Clusters are known, nothing is taken to be nobody's.
+// its Clusters are known, nothing is taken to be nobody's: also while their CRD serves
+// no version that we know.
 //
 // The unit of work is a namespace, not a RemoteCluster: references, Secrets and
 // RemoteClusters of one target are all in one namespace, and whether a name is

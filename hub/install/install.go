@@ -96,6 +96,9 @@ func (o *options) require(ctx context.Context, hub, target client.Client) (image
 		if err := o.checkAgent(ctx, hub, target); err != nil {
 			return "", err
 		}
+		if err := o.requireFree(ctx, target); err != nil {
+			return "", err
+		}
 	}
 	if _, _, err := o.artifactAccess(ctx, hub); err != nil {
 		return "", err

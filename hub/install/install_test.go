@@ -467,3 +467,32 @@ func TestTheAgentsTokenIsWorthItsOwnClusterAlone(t *testing.T) {
 	w.Expect(patch(others, finalizers)).To(refused)
 	w.Expect(agent.Status().Patch(t.Context(), others, status)).To(refused, "what a status lists is pruned")
 }
+
+// TestWhatIsNotOfInstallIsLeft: in a namespace where a hub runs, its agents have a
+// ServiceAccount and a Role of the same names.
+func TestWhatIsNotOfInstallIsLeft(t *testing.T) {
+	w := newWorld(t)
+	leases := []rbacv1.PolicyRule{{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"update"}}}
+	account := &corev1.ServiceAccount{ObjectMeta: w.inAgentNamespace("headwater-agent")}
+	role := &rbacv1.Role{ObjectMeta: w.inAgentNamespace("headwater-agent"), Rules: leases}
+	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.agentNamespace}}, account, role)
+
+	w.Expect(w.install()).To(MatchError(And(
+		ContainSubstring("edge: ServiceAccount "+w.agentNamespace+"/headwater-agent is there and not of an install"),
+		ContainSubstring("--agent-namespace"))))
+	w.Expect(w.said.String()).To(BeEmpty(), "nothing is made")
+	w.Expect(w.exists(&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "headwater-agent-" + w.agentNamespace}})).To(BeFalse())
+
+	// An older install took them over; the hub there was deployed again since.
+	w.Expect(w.admin.Delete(t.Context(), account)).To(Succeed())
+	w.Expect(w.admin.Delete(t.Context(), role)).To(Succeed())
+	w.Expect(w.install()).To(Succeed())
+	w.Expect(w.exists(role)).To(BeTrue())
+	role.Labels, role.Rules = nil, leases
+	w.Expect(w.admin.Update(t.Context(), role)).To(Succeed())
+	w.Expect(w.uninstall()).To(Succeed())
+	w.Expect(w.said.String()).To(ContainSubstring("edge: Role " + w.agentNamespace + "/headwater-agent left: install did not make it\n"))
+	w.Expect(w.exists(role)).To(BeTrue())
+	w.Expect(role.Rules).To(Equal(leases))
+	w.Expect(w.exists(&appsv1.Deployment{ObjectMeta: w.inAgentNamespace("headwater-agent")})).To(BeFalse())
+}

@@ -29,6 +29,12 @@ const (
 // argsAnnotation has what --agent-arg gave, on the agent's Deployment.
 const argsAnnotation = "fleet.headwater.dev/agent-args"
 
+// clusterAnnotation has the RemoteCluster of an agent, on its Deployment.
+const clusterAnnotation = "fleet.headwater.dev/pull-cluster"
+
+// fenceFlag of the agent says where its fence is.
+const fenceFlag = "--fence-namespace="
+
 const managedBy = "app.kubernetes.io/managed-by"
 
 // ownLabels are on all that install makes.
@@ -71,6 +77,44 @@ func (o *options) targetObjects(credentials map[string][]byte, image string) ([]
 	return append(objects,
 		&corev1.Secret{ObjectMeta: o.metaIn(o.agentNamespace, credentialSecret), Data: credentials},
 		deployment), nil
+}
+
+// requireFree refuses to take over what is not an install's: the hub's own agents, in
+// a cluster that is a hub itself, have a ServiceAccount and a Role of the same names.
+// A namespace is nobody's.
+func (o *options) requireFree(ctx context.Context, target client.Client) error {
+	objects, err := o.targetObjects(nil, "")
+	if err != nil {
+		return err
+	}
+	for _, object := range objects[1:] {
+		name, others, err := o.isOthers(ctx, target, object)
+		if err != nil {
+			return err
+		}
+		if others {
+			return fmt.Errorf("%s: %s is there and not of an install: name another namespace (--agent-namespace); or, if nobody needs it, delete it first", o.cluster, name)
+		}
+	}
+	return nil
+}
+
+// isOthers says whether the object is there and install did not make it, and what it
+// is called.
+func (o *options) isOthers(ctx context.Context, target client.Client, object client.Object) (name string, others bool, err error) {
+	found, err := manifest(object)
+	if err != nil {
+		return "", false, err
+	}
+	name = found.GetKind() + " " + strings.TrimPrefix(found.GetNamespace()+"/"+found.GetName(), "/")
+	err = target.Get(ctx, client.ObjectKeyFromObject(object), found)
+	if apierrors.IsNotFound(err) {
+		return name, false, nil
+	}
+	if err != nil {
+		return name, false, fmt.Errorf("%s: read %s: %w", o.cluster, name, err)
+	}
+	return name, !isOwn(found), nil
 }
 
 // checkAgent refuses to touch an agent that was installed for another
@@ -150,7 +194,7 @@ func (o *options) deployment(image, access string) (*appsv1.Deployment, error) {
 	// The last one counts.
 	container.Args = append(container.Args,
 		"--pull-secret=$(RUNTIME_NAMESPACE)/"+credentialSecret,
-		"--fence-namespace="+o.fenceNamespace)
+		fenceFlag+o.fenceNamespace)
 	container.Image = image
 	template.Spec.ServiceAccountName = agentName
 	metav1.SetMetaDataAnnotation(&template.ObjectMeta, "fleet.headwater.dev/hub-access", access)
@@ -159,7 +203,7 @@ func (o *options) deployment(image, access string) (*appsv1.Deployment, error) {
 	if err != nil {
 		return nil, err
 	}
-	deployment.Annotations = map[string]string{"fleet.headwater.dev/pull-cluster": o.namespace + "/" + o.cluster, argsAnnotation: string(args)}
+	deployment.Annotations = map[string]string{clusterAnnotation: o.namespace + "/" + o.cluster, argsAnnotation: string(args)}
 	deployment.Spec = appsv1.DeploymentSpec{
 		Replicas: new(int32(1)),
 		Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -51,6 +53,9 @@ func (o *options) uninstall(ctx context.Context) error {
 		return fmt.Errorf("remote cluster %s/%s is of mode %s: no agent was installed for it", o.namespace, o.cluster, found.GetMode())
 	}
 	if !o.hubOnly {
+		if err := o.locate(ctx, hub, target, apierrors.IsNotFound(err)); err != nil {
+			return err
+		}
 		if err := o.checkAgent(ctx, hub, target); err != nil {
 			return err
 		}
@@ -75,6 +80,73 @@ func (o *options) uninstall(ctx context.Context) error {
 		&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: o.namespace, Name: "headwater-agent-" + shard.PullAgent(o.namespace, o.cluster)}},
 		&fleetv1.RemoteCluster{ObjectMeta: metav1.ObjectMeta{Namespace: o.namespace, Name: o.cluster}})
 	return o.removeAll(ctx, "hub", hub, objects)
+}
+
+// locate finds the agent in the cluster, and where its fence is: the flags of its
+// install are kept there and nowhere else. Where it is not, something that an
+// uninstall which failed has left has to be; but not if the RemoteCluster is gone, since
+// an uninstall that is done may be run again.
+func (o *options) locate(ctx context.Context, hub, target client.Client, gone bool) error {
+	uid, err := hubUID(ctx, hub)
+	if err != nil {
+		return err
+	}
+	var agents appsv1.DeploymentList
+	if err := target.List(ctx, &agents, client.MatchingLabels(ownLabels())); err != nil {
+		return fmt.Errorf("%s: look for the agent: %w", o.cluster, err)
+	}
+	for i := range agents.Items {
+		agent := &agents.Items[i]
+		if agent.Annotations[clusterAnnotation] != o.namespace+"/"+o.cluster {
+			continue
+		}
+		var secret corev1.Secret
+		err := target.Get(ctx, client.ObjectKey{Namespace: agent.Namespace, Name: credentialSecret}, &secret)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("%s: read the credentials of the agent in namespace %s: %w", o.cluster, agent.Namespace, err)
+		}
+		// Without its Secret it may be another hub's: the flags decide.
+		if string(secret.Data["hub-uid"]) == uid || err != nil && agent.Namespace == o.agentNamespace {
+			o.agentNamespace, o.fenceNamespace = agent.Namespace, fenceNamespaceOf(agent, o.fenceNamespace)
+			o.say("%s: the agent is in namespace %s, its fence in %s", o.cluster, o.agentNamespace, o.fenceNamespace)
+			return nil
+		}
+	}
+	if gone {
+		return nil
+	}
+	return o.requireRest(ctx, target)
+}
+
+// fenceNamespaceOf is what the agent was given; the last one counts.
+func fenceNamespaceOf(agent *appsv1.Deployment, otherwise string) string {
+	for _, container := range agent.Spec.Template.Spec.Containers {
+		for _, arg := range container.Args {
+			if given, ok := strings.CutPrefix(arg, fenceFlag); ok {
+				otherwise = given
+			}
+		}
+	}
+	return otherwise
+}
+
+// requireRest refuses if nothing that install makes is in the namespace.
+func (o *options) requireRest(ctx context.Context, target client.Client) error {
+	for _, object := range []client.Object{
+		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: o.clusterBinding()}},
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: o.agentNamespace, Name: agentName}},
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: o.agentNamespace}},
+	} {
+		err := target.Get(ctx, client.ObjectKeyFromObject(object), object)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("%s: look for what the agent has left: %w", o.cluster, err)
+		}
+		if err == nil && isOwn(object) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: no agent of %s/%s is in this cluster: check --kubeconfig and --agent-namespace, or give the cluster up with --hub-only",
+		o.cluster, o.namespace, o.cluster)
 }
 
 // unused refuses while Kustomizations or HelmReleases deploy to the cluster: nobody
@@ -115,8 +187,8 @@ func (o *options) users(ctx context.Context, hub client.Client) ([]string, error
 	return users, nil
 }
 
-// removable are the objects in the cluster, last made first. A namespace that
-// install did not make is left.
+// removable are the objects in the cluster, last made first. What install did not
+// make is left.
 func (o *options) removable(ctx context.Context, hub, target client.Client) ([]client.Object, error) {
 	objects, err := o.targetObjects(nil, "")
 	if err != nil {
@@ -126,19 +198,25 @@ func (o *options) removable(ctx context.Context, hub, target client.Client) ([]c
 	if err != nil {
 		return nil, err
 	}
-	var namespace corev1.Namespace
-	err = target.Get(ctx, client.ObjectKey{Name: o.agentNamespace}, &namespace)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("%s: read Namespace %s: %w", o.cluster, o.agentNamespace, err)
-	}
 	fence := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: o.fenceNamespace, Name: shard.FenceName(uid, o.key())}}
-	slices.Reverse(objects)
-	last := len(objects) - 1
-	if err == nil && !isOwn(&namespace) {
-		o.say("%s: Namespace %s left: install did not make it", o.cluster, o.agentNamespace)
-		return append(objects[:last], fence), nil
+	var made []client.Object
+	for i, object := range objects {
+		name, others, err := o.isOthers(ctx, target, object)
+		switch {
+		case err != nil:
+			return nil, err
+		case others:
+			o.say("%s: %s left: install did not make it", o.cluster, name)
+		default:
+			made = append(made, object)
+		}
+		if i == 0 {
+			// It goes right before the namespace, when the agent is gone.
+			made = append(made, fence)
+		}
 	}
-	return slices.Insert(objects, last, client.Object(fence)), nil
+	slices.Reverse(made)
+	return made, nil
 }
 
 // removeAll deletes objects and says so.

@@ -6,7 +6,8 @@
 // identity), or, where an object names none, by the process's own: what its Pod
 // or its machine is at the cloud. The first is its tenant's. The second is
 // everybody's, so who uses it checks with Own that it goes nowhere but to the
-// cloud's own hosts.
+// cloud's own hosts. A token service that an object names is checked here, for both:
+// it is sent the proof of who asks.
 //
 // It promises that credentials are kept in memory alone, at most for the bounds
 // of the cache and four fifths of their life; that one identity never gets what

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"time"
 
 	"github.com/fluxcd/pkg/auth"
@@ -15,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -36,6 +38,9 @@ const AzureBlobs = azure.ScopeBlobStorage
 // InvalidConfigurationReason is Flux's, for a spec whose provider and other
 // fields do not go together.
 const InvalidConfigurationReason = "InvalidProviderConfiguration"
+
+// InvalidSTSReason is Flux's, for a spec.sts that cannot be used.
+const InvalidSTSReason = "InvalidSTSConfiguration"
 
 // Is says whether a provider is a cloud: spec.provider may be empty.
 func Is(provider string) bool { return provider == AWS || provider == Azure || provider == GCP }
@@ -159,8 +164,12 @@ func (l *Logins) Git(ctx context.Context, provider string, who Identity, reposit
 }
 
 // S3 gets keys for Amazon's S3. The region, where empty, is that of the process,
-// and the endpoint of the token service, where empty, the region's.
+// and the endpoint of the token service, where empty, the region's. It is an error
+// if the endpoint is none of Amazon's: it is sent what is as good as the identity.
 func (l *Logins) S3(ctx context.Context, who Identity, region, endpoint string) (Login, error) {
+	if endpoint != "" && !amazonSTS.MatchString(endpoint) {
+		return Login{}, reconcile.Stall(InvalidSTSReason, errors.New("spec.sts.endpoint: it is no token service of Amazon's: use one like https://sts.REGION.amazonaws.com, without a path"))
+	}
 	return l.login(ctx, AWS, who, "s3 "+region+" "+endpoint, func(options []auth.Option) (Login, error) {
 		token, err := auth.GetAccessToken(ctx, aws.Provider{}, append(options, auth.WithSTSRegion(region), auth.WithSTSEndpoint(endpoint))...)
 		if err != nil {
@@ -170,9 +179,20 @@ func (l *Logins) S3(ctx context.Context, who Identity, region, endpoint string) 
 		if !ok {
 			return Login{}, errors.New("it gave something else than keys")
 		}
-		return Login{Username: *keys.AccessKeyId, Password: *keys.SecretAccessKey, Token: *keys.SessionToken, Expires: *keys.Expiration}, nil
+		login := Login{Username: ptr.Deref(keys.AccessKeyId, ""), Password: ptr.Deref(keys.SecretAccessKey, ""), Token: ptr.Deref(keys.SessionToken, "")}
+		// Keys that were made for good, which the process itself may have, are of no session.
+		if login.Username == "" || login.Password == "" || login.Token == "" && !l.Own(who) {
+			return Login{}, errors.New("it gave keys that are not complete")
+		}
+		login.Expires = ptr.Deref(keys.Expiration, time.Time{})
+		return login, nil
 	})
 }
+
+// amazonSTS are the URLs of Amazon's token service: of all, of a region, with FIPS,
+// and by a private link. The library lets a path stand for the end of the host, and
+// anything for the region: sts.s3.amazonaws.com is whoever's has the bucket sts.
+var amazonSTS = regexp.MustCompile(`^https://([a-z0-9-]+\.)?sts(-fips)?(\.[a-z]+(-[a-z]+)+-[0-9]+)?(\.vpce)?\.amazonaws\.com$`)
 
 // Blobs gets a token for Microsoft's or Google's storage.
 func (l *Logins) Blobs(ctx context.Context, provider string, who Identity) (Login, error) {

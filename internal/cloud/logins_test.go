@@ -1,7 +1,11 @@
 package cloud_test
 
 import (
+	"io"
+	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -96,7 +100,7 @@ func TestOtherTokensOfTheClouds(t *testing.T) {
 	h.Expect(err).NotTo(HaveOccurred())
 	h.Expect([]bool{services.Good(keys.Username, "id"), services.Good(keys.Password, "key"), services.Good(keys.Token, "session")}).To(HaveEach(true))
 	_, err = h.logins.S3(t.Context(), h.who("puller"), clouds.Region, "https://elsewhere.example.com")
-	h.Expect(err).To(MatchError(ContainSubstring("invalid STS endpoint")))
+	h.Expect(err).To(MatchError(ContainSubstring("spec.sts.endpoint")))
 	_, err = h.logins.S3(t.Context(), h.who("puller"), "", "")
 	h.Expect(err).To(MatchError(ContainSubstring("an AWS region is required")))
 
@@ -222,6 +226,64 @@ func TestTheProcessItself(t *testing.T) {
 	}
 	_, err := new(cloud.Logins).Registry(t.Context(), cloud.AWS, cloud.Identity{Namespace: "team"}, "registry.example.com/team/app")
 	g.Expect(err).To(MatchError(ContainSubstring("invalid AWS registry: 'registry.example.com'")))
+}
+
+// TestTheTokenOfTheHubGoesToAmazonAlone: whoever has it is the hub at Amazon.
+func TestTheTokenOfTheHubGoesToAmazonAlone(t *testing.T) {
+	h := newHub(t)
+	file := filepath.Join(t.TempDir(), "token")
+	h.Expect(os.WriteFile(file, []byte("the token of the hub's Pod"), 0o600)).To(Succeed())
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_ROLE_ARN": clouds.Role, "AWS_WEB_IDENTITY_TOKEN_FILE": file,
+	} {
+		t.Setenv(name, value)
+	}
+	var got []string
+	listener := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = append(got, r.FormValue("WebIdentityToken"))
+		w.WriteHeader(http.StatusForbidden)
+	})
+	for _, host := range []string{"evil.example.com", "sts.s3.amazonaws.com"} {
+		services.Internet.Host(host, listener)
+	}
+	for _, endpoint := range []string{
+		"https://evil.example.com/x.sts.amazonaws.com", "https://evil.example.com?x.sts.amazonaws.com", "https://evil.example.com#x.sts.amazonaws.com",
+		"https://sts.amazonaws.com@evil.example.com/x.sts.amazonaws.com", "https://evil.example.com:443/x.sts.amazonaws.com",
+		"http://sts.amazonaws.com", "https://sts.eu-central-1.amazonaws.com:8443", "https://sts.eu-central-1.amazonaws.com/elsewhere",
+		"https://sts.s3.amazonaws.com", "https://%zz.sts.amazonaws.com", "https://-",
+	} {
+		for _, account := range []string{"", "puller"} {
+			_, err := h.logins.S3(t.Context(), h.who(account), clouds.Region, endpoint)
+			h.Expect(err).To(MatchError(HavePrefix("spec.sts.endpoint: ")), endpoint)
+		}
+	}
+	h.Expect(got).To(BeEmpty())
+
+	_, err := h.logins.S3(t.Context(), h.who("puller"), clouds.Region, "https://sts.eu-central-1.amazonaws.com")
+	h.Expect(err).NotTo(HaveOccurred())
+	for _, host := range []string{"vpce-0a1b-2c.sts.eu-central-1.vpce.amazonaws.com", "sts-fips.us-gov-west-1.amazonaws.com"} {
+		services.Internet.Host(host, listener)
+		_, err := h.logins.S3(t.Context(), h.who(""), clouds.Region, "https://"+host)
+		h.Expect(err).To(MatchError(HavePrefix("spec.provider: ")), "it refuses all")
+	}
+	h.Expect(got).To(HaveLen(2))
+	h.Expect(got).To(HaveEach("the token of the hub's Pod"))
+}
+
+func TestAnAnswerWithoutKeysIsAnError(t *testing.T) {
+	h := newHub(t)
+	for region, keys := range map[string]string{
+		"us-east-1": "<SecretAccessKey>hunter2</SecretAccessKey><SessionToken>s</SessionToken>",
+		"us-east-2": "<AccessKeyId>id</AccessKeyId><SessionToken>s</SessionToken>",
+		"us-west-2": "<AccessKeyId>id</AccessKeyId><SecretAccessKey>hunter2</SecretAccessKey>",
+	} {
+		services.Internet.Host("sts."+region+".amazonaws.com", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>`+keys+
+				`<Expiration>2100-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`)
+		}))
+		_, err := h.logins.S3(t.Context(), h.who("puller"), region, "")
+		h.Expect(err).To(MatchError("spec.provider: provider aws: it gave keys that are not complete"))
+	}
 }
 
 func reasonOf(err error) string {

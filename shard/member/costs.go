@@ -18,9 +18,13 @@ const (
 	costsAnnotation = "fleet.headwater.dev/costs"
 	// window is how long work is added up for one measurement.
 	window = 10 * time.Minute
-	// maxReported bounds the annotation: some 60 bytes each, of the 256 KB that
-	// an object's annotations may have. The costliest keys are reported.
-	maxReported = 2000
+	// maxReported bounds the annotation, in bytes: 2,000 keys as long as they mostly
+	// are, of the 256 KiB that an object's annotations may have. The costliest are
+	// reported.
+	maxReported = 128 << 10
+	// maxKey is of a key that is reported, in bytes: a tenant with names as long as
+	// they may be is not to take the place of others.
+	maxKey = 200
 )
 
 // Meter measures what the keys of this agent cost it: the time that their
@@ -114,16 +118,20 @@ func (m *Meter) report() string {
 	}
 	var entries []entry
 	for key, cost := range m.costs {
-		if cost >= 0 {
-			entries = append(entries, entry{key.String(), rounded(cost)})
+		if text := key.String(); cost >= 0 && len(text) <= maxKey {
+			entries = append(entries, entry{text, rounded(cost)})
 		}
 	}
 	if len(entries) == 0 {
 		return ""
 	}
 	slices.SortFunc(entries, func(a, b entry) int { return cmp.Or(cmp.Compare(b.cost, a.cost), cmp.Compare(a.key, b.key)) })
-	costs := map[string]int64{}
-	for _, e := range entries[:min(len(entries), maxReported)] {
+	costs, size := map[string]int64{}, 0
+	for _, e := range entries {
+		quoted, err := json.Marshal(e.key)
+		if size += len(quoted) + len(":1000000,"); err != nil || size > maxReported {
+			break
+		}
 		costs[e.key] = e.cost
 	}
 	text, err := json.Marshal(costs)

@@ -1,6 +1,8 @@
 package member
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,4 +59,30 @@ func TestLeaseCarriesCosts(t *testing.T) {
 	_, said = tracker.Cost("agent-0", "apps/other/value")
 	w.Expect(said).To(BeFalse())
 	w.Expect(tracker.Agents()[0].Joined).To(Equal(w.clock.Now()))
+}
+
+// TestLongNamesLeaveAnAgentItsLease: a tenant chooses them, and the API server takes
+// no annotations of more than 256 KiB.
+func TestLongNamesLeaveAnAgentItsLease(t *testing.T) {
+	for name, long := range map[string]string{
+		"as long as a name may be":           strings.Repeat("n", 253),
+		"of no Secret that there can be":     strings.Repeat("n", 5000),
+		"just reported":                      strings.Repeat("n", 150),
+		"with signs that JSON makes six of":  strings.Repeat("<", 150),
+		"with letters of more than one byte": strings.Repeat("ж", 253),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			m := w.member("one")
+			m.Meter = &Meter{costs: map[shard.Key]int64{{Namespace: "apps", Name: "prod", DataKey: "value"}: 800}}
+			for i := range 1999 {
+				m.Meter.costs[shard.Key{Namespace: "team", Name: long, DataKey: fmt.Sprint(i)}] = 8
+			}
+			w.renew(m)
+			tracker := Tracker{Namespace: w.namespace, Duration: 15 * time.Second}
+			tracker.Observe(w.lease(), w.clock.Now())
+			_, said := tracker.Cost("agent-0", "apps/prod/value")
+			w.Expect(said).To(BeTrue())
+		})
+	}
 }

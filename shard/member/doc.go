@@ -7,7 +7,8 @@
 // that two processes of one name do not fight over the Lease.
 //
 // A Lease carries the agent's labels, by which pools select it, and what its keys
-// cost it, by which placement balances.
+// cost it, by which placement balances. What it says of costs has a bound in bytes:
+// names are chosen by tenants, and an agent whose Lease is too large to write is dead.
 //
 // It never compares the clocks of two machines: an observer counts from when
 // it saw a Lease change. And it never says who may write to a target: a member

@@ -18,9 +18,8 @@ import (
 )
 
 const (
-	invalidSTSReason = "InvalidSTSConfiguration"
-	accessKey        = "accesskey"
-	secretKey        = "secretkey"
+	accessKey = "accesskey"
+	secretKey = "secretkey"
 	// maxTokenBytes bounds what a service of tokens may answer.
 	maxTokenBytes = 1 << 20
 )
@@ -70,7 +69,7 @@ func (f *Fetcher) loginOf(ctx context.Context, a asking) (login, error) {
 	ldap, amazon := generic, spec.Provider == cloud.AWS // what gives temporary keys for it
 	switch sts := spec.STS; {
 	case sts != nil && (!ldap || sts.Provider != sourcev1.STSProviderLDAP) && (!amazon || sts.Provider != sourcev1.STSProviderAmazon):
-		return login{}, reconcile.Stall(invalidSTSReason, fmt.Errorf("spec.sts.provider %q does not go with spec.provider %q: use ldap with generic, and aws with aws", sts.Provider, spec.Provider))
+		return login{}, reconcile.Stall(cloud.InvalidSTSReason, fmt.Errorf("spec.sts.provider %q does not go with spec.provider %q: use ldap with generic, and aws with aws", sts.Provider, spec.Provider))
 	case spec.SecretRef != nil:
 		return f.secretLogin(ctx, a)
 	case !generic:

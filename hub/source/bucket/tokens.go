@@ -127,7 +127,7 @@ func truth(value []byte) bool {
 func (f *Fetcher) ldapLogin(ctx context.Context, a asking) (l login, err error) {
 	sts := a.obj.Spec.STS
 	if sts.SecretRef == nil {
-		return l, reconcile.Stall(invalidSTSReason, fmt.Errorf("spec.sts.secretRef is not set: provider ldap needs a Secret with the keys %s and %s", ldapUsernameKey, ldapPasswordKey))
+		return l, reconcile.Stall(cloud.InvalidSTSReason, fmt.Errorf("spec.sts.secretRef is not set: provider ldap needs a Secret with the keys %s and %s", ldapUsernameKey, ldapPasswordKey))
 	}
 	base, done, err := a.secrets.Transport(ctx, f.Transport, nil, a.obj.Spec.ProxySecretRef)
 	if err != nil {
