@@ -29,6 +29,26 @@ func sealed(t *testing.T, name string) string {
 	return string(content)
 }
 
+// An object may be ciphertext on purpose, with keys and without.
+func TestAnObjectThatIsNotToBeDecrypted(t *testing.T) {
+	renderer, err := render.New(render.Options{})
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	for _, where := range []string{"annotations", "labels"} {
+		files := map[string][]byte{"secret.yaml": []byte(strings.Replace(sealed(t, "secret.yaml"), "metadata:\n",
+			"metadata:\n    "+where+": {kustomize.toolkit.fluxcd.io/decrypt: Disabled}\n", 1))}
+		secret := decrypt.Secret{Name: "a/keys", UID: "1", ResourceVersion: "1", Data: map[string][]byte{"x.agekey": []byte(sealed(t, "keys.agekey"))}}
+		for name, keys := range map[string]render.Keys{"no keys": nil, "with keys": decrypt.New("a", secret)} {
+			t.Run(where+", "+name, func(t *testing.T) {
+				g := NewWithT(t)
+				objects, err := renderer.Render(t.Context(), render.Request{Keys: keys, Open: have(files)})
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(objects).To(HaveLen(1))
+				g.Expect(objects[0].Object["stringData"]).To(HaveKeyWithValue("password", HavePrefix("ENC[")))
+			})
+		}
+	}
+}
+
 // Whoever names another's artifact and path gets what their own keys open, also
 // right after the other one has opened it.
 func TestWhatIsDecryptedIsNotShared(t *testing.T) {

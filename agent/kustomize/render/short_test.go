@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -154,11 +155,17 @@ func asJSON(t *testing.T, obj *unstructured.Unstructured) string {
 	return string(raw)
 }
 
-// disagreement renders both ways and says where they differ.
-func disagreement(t *testing.T, files map[string][]byte) (difference string, short bool) {
+// disagreement renders both ways and says where they differ. A rule, if any, has its way
+// with what the short one leads to.
+func disagreement(t *testing.T, files map[string][]byte, rules ...func([]string) []string) (difference string, short bool) {
 	t.Helper()
 	long, _ := rendering(t, Options{noShortWay: true}, files)
 	got, short := rendering(t, Options{}, files)
+	for _, rule := range rules {
+		if short {
+			got = strings.Join(rule(strings.Split(got, "\n")), "\n")
+		}
+	}
 	if got != long {
 		return fmt.Sprintf("the short way:\n%s\nkustomize:\n%s", got, long), short
 	}
@@ -182,6 +189,39 @@ func TestTheShortWayLeadsToTheSame(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(len(all)).To(BeNumerically(">=", 60))
 	g.Expect(taken).To(BeNumerically(">=", len(all)/2))
+}
+
+// What holds the two ways against each other sees a short way that does something else.
+func TestAWrongRuleIsSeen(t *testing.T) {
+	// ordered is what kustomize does when it is asked to.
+	ordered := func(objects []string) []string { return slices.Sorted(slices.Values(objects)) }
+	replaced := func(old, by string) func([]string) []string {
+		return func(objects []string) []string {
+			for i := range objects {
+				objects[i] = strings.ReplaceAll(objects[i], old, by)
+			}
+			return objects
+		}
+	}
+	for name, rule := range map[string]func([]string) []string{
+		"the last object is lost":      func(objects []string) []string { return objects[:len(objects)-1] },
+		"the first object comes twice": func(objects []string) []string { return append(objects[:1:1], objects...) },
+		"objects are ordered":          ordered,
+		"texts become numbers":         replaced(`:"1"`, `:1`),
+		"texts become true":            replaced(`:"true"`, `:true`),
+		"all are in a namespace":       replaced(`"metadata":{`, `"metadata":{"namespace":"default",`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			seen := 0
+			for _, c := range trees() {
+				if difference, _ := disagreement(t, c.files, rule); difference != "" {
+					seen++
+				}
+			}
+			g.Expect(seen).NotTo(BeZero())
+		})
+	}
 }
 
 func TestTheShortWayLeadsToTheSameForGeneratedTrees(t *testing.T) {
