@@ -46,7 +46,8 @@ type objects struct {
 	view     *view.View
 	kinds    []schema.GroupVersionKind
 	all      map[site]action.Looked
-	// told is set when the HelmRelease was woken for one of them.
+	// told is set when the HelmRelease was woken for one of them, until it runs. The
+	// memories' lock guards it.
 	told bool
 }
 
@@ -63,7 +64,7 @@ func (r *Reconciler) objectsOf(obj *helmv2.HelmRelease, at *look, looked []actio
 	}
 	for _, one := range looked {
 		made.all[site{one.GroupKind, types.NamespacedName{Namespace: one.Namespace, Name: one.Name}}] = one
-		if kind := one.WithVersion(one.Ref.Version); !slices.Contains(made.kinds, kind) {
+		if kind := one.WithVersion(one.Version); !slices.Contains(made.kinds, kind) {
 			made.kinds = append(made.kinds, kind)
 		}
 	}
@@ -105,6 +106,7 @@ func (r *Reconciler) recallDrift(ctx context.Context, obj *helmv2.HelmRelease, o
 	if of == nil || of.generation != obj.Generation || !r.Clock.Now().Before(of.until) {
 		return state.DriftUnknown
 	}
+	r.memories.hears(of)
 	of.follow(ctx)
 	for at, one := range of.all {
 		if same, known := of.compare(at, one); !known || !same || !of.view.Watches(at.kind) {
@@ -118,10 +120,10 @@ func (r *Reconciler) recallDrift(ctx context.Context, obj *helmv2.HelmRelease, o
 // that is older than the look says nothing against it.
 func (o *objects) compare(at site, one action.Looked) (same, known bool) {
 	seen, known := o.view.Look(at.kind, at.name)
-	if !known || one.Version == "" {
+	if !known || one.ResourceVersion == "" {
 		return !seen.Present, known
 	}
-	order, err := resourceversion.CompareResourceVersion(seen.Version, one.Version)
+	order, err := resourceversion.CompareResourceVersion(seen.Version, one.ResourceVersion)
 	return order < 0 || seen.Present && seen.Print == one.Print, err == nil
 }
 
@@ -132,6 +134,13 @@ func (m *memories) objectChanged(of types.NamespacedName, kind schema.GroupKind,
 	if found := m.of[of]; found != nil && found.objects != nil {
 		m.tellObjectLocked(of, site{kind, name})
 	}
+}
+
+// hears says that the HelmRelease runs: what changes from now on wakes it anew.
+func (m *memories) hears(of *objects) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	of.told = false
 }
 
 // tellObjectLocked wakes the HelmRelease, once, if the view shows that the object is

@@ -15,9 +15,9 @@ import (
 // Looked is an object as a look for drift has found it.
 type Looked struct {
 	apply.Ref
-	// Version is its resourceVersion; empty for one that is not there.
-	Version string
-	Print   [16]byte
+	// ResourceVersion is empty for one that is not there.
+	ResourceVersion string
+	Print           [16]byte
 	// Blind says that its metadata does not show what becomes of it: its labels do not
 	// name the HelmRelease, or the server notes nobody's fields.
 	Blind bool
@@ -30,7 +30,7 @@ func lookedAt(owner apply.Owner, desired, live *unstructured.Unstructured) Looke
 	made := Looked{Ref: apply.RefTo(desired), Expires: apply.Expires(desired)}
 	marked := desired
 	if live != nil {
-		made.Version, made.Print, marked = live.GetResourceVersion(), Print(live), live
+		made.ResourceVersion, made.Print, marked = live.GetResourceVersion(), Print(live), live
 		made.Blind = len(live.GetManagedFields()) == 0
 	}
 	if name, _ := owner.Of(marked); name.Namespace != owner.Namespace || name.Name != owner.Name {
