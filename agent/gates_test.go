@@ -40,13 +40,15 @@ func TestFlagsOfKustomizations(t *testing.T) {
 	}
 }
 
-// TestReleasesKeepTheAgentsPace: a flag of Flux's helm-controller means the same
-// here.
+// TestReleasesKeepTheAgentsPace: flags of Flux's helm-controller mean the same
+// here, and those of drift the same for both kinds.
 func TestReleasesKeepTheAgentsPace(t *testing.T) {
 	g := NewWithT(t)
 	var o options
 	flags := pflag.NewFlagSet("agent", pflag.ContinueOnError)
 	o.bind(flags)
-	g.Expect(flags.Parse([]string{"--min-retry-delay=1s", "--max-retry-delay=2m"})).To(Succeed())
+	g.Expect(flags.Parse([]string{"--min-retry-delay=1s", "--max-retry-delay=2m", "--drift-detection=poll", "--full-check-interval=3h"})).To(Succeed())
 	g.Expect(o.releases().Retries).To(Equal(reconcile.Pace{MinRetryDelay: time.Second, MaxRetryDelay: 2 * time.Minute}))
+	g.Expect(o.releases().Poll).To(BeTrue())
+	g.Expect(o.releases().FullCheck).To(Equal(3 * time.Hour))
 }

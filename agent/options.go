@@ -136,7 +136,7 @@ func (o *options) releases() helm.Options {
 	options.AdditiveReadyExpr = both.AdditiveReadyExpr
 	options.WatchConfigs = both.WatchConfigs
 	options.PerCluster = o.perCluster
-	options.Poll = o.drift.Polls()
+	options.Poll, options.FullCheck = o.drift.Polls(), o.drift.FullCheck
 	options.Retries = o.retries()
 	return options
 }

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"hash"
 	"slices"
@@ -44,7 +45,7 @@ func (o Owner) Fingerprint(obj metav1.Object) (Print, bool) {
 			write(sum, fmt.Sprint(entry.Time.Unix()))
 		}
 		if entry.FieldsV1 != nil {
-			write(sum, entry.FieldsV1.GetRawString())
+			write(sum, ordered(entry.FieldsV1.GetRawBytes()))
 		}
 	}
 	if o.hasForeign(obj) {
@@ -53,6 +54,20 @@ func (o Owner) Fingerprint(obj metav1.Object) (Print, bool) {
 	var reduced Print
 	copy(reduced[:], sum.Sum(nil))
 	return reduced, owned
+}
+
+// ordered is the fields of an entry in one order. Servers write those of a list by its
+// keys, numbers as numbers, and who reads them into a map by the letters.
+func ordered(fields []byte) string {
+	var read map[string]any
+	if err := json.Unmarshal(fields, &read); err != nil {
+		return string(fields)
+	}
+	written, err := json.Marshal(read)
+	if err != nil {
+		return string(fields)
+	}
+	return string(written)
 }
 
 // write adds texts to a sum so that no two lists of them are the same.

@@ -191,11 +191,12 @@ func (c Change) Check() (Check, bool) {
 	if c.Action == Skipped || c.Action == Deleted {
 		return Check{}, false
 	}
-	return Check{Ref: c.Ref, MayVanish: expires(c.Ref, c.desired)}, true
+	return Check{Ref: c.Ref, MayVanish: Expires(c.desired)}, true
 }
 
-// expires says whether the object is a Job that removes itself when it is done.
-func expires(ref Ref, obj *unstructured.Unstructured) bool {
+// Expires says whether the object is a Job that removes itself when it is done.
+func Expires(obj *unstructured.Unstructured) bool {
+	ref := RefTo(obj)
 	_, limited, _ := unstructured.NestedFieldNoCopy(obj.Object, "spec", "ttlSecondsAfterFinished")
 	return ref.Group == "batch" && ref.Kind == "Job" && limited
 }

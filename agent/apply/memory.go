@@ -150,7 +150,7 @@ func (m *Memory) remember(o Owner, ref Ref, live *unstructured.Unstructured, now
 	reduced, owned := o.Fingerprint(live)
 	now.uid, now.version, now.print = live.GetUID(), live.GetResourceVersion(), reduced
 	now.blind = !owned && !now.skipped
-	now.expires = expires(ref, live)
+	now.expires = Expires(live)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.objects == nil {

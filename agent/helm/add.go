@@ -94,7 +94,7 @@ func (r *Reconciler) setDefaults(mgr ctrl.Manager) (err error) {
 		r.Clock = clock.RealClock{}
 	}
 	r.Options.setDefaults()
-	r.runs, r.places, r.discoveries, r.memories = newRuns(r.Options.Retries), newPlaces(r.Options.PerCluster, r.Options.AtOnce), newDiscoveries(r.Targets.MayWrite), newMemories()
+	r.runs, r.places, r.discoveries, r.memories = newRuns(r.Options.Retries), newPlaces(r.Options.PerCluster, r.Options.AtOnce), newDiscoveries(r.Targets.MayWrite), newMemories(r.Clock, r.Options.Retries)
 	if r.configs, err = lru.New[compositionKey, string](rememberedConfigs); err != nil {
 		return err
 	}

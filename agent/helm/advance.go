@@ -27,6 +27,8 @@ type look struct {
 	seen state.Seen
 	// upto is the resourceVersion that the records are of.
 	upto string
+	// objects are what a look for drift has found; nil where there was none.
+	objects *objects
 }
 
 // advance looks at the release and begins the one thing that is to be done next.
@@ -49,7 +51,7 @@ func (r *Reconciler) advance(ctx context.Context, obj *helmv2.HelmRelease, at lo
 		return err
 	}
 	if next.Action == state.CheckDrift {
-		if at.seen.Drift, err = r.checkDrift(ctx, obj, at.to, at.seen.Records[0]); err != nil {
+		if err = r.checkDrift(ctx, obj, &at); err != nil {
 			return err
 		}
 		next = state.Decide(obj, at.seen, at.in.want)
@@ -107,14 +109,14 @@ func keeps(obj *helmv2.HelmRelease, at *look) (bool, error) {
 	return same, reconcile.Fail(valuesReason, err)
 }
 
-// rests says, by what is remembered of the storage and without asking the target,
+// rests says, by what is remembered of the release and without asking the target,
 // that there is nothing to do and nothing to write down.
 func (r *Reconciler) rests(ctx context.Context, obj *helmv2.HelmRelease, at look) bool {
 	known := r.recall(ctx, obj, at.to, at.in.want.Target)
 	if known == nil || obj.Status.Inventory == nil {
 		return false
 	}
-	at.seen.Records = known.records
+	at.seen.Records, at.seen.Drift = known.records, r.recallDrift(ctx, obj, known.objects)
 	tried := obj.DeepCopy()
 	next, err := judge(tried, &at)
 	if err != nil || next.Action != state.None {

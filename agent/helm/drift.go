@@ -17,16 +17,21 @@ const listed = 20
 
 // checkDrift looks whether the objects are as they were released, and says so in
 // the condition Drifted and, when that is news, in an event.
-func (r *Reconciler) checkDrift(ctx context.Context, obj *helmv2.HelmRelease, to *target, record release.Record) (state.Drift, error) {
+func (r *Reconciler) checkDrift(ctx context.Context, obj *helmv2.HelmRelease, at *look) error {
+	record := at.seen.Records[0]
 	ctx, cancel := context.WithTimeout(ctx, obj.Timeout())
 	defer cancel()
-	differences, err := action.Differences(ctx, to.Client, to.Mapper, obj, record)
+	differences, looked, err := action.Differences(ctx, at.to.Client, at.to.Mapper, obj, record)
 	if err != nil {
-		return state.DriftUnknown, reconcile.Fail(stateReason, fmt.Errorf("drift detection: %w", err))
+		return reconcile.Fail(stateReason, fmt.Errorf("drift detection: %w", err))
 	}
+	if at.seen.Drift = state.DriftNone; len(differences) > 0 {
+		at.seen.Drift = state.DriftFound
+	}
+	at.objects = r.objectsOf(obj, at, looked)
 	if len(differences) == 0 {
 		setCondition(obj, driftedCondition, false, noDriftReason, "objects are as they were released")
-		return state.DriftNone, nil
+		return nil
 	}
 	message := driftMessage(record, differences)
 	if conditionMessage(obj, driftedCondition) != message {
@@ -35,7 +40,7 @@ func (r *Reconciler) checkDrift(ctx context.Context, obj *helmv2.HelmRelease, to
 		})
 	}
 	setCondition(obj, driftedCondition, true, driftDetectedReason, message)
-	return state.DriftFound, nil
+	return nil
 }
 
 func driftMessage(record release.Record, differences []action.Difference) string {

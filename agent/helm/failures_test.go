@@ -439,7 +439,7 @@ func TestConditionsEndWithWhatAsksForThem(t *testing.T) {
 	changed := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "web"}}
 	e.Expect(e.hub.Patch(t.Context(), changed, client.RawPatch(types.MergePatchType, []byte(`{"data":{"value":"other"}}`)))).To(Succeed())
 	e.request("1")
-	e.Expect(e.condition("web", "Drifted")).To(HavePrefix("True DriftDetected"))
+	e.Eventually(func() string { return e.condition("web", "Drifted") }, "20s", "20ms").Should(HavePrefix("True DriftDetected"))
 
 	e.edit("web", func(obj *helmv2.HelmRelease) {
 		obj.Spec.Test.Enable, obj.Spec.DriftDetection.Mode = false, helmv2.DriftDetectionDisabled

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -23,6 +24,7 @@ import (
 	"github.com/headwater-dev/headwater/agent/helm/state"
 	"github.com/headwater-dev/headwater/agent/remote/view"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
+	"github.com/headwater-dev/headwater/internal/reconcile"
 	"github.com/headwater-dev/headwater/shard"
 )
 
@@ -49,21 +51,28 @@ func storageOf(key shard.Key, of release.Target) storage {
 	return storage{key: key, namespace: of.StorageNamespace, name: of.Name}
 }
 
-// memories is what is remembered of the storage of each HelmRelease that has come
-// to rest, and how a view wakes them. It is safe for concurrent use.
+// memories is what is remembered of each HelmRelease that has come to rest, and how
+// views wake them. It is safe for concurrent use.
 type memories struct {
+	clock   clock.PassiveClock
+	retries reconcile.Pace
+
 	mu    sync.Mutex
 	of    map[types.NamespacedName]*memory
 	at    map[storage]map[types.NamespacedName]bool
+	drift map[types.NamespacedName]pauses
 	queue workqueue.TypedRateLimitingInterface[ctrl.Request]
 }
 
-func newMemories() *memories {
-	return &memories{of: map[types.NamespacedName]*memory{}, at: map[storage]map[types.NamespacedName]bool{}}
+func newMemories(clock clock.PassiveClock, retries reconcile.Pace) *memories {
+	return &memories{
+		clock: clock, retries: retries, of: map[types.NamespacedName]*memory{},
+		at: map[storage]map[types.NamespacedName]bool{}, drift: map[types.NamespacedName]pauses{},
+	}
 }
 
-// memory is what the storage had when a HelmRelease came to rest. It is a
-// shortcut alone: without it the target is asked.
+// memory is what the storage had, and how the objects were, when a HelmRelease came
+// to rest. It is a shortcut alone: without it the target is asked.
 type memory struct {
 	cluster string
 	at      storage
@@ -72,6 +81,8 @@ type memory struct {
 	// are all of.
 	records []release.Record
 	upto    string
+	// objects are nil where drift was not looked for, or is not to be seen.
+	objects *objects
 	// outdated is set when the view tells of something newer.
 	outdated bool
 }
@@ -101,6 +112,19 @@ func (m *memories) keep(name types.NamespacedName, made *memory) {
 	for _, record := range made.records {
 		m.tellLocked(name, types.NamespacedName{Namespace: made.at.namespace, Name: record.Stored.Name})
 	}
+	if made.objects != nil {
+		for at := range made.objects.all {
+			m.tellObjectLocked(name, at)
+		}
+	}
+}
+
+// forget drops all that is known of a HelmRelease.
+func (m *memories) forget(name types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.dropLocked(name)
+	delete(m.drift, name)
 }
 
 // drop forgets.
@@ -269,9 +293,10 @@ func (r *Reconciler) remember(ctx context.Context, obj *helmv2.HelmRelease, at l
 	}
 	made := &memory{
 		cluster: at.to.Identity(), at: storageOf(at.to.key, at.in.want.Target), view: r.viewOf(at.to),
-		records: bare(at.seen.Records, state.PreservesValues(obj)), upto: at.upto,
+		records: bare(at.seen.Records, state.PreservesValues(obj)), upto: at.upto, objects: at.objects,
 	}
 	made.view.Follow(ctx, []schema.GroupVersionKind{secretKind()}, anyAge, 0)
+	made.objects.follow(ctx)
 	r.memories.keep(client.ObjectKeyFromObject(obj), made)
 }
 

@@ -48,9 +48,13 @@ type Options struct {
 	// WatchConfigs selects the ConfigMaps and Secrets whose changes wake those
 	// who read them; label reconcile.fluxcd.io/watch=Enabled when nil.
 	WatchConfigs labels.Selector
-	// Poll keeps from watching the storage of releases: it is read whenever a
-	// HelmRelease runs.
+	// Poll keeps from watching releases: their storage is read, and drift looked
+	// for, whenever a HelmRelease runs.
 	Poll bool
+	// FullCheck is the least time between two looks for drift that dry-run all
+	// objects of a release whose metadata is as it was. A longer interval of the
+	// HelmRelease counts instead.
+	FullCheck time.Duration
 	// PerCluster is how many actions are at work on one target at once, those
 	// that wait not counted; 4 when zero.
 	PerCluster int

@@ -116,7 +116,7 @@ func (r *Reconciler) Settled(obj client.Object) { r.runs.settled(obj) }
 // to another agent now.
 func (r *Reconciler) Forget(name types.NamespacedName) {
 	r.runs.forget(name)
-	r.memories.drop(name)
+	r.memories.forget(name)
 }
 
 // Ready is what a HelmRelease says when all is done.

@@ -83,6 +83,22 @@ func TestNothingChangedAsksNothing(t *testing.T) {
 	}
 }
 
+// Servers write the fields of managers in another order than clients: 80 before 443.
+func TestAServiceOfSeveralPortsThatIsAsItWasAsksNothing(t *testing.T) {
+	e := newEnv(t)
+	e.drift = DriftOptions{FullCheck: time.Hour}
+	var all, applies atomic.Int32
+	e.wrap = func(next client.Client) client.Client { return &asked{next, &all, &applies} }
+	e.push("1", "one.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: one, namespace: "+e.namespace+"}\nspec: {ports: [{name: tls, port: 443}, {name: plain, port: 80}]}\n")
+	e.kustomization("web")
+	e.start()
+	e.becomes("web", "True")
+	e.request("web", "first")
+	before := all.Load()
+	e.request("web", "second")
+	e.Expect(all.Load()).To(Equal(before), "requests to the target")
+}
+
 func TestDriftIsPutBackAtOnce(t *testing.T) {
 	e := newEnv(t)
 	e.drift = DriftOptions{FullCheck: time.Hour}

@@ -34,7 +34,7 @@ type DriftOptions struct {
 // Bind makes flags of the options.
 func (o *DriftOptions) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Detection, "drift-detection", watchDrift, "how changes at targets are noticed: watch (the metadata of what was applied; changes are put back at once) or poll (list it when a Kustomization or HelmRelease runs)")
-	flags.DurationVar(&o.FullCheck, "full-check-interval", time.Hour, "least time between two dry-runs of all objects of a Kustomization, which find what their metadata does not show; a longer interval of the Kustomization counts instead")
+	flags.DurationVar(&o.FullCheck, "full-check-interval", time.Hour, "least time between two dry-runs of all objects of a Kustomization, or of a HelmRelease with driftDetection, which find what their metadata does not show; a longer interval of the Kustomization or HelmRelease counts instead")
 	flags.StringArrayVar(&o.Overrides, "override-manager", nil, "field manager, besides kubectl, whose changes to what Kustomizations apply are undone (repeatable)")
 	flags.StringSliceVar(&o.EarlyKinds, "custom-apply-stage-kinds", nil, "kinds that are applied in a stage of their own before most others (group/Kind,...)")
 }

@@ -20,7 +20,7 @@ import (
 
 // exempt, as a label or annotation with the value disabled, keeps an object from
 // being looked at.
-const exempt = "driftDetection"
+var exempt = helmv2.GroupVersion.Group + "/driftDetection"
 
 // Difference is an object that is not as it was released.
 type Difference struct {
@@ -39,36 +39,37 @@ func (d Difference) String() string {
 }
 
 // Differences dry-runs the objects of a release and compares what the server
-// would make of them with what it has. It writes nothing.
-func Differences(ctx context.Context, by client.Client, mapper apimeta.RESTMapper, obj *helmv2.HelmRelease, record release.Record) ([]Difference, error) {
+// would make of them with what it has. It writes nothing, and returns as well what
+// it has looked at.
+func Differences(ctx context.Context, by client.Client, mapper apimeta.RESTMapper, obj *helmv2.HelmRelease, record release.Record) (found []Difference, looked []Looked, err error) {
 	applier := &apply.Applier{Client: by, Mapper: mapper, Owner: OwnerOf(obj)}
 	objects, err := objectsOf(applier, mapper, record)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if detection := obj.Spec.DriftDetection; detection != nil {
 		rules, err := apply.ParseIgnore(detection.Ignore)
 		if err != nil {
-			return nil, fmt.Errorf("spec.driftDetection.ignore%w", err)
+			return nil, nil, fmt.Errorf("spec.driftDetection.ignore%w", err)
 		}
 		if objects, err = applier.Leave(ctx, objects, rules); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	var found []Difference
 	for _, desired := range objects {
 		if isExempt(desired) {
 			continue
 		}
-		difference, err := compare(ctx, by, desired)
+		live, differs, err := compare(ctx, by, desired)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if difference != nil {
-			found = append(found, *difference)
+		looked = append(looked, lookedAt(applier.Owner, desired, live))
+		if differs {
+			found = append(found, Difference{Ref: apply.RefTo(desired), Missing: live == nil, desired: desired})
 		}
 	}
-	return found, nil
+	return found, looked, nil
 }
 
 // objectsOf are the objects of a release, as they are applied.
@@ -91,29 +92,26 @@ func objectsOf(applier *apply.Applier, mapper apimeta.RESTMapper, record release
 }
 
 func isExempt(obj *unstructured.Unstructured) bool {
-	key := helmv2.GroupVersion.Group + "/" + exempt
-	return strings.EqualFold(obj.GetLabels()[key], "disabled") || strings.EqualFold(obj.GetAnnotations()[key], "disabled")
+	return strings.EqualFold(obj.GetLabels()[exempt], "disabled") || strings.EqualFold(obj.GetAnnotations()[exempt], "disabled")
 }
 
-// compare says how the object differs; nil when it does not.
-func compare(ctx context.Context, by client.Client, desired *unstructured.Unstructured) (*Difference, error) {
-	live := &unstructured.Unstructured{}
+// compare returns the object as it is, nil when it is gone, and says whether it
+// differs.
+func compare(ctx context.Context, by client.Client, desired *unstructured.Unstructured) (live *unstructured.Unstructured, differs bool, err error) {
+	live = &unstructured.Unstructured{}
 	live.SetGroupVersionKind(desired.GroupVersionKind())
-	err := by.Get(ctx, client.ObjectKeyFromObject(desired), live)
+	err = by.Get(ctx, client.ObjectKeyFromObject(desired), live)
 	if apierrors.IsNotFound(err) {
-		return &Difference{Ref: apply.RefTo(desired), Missing: true, desired: desired}, nil
+		return nil, true, nil
 	}
 	if err != nil {
-		return nil, apply.ErrorOf(apply.RefTo(desired), "get", err)
+		return nil, false, apply.ErrorOf(apply.RefTo(desired), "get", err)
 	}
 	applied := desired.DeepCopy()
 	if err := put(ctx, by, applied, client.DryRunAll); err != nil {
-		return nil, apply.ErrorOf(apply.RefTo(desired), "dry-run", err)
+		return nil, false, apply.ErrorOf(apply.RefTo(desired), "dry-run", err)
 	}
-	if isExempt(live) || reflect.DeepEqual(without(live), without(applied)) {
-		return nil, nil
-	}
-	return &Difference{Ref: apply.RefTo(desired), desired: desired}, nil
+	return live, !isExempt(live) && !reflect.DeepEqual(without(live), without(applied)), nil
 }
 
 // without is the object without what each write changes.
@@ -141,7 +139,7 @@ func (s *Session) CorrectDrift() error {
 	if err != nil {
 		return err
 	}
-	differences, err := Differences(s.ctx, s.client, s.access.Mapper, s.Object, record)
+	differences, _, err := Differences(s.ctx, s.client, s.access.Mapper, s.Object, record)
 	if err != nil {
 		return s.ended(err)
 	}

@@ -27,6 +27,6 @@ func TestDriftOfASecretQuotesNothing(t *testing.T) {
 	secret := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"namespace": "a", "name": "b"},
 	}}
-	_, err := compare(t.Context(), quoting{}, secret)
+	_, _, err := compare(t.Context(), quoting{}, secret)
 	g.Expect(err).To(MatchError("Secret/a/b dry-run failed (BadRequest): the server's message is not shown, it may quote the data"))
 }
