@@ -15,14 +15,6 @@ import (
 	"github.com/headwater-dev/headwater/api/meta"
 )
 
-// data of a ConfigMap.
-func (e *env) data(name string) map[string]string {
-	e.t.Helper()
-	var found corev1.ConfigMap
-	e.Expect(e.hub.Get(e.t.Context(), client.ObjectKey{Namespace: e.namespace, Name: name}, &found)).To(Succeed())
-	return found.Data
-}
-
 // A patch without a name is for all objects that the renderer sees at once.
 func TestStrategiesOfPostRenderers(t *testing.T) {
 	for strategy, want := range map[string]string{
