@@ -15,16 +15,15 @@ import (
 )
 
 // CEL counts what a call costs when it has ended. These calls may make or do far
-// more than their arguments are long, so that each is looked at before. What comparing
-// takes is bounded in compare.go, and what all calls of an evaluation come to in cost.go.
+// more than their arguments are long, so that each is looked at before.
 var bounds = map[string]bound{
 	"replace": {atMost: maxText, unit: "bytes", of: replaced},
 	"join":    {atMost: maxText, unit: "bytes", of: joined},
 	"format":  {atMost: maxText, unit: "bytes", of: formatted},
 
-	"sets.contains":   {atMost: maxCompared, unit: "comparisons", of: product},
-	"sets.intersects": {atMost: maxCompared, unit: "comparisons", of: product},
-	"sets.equivalent": {atMost: maxCompared, unit: "comparisons", of: product},
+	"sets.contains":   {atMost: 1_000_000, unit: "comparisons", of: product},
+	"sets.intersects": {atMost: 1_000_000, unit: "comparisons", of: product},
+	"sets.equivalent": {atMost: 1_000_000, unit: "comparisons", of: product},
 }
 
 // maxText is how long a text that is made may be, in bytes: an object is not longer.
@@ -139,11 +138,8 @@ func match(text, pattern ref.Val) ref.Val {
 	return text.(traits.Matcher).Match(pattern)
 }
 
-// product is how many values are compared where each of one argument is held against
-// each of the other.
-func product(args []ref.Val) int64 {
-	return count(args[0], maxCompared) * count(args[1], maxCompared)
-}
+// product of the lengths of both arguments.
+func product(args []ref.Val) int64 { return length(args[0]) * length(args[1]) }
 
 // perValue is what a value is written in at most, with what is around it, besides
 // the text that it holds: a number with the highest precision.

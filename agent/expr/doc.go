@@ -3,12 +3,12 @@
 // resource is told.
 //
 // It promises that an expression ends: its length, its cost and its time are
-// bounded, those of each call and comparison before it is made, since anybody who may write a
+// bounded, those of each call before it is made, since anybody who may write a
 // Kustomization may write one. It reads nothing but what it is given, and keeps
-// no object that it was given. Compiled expressions are kept, bounded in number and length,
+// no object that it was given. Compiled expressions are kept, bounded in number,
 // because the same few are asked for at every run.
 //
 // The language is the one that Flux's controllers compile: CEL with optional
 // types, comparisons across number types, and the extensions for strings, sets
-// and base64.
+// and encoders.
 package expr

@@ -28,9 +28,6 @@ const (
 	maxQuoted = 100
 	// maxKept compiled expressions.
 	maxKept = 1024
-	// maxKeptLength of an expression that is kept, in bytes: compiled it takes up to a
-	// hundred times as much. Longer ones are compiled for each run.
-	maxKeptLength = 512
 )
 
 // Condition is a compiled expression that is true or false. It is safe for
@@ -43,9 +40,8 @@ type Condition struct {
 // Compiler compiles expressions and keeps what it compiled. It is safe for
 // concurrent use.
 type Compiler struct {
-	// fields is the language over the fields of one object, ready that over self and dep.
-	fields, ready *cel.Env
-	kept          *lru.Cache[string, *Condition]
+	env  *cel.Env
+	kept *lru.Cache[string, *Condition]
 }
 
 // NewCompiler returns a compiler of its own language environment, which takes a
@@ -61,7 +57,7 @@ func NewCompiler() (*Compiler, error) {
 		cel.OptionalTypes(),
 		ext.Strings(),
 		ext.Sets(),
-		ext.Encoders(ext.EncodersVersion(0)), // without JSON
+		ext.Encoders(),
 	)
 	if err == nil {
 		language, err = bounded(language)
@@ -69,76 +65,64 @@ func NewCompiler() (*Compiler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up CEL: %w", err)
 	}
-	object := cel.MapType(cel.StringType, cel.DynType)
-	ready, err := language.Extend(cel.Variable(self, object), cel.Variable(dep, object))
-	if err != nil {
-		return nil, fmt.Errorf("set up CEL: %w", err)
-	}
 	kept, err := lru.New[string, *Condition](maxKept)
 	if err != nil {
 		return nil, err
 	}
-	return &Compiler{fields: language, ready: ready, kept: kept}, nil
+	return &Compiler{env: language, kept: kept}, nil
 }
 
-// Compile compiles an expression over whatever fields it is evaluated with: it is only
-// parsed.
-func (c *Compiler) Compile(text string) (*Condition, error) {
-	return c.compile(c.fields, "", text)
-}
-
-// CompileReady compiles a readyExpr: a condition over the object that waits and
-// the one that it waits for, self and dep (FLUX.md §1.8, §1.9). The types are checked: one
-// that cannot be a bool is an error.
-func (c *Compiler) CompileReady(text string) (*Condition, error) {
-	return c.compile(c.ready, self, text)
-}
-
-// compile keeps what it compiles, by the text and what it is over.
-func (c *Compiler) compile(language *cel.Env, over, text string) (*Condition, error) {
-	key := over + "\x00" + text
+// Compile compiles an expression over the named variables, each an object. The
+// types are checked: one that cannot be a bool is an error. With no names the
+// expression is over whatever fields it is evaluated with, and only parsed.
+func (c *Compiler) Compile(text string, variables ...string) (*Condition, error) {
+	key := strings.Join(append(variables, text), "\x00")
 	if kept, ok := c.kept.Get(key); ok {
 		return kept, nil
 	}
 	if len(text) > maxLength {
 		return nil, fmt.Errorf("the CEL expression has %d bytes, more than the %d that are allowed", len(text), maxLength)
 	}
-	ast, issues := language.Parse(text)
-	if err := issues.Err(); err != nil {
-		return nil, fmt.Errorf("parse the CEL expression %q: %w", text, err)
+	env, ast, err := c.parse(text, variables)
+	if err != nil {
+		return nil, err
 	}
-	if over != "" {
-		var err error
-		if ast, err = check(language, ast, text); err != nil {
-			return nil, err
-		}
-	}
-	program, err := language.Program(ast,
+	program, err := env.Program(ast,
 		cel.CostLimit(maxCost),
-		cel.CostTracking(costs{}),
-		cel.CustomDecoratorV2(comparing),
-		cel.CustomDecoratorV2(constructing),
 		cel.InterruptCheckFrequency(checkEvery))
 	if err != nil {
 		return nil, fmt.Errorf("compile the CEL expression %q: %w", text, err)
 	}
 	made := &Condition{text: text, program: program}
-	if len(text) <= maxKeptLength {
-		c.kept.Add(key, made)
-	}
+	c.kept.Add(key, made)
 	return made, nil
 }
 
-// check checks the types.
-func check(language *cel.Env, ast *cel.Ast, text string) (*cel.Ast, error) {
-	checked, issues := language.Check(ast)
+// parse reads the expression and, where the variables are known, checks it.
+func (c *Compiler) parse(text string, variables []string) (*cel.Env, *cel.Ast, error) {
+	ast, issues := c.env.Parse(text)
 	if err := issues.Err(); err != nil {
-		return nil, fmt.Errorf("check the CEL expression %q: %w", text, err)
+		return nil, nil, fmt.Errorf("parse the CEL expression %q: %w", text, err)
+	}
+	if len(variables) == 0 {
+		return c.env, ast, nil
+	}
+	options := make([]cel.EnvOption, 0, len(variables))
+	for _, name := range variables {
+		options = append(options, cel.Variable(name, cel.MapType(cel.StringType, cel.DynType)))
+	}
+	env, err := c.env.Extend(options...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("set up CEL: %w", err)
+	}
+	checked, issues := env.Check(ast)
+	if err := issues.Err(); err != nil {
+		return nil, nil, fmt.Errorf("check the CEL expression %q: %w", text, err)
 	}
 	if out := checked.OutputType(); !out.IsExactType(cel.BoolType) && !out.IsExactType(cel.DynType) {
-		return nil, fmt.Errorf("the CEL expression %q is a %s: it has to be true or false", text, out)
+		return nil, nil, fmt.Errorf("the CEL expression %q is a %s: it has to be true or false", text, out)
 	}
-	return checked, nil
+	return env, checked, nil
 }
 
 // Holds evaluates the condition. Its errors are those of the expression on

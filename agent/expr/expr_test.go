@@ -52,7 +52,7 @@ func TestConditionsOverSelfAndDep(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			condition, err := compiler(t).CompileReady(c.text)
+			condition, err := compiler(t).Compile(c.text, "self", "dep")
 			g.Expect(err).NotTo(HaveOccurred())
 			got, err := condition.Holds(t.Context(), values)
 			if c.err != "" {
@@ -90,83 +90,10 @@ func TestCallsThatAreTooMuch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			condition, err := compiler(t).CompileReady(text)
+			condition, err := compiler(t).Compile(text, "self")
 			g.Expect(err).NotTo(HaveOccurred())
 			_, err = condition.Holds(t.Context(), values)
 			g.Expect(err).To(MatchError(Or(ContainSubstring("that are allowed"), ContainSubstring("cost limit exceeded"))))
-		})
-	}
-}
-
-// Each of these is short, and would never end, or end with the process for want of memory.
-func TestEvaluationsThatAreTooMuch(t *testing.T) {
-	values := map[string]any{"self": map[string]any{"text": strings.Repeat("YWFh", 200_000), "bytes": []byte(strings.Repeat("a", 600_000))}}
-	// shared has so many lists of ten of each other.
-	shared := func(levels int) string {
-		return "[1]" + strings.Repeat(".map(a, [a, a, a, a, a, a, a, a, a, a])", levels)
-	}
-	loop := func(turn string) string {
-		ten := "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"
-		return strings.Repeat(ten+".map(i, ", 5) + turn + strings.Repeat(")", 5) + " == []"
-	}
-	for name, text := range map[string]string{
-		"equal":             shared(20) + ".all(a, a == a)",
-		"not equal":         shared(20) + ".all(a, a != a)",
-		"in":                shared(20) + ".all(a, a in [a])",
-		"of optionals":      shared(20) + ".all(a, optional.of(a) == optional.of(a))",
-		"of maps":           "[1]" + strings.Repeat(".map(a, {'a': a, 'b': a, 'c': a, 'd': a})", 30) + ".all(a, a == a)",
-		"contains":          shared(20) + ".all(a, sets.contains([a], [a]))",
-		"intersects":        shared(20) + ".all(a, sets.intersects([a], [a]))",
-		"equivalent":        shared(20) + ".all(a, sets.equivalent([a], [a]))",
-		"sums":              "[[1, 2]]" + strings.Repeat(".map(a, a + a)", 40) + ".all(a, a == a)",
-		"errors are passed": shared(20) + ".all(a, [1, 2, 3, 4, 5, 6, 7, 8, 9].exists(i, a == a) || a == a)",
-		"base64.decode":     loop("base64.decode(self.text)"),
-		"base64.encode":     loop("base64.encode(self.bytes)"),
-		"format":            loop("'%s'.format([self.text])"),
-		"replace":           loop("self.text.replace('Y', 'Z')"),
-		"join":              loop("[self.text].join()"),
-		"split":             loop("self.text.split('')"),
-		"upperAscii":        loop("self.text.upperAscii()"),
-		"lists":             loop("[" + strings.Repeat("1, ", 5000) + "1]"),
-		"maps":              loop("{" + strings.Repeat("'a': 1, ", 1000) + "'b': 1}"),
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			condition, err := compiler(t).CompileReady(text)
-			g.Expect(err).NotTo(HaveOccurred())
-			ended := make(chan error, 1)
-			go func() {
-				_, err := condition.Holds(t.Context(), values)
-				ended <- err
-			}()
-			g.Eventually(ended, "1m").Should(Receive(MatchError(Or(ContainSubstring("that are allowed"), ContainSubstring("cost limit exceeded")))))
-		})
-	}
-}
-
-func TestExpressionsMakeNoJSON(t *testing.T) {
-	_, err := compiler(t).CompileReady("json.encode(self) == ''")
-	NewWithT(t).Expect(err).To(MatchError(ContainSubstring("undeclared reference to 'json'")))
-}
-
-func TestComparisonsAreThoseOfTheLanguage(t *testing.T) {
-	values := map[string]any{"list": []any{"x", int64(1), map[string]any{"a": []any{true}}}, "map": map[string]any{"a": "b"}, "text": "x"}
-	for text, want := range map[string]bool{
-		`list == ['x', 1, {'a': [true]}]`:                         true,
-		`list != ['x', 1, {'a': [false]}]`:                        true,
-		`list == map || map != map`:                               false,
-		`text in list && 1.0 in list`:                             true,
-		`{'a': [true]} in list && 'a' in map`:                     true,
-		`'b' in map || 'y' in list`:                               false,
-		`map.?nope == optional.none() && text == 'x'`:             true,
-		`1 == 1.0 && 1u == 1 && null == null && dyn(null) != 'x'`: true,
-		`map.nope == 1 || true`:                                   true,
-	} {
-		t.Run(text, func(t *testing.T) {
-			g := NewWithT(t)
-			condition, err := compiler(t).Compile(text)
-			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(condition.Holds(t.Context(), values)).To(Equal(want))
 		})
 	}
 }
@@ -183,7 +110,7 @@ func TestCallsThatAreNotTooMuch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			condition, err := compiler(t).CompileReady(text)
+			condition, err := compiler(t).Compile(text, "self")
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(condition.Holds(t.Context(), values)).To(BeTrue())
 		})
@@ -200,7 +127,7 @@ func TestExpressionsThatDoNotCompile(t *testing.T) {
 		"too deep":         {strings.Repeat("(", 2000) + "true" + strings.Repeat(")", 2000), "recursion limit"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := compiler(t).CompileReady(c.text)
+			_, err := compiler(t).Compile(c.text, "self", "dep")
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.err)))
 		})
 	}
@@ -287,7 +214,7 @@ func FuzzCompile(f *testing.F) {
 	}
 	made := compiler(f)
 	f.Fuzz(func(t *testing.T, text string) {
-		condition, err := made.CompileReady(text)
+		condition, err := made.Compile(text, "self", "dep")
 		if err != nil {
 			return
 		}
@@ -299,7 +226,7 @@ func FuzzCompile(f *testing.F) {
 // and does not repeat all of it.
 func TestALongExpressionIsNotQuotedWhole(t *testing.T) {
 	g := NewWithT(t)
-	condition, err := compiler(t).CompileReady("dep.nope == '" + strings.Repeat("é", 4000) + "'")
+	condition, err := compiler(t).Compile("dep.nope == '"+strings.Repeat("é", 4000)+"'", "self", "dep")
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = condition.Holds(t.Context(), map[string]any{"self": map[string]any{}, "dep": map[string]any{}})
 	g.Expect(err).To(MatchError(And(HavePrefix("evaluate the CEL expression \"dep.nope == 'éé"), HaveSuffix("...\": no such key: nope"))))

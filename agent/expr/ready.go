@@ -12,6 +12,12 @@ const (
 	dep  = "dep"
 )
 
+// CompileReady compiles a readyExpr: a condition over the object that waits and
+// the one that it waits for (FLUX.md §1.8, §1.9).
+func (c *Compiler) CompileReady(text string) (*Condition, error) {
+	return c.Compile(text, self, dep)
+}
+
 // Ready evaluates a readyExpr. Its errors are those of CompileReady and of
 // Condition.Holds.
 func (c *Compiler) Ready(ctx context.Context, text string, waiting, dependency runtime.Object) (bool, error) {
