@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/google/cel-go/cel"
@@ -89,6 +90,9 @@ func (c *Compiler) Compile(text string, variables ...string) (*Condition, error)
 	}
 	program, err := env.Program(ast,
 		cel.CostLimit(maxCost),
+		cel.CostTracking(comparing{}),
+		noSetsCost(),
+		cel.CustomDecoratorV2(counted),
 		cel.InterruptCheckFrequency(checkEvery))
 	if err != nil {
 		return nil, fmt.Errorf("compile the CEL expression %q: %w", text, err)
@@ -127,9 +131,12 @@ func (c *Compiler) parse(text string, variables []string) (*cel.Env, *cel.Ast, e
 
 // Holds evaluates the condition. Its errors are those of the expression on
 // these values: a field that is not there, a result that is no bool, too high a
-// cost.
+// cost, more made than is allowed.
 func (c *Condition) Holds(ctx context.Context, values map[string]any) (bool, error) {
-	result, _, err := c.program.ContextEval(ctx, values)
+	left := int64(maxMade)
+	given := map[string]any{leftName: &left}
+	maps.Copy(given, values)
+	result, _, err := c.program.ContextEval(ctx, given)
 	if err != nil {
 		return false, fmt.Errorf("evaluate the CEL expression %q: %w", shortened(c.text), err)
 	}

@@ -98,6 +98,60 @@ func TestCallsThatAreTooMuch(t *testing.T) {
 	}
 }
 
+// Each step of these is cheap. Together they make a value that cannot be gone
+// through, because lists share their elements, or they keep gigabytes.
+func TestExpressionsThatMakeTooMuch(t *testing.T) {
+	lists := "[1]" + strings.Repeat(".map(a, [a,a,a,a,a,a,a,a,a,a])", 20)
+	sums := "[[1]]" + strings.Repeat(".map(a, a + a)", 40)
+	maps := "[{'x': 1}]" + strings.Repeat(".map(a, {'x': a, 'y': a})", 40)
+	optionals := "[1]" + strings.Repeat(".map(a, [optional.of(a), optional.of(a)])", 40)
+	hundred := "[" + strings.Repeat("1,", 99) + "1]"
+	often := func(made string) string { return hundred + ".map(i, " + hundred + ".map(j, " + made + ")) == []" }
+	values := map[string]any{"long": strings.Repeat("abc ", 75_000)}
+	for name, text := range map[string]string{
+		"equal":           lists + ".all(a, a == a)",
+		"not equal":       lists + ".all(a, a != a)",
+		"equal sums":      sums + ".all(a, a == a)",
+		"equal maps":      maps + ".all(a, a == a)",
+		"equal optionals": optionals + ".all(a, a == a)",
+		"in":              lists + ".all(a, a in [a])",
+		"the older in":    lists + ".all(a, _in_(a, [a]))",
+		"contains":        lists + ".all(a, sets.contains([a], [a]))",
+		"intersects":      lists + ".all(a, sets.intersects([a], [a]))",
+		"equivalent":      lists + ".all(a, sets.equivalent([a], [a]))",
+		"an absent key":   lists + ".all(a, {'x': 1}[a] == 1)",
+		"a bad index":     lists + ".all(a, [1][a] == 1)",
+		"no optional":     lists + ".all(a, [?a] == [])",
+		"json":            lists + ".all(a, json.encode(a) != '')",
+		"much json":       "[1,2,3,4].map(k, [long,long,long,long]).all(a, json.encode(a) != '')",
+		"base64.decode":   often("base64.decode(long.replace(' ', 'd'))"),
+		"base64.encode":   often("base64.encode(bytes(long))"),
+		"format":          often("'%s'.format([long])"),
+		"replace":         often("long.replace('b', 'c')"),
+		"join":            often("[long, long].join()"),
+		"upperAscii":      often("long.upperAscii()"),
+		"reverse":         often("long.reverse()"),
+		"split":           often("long.split(' ')"),
+		"indexOf":         "(long + long).indexOf(long + 'd') == 0",
+		"lastIndexOf":     "(long + long).lastIndexOf(long + 'd') == 0",
+		"often compared":  "[" + hundred + ".map(i, " + hundred + ")].all(a, " + hundred + ".all(i, " + hundred + ".all(j, a == a)))",
+		"often contained": "[[" + hundred + ".map(i, " + hundred + ")]].all(a, " + hundred + ".all(i, " + hundred + ".all(j, sets.contains(a, a))))",
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			condition, err := compiler(t).Compile(text)
+			g.Expect(err).NotTo(HaveOccurred())
+			ended := make(chan error, 1)
+			go func() {
+				_, err := condition.Holds(t.Context(), values)
+				ended <- err
+			}()
+			g.Eventually(ended, "30s").Should(Receive(&err))
+			g.Expect(err).To(MatchError(Or(ContainSubstring("that are allowed"), ContainSubstring("cost limit exceeded"))))
+		})
+	}
+}
+
 func TestCallsThatAreNotTooMuch(t *testing.T) {
 	values := map[string]any{"self": map[string]any{"long": strings.Repeat("a", 900_000), "list": []any{"x", "y"}}}
 	for name, text := range map[string]string{
@@ -106,6 +160,9 @@ func TestCallsThatAreNotTooMuch(t *testing.T) {
 		"join":         `self.list.join(', ') == 'x, y' && self.list.join() == 'xy'`,
 		"format":       `'%s is %d of %s'.format(['a', 1, self.list]) == 'a is 1 of [x, y]'`,
 		"matches":      `self.long.matches('^a+$') && matches('abc', 'b')`,
+		"encoders":     `base64.encode(base64.decode('aGk=')) == 'aGk=' && json.encode({'a': [1]}) == '{"a":[1]}'`,
+		"indexOf":      `self.long.indexOf('b') == -1 && 'aba'.lastIndexOf('a') == 2`,
+		"comparisons":  `self == self && self.list in [self.list] && 'list' in self && [self.list] != []`,
 		"sets":         `sets.contains(self.list, ['x']) && sets.intersects(self.list, ['y', 'z']) && sets.equivalent(self.list, ['y', 'x'])`,
 	} {
 		t.Run(name, func(t *testing.T) {
