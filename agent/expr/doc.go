@@ -7,8 +7,8 @@
 // each call before it is made. So is what an evaluation makes, each value counted
 // with all that is in it: no comparison and no error that quotes a value meets one
 // that shares its parts so often that it cannot be gone through. It reads nothing but what it is given, and keeps
-// no object that it was given. Compiled expressions are kept, bounded in number,
-// because the same few are asked for at every run.
+// no object that it was given. Short expressions are kept compiled, bounded in
+// number, because the same few are asked for at every run.
 //
 // The language is the one that Flux's controllers compile: CEL with optional
 // types, comparisons across number types, and the extensions for strings, sets

@@ -27,8 +27,10 @@ const (
 	// maxQuoted bounds in bytes how much of an expression an error of its
 	// evaluation quotes.
 	maxQuoted = 100
-	// maxKept compiled expressions.
-	maxKept = 1024
+	// maxKept compiled expressions of at most maxKeptLength bytes: a compiled one takes
+	// up to a hundred times the memory of its text.
+	maxKept       = 512
+	maxKeptLength = 512
 )
 
 // Condition is a compiled expression that is true or false. It is safe for
@@ -38,11 +40,19 @@ type Condition struct {
 	program cel.Program
 }
 
-// Compiler compiles expressions and keeps what it compiled. It is safe for
-// concurrent use.
+// Compiler compiles expressions and keeps the short ones that it compiled. It is
+// safe for concurrent use.
 type Compiler struct {
+	env *cel.Env
+	// ready is env with the names of a readyExpr.
+	ready *cel.Env
+	kept  *lru.Cache[kept, *Condition]
+}
+
+// kept is what tells one compiled expression from another.
+type kept struct {
 	env  *cel.Env
-	kept *lru.Cache[string, *Condition]
+	text string
 }
 
 // NewCompiler returns a compiler of its own language environment, which takes a
@@ -66,25 +76,34 @@ func NewCompiler() (*Compiler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up CEL: %w", err)
 	}
-	kept, err := lru.New[string, *Condition](maxKept)
+	object := cel.MapType(cel.StringType, cel.DynType)
+	ready, err := language.Extend(cel.Variable(self, object), cel.Variable(dep, object))
+	if err != nil {
+		return nil, fmt.Errorf("set up CEL: %w", err)
+	}
+	cache, err := lru.New[kept, *Condition](maxKept)
 	if err != nil {
 		return nil, err
 	}
-	return &Compiler{env: language, kept: kept}, nil
+	return &Compiler{env: language, ready: ready, kept: cache}, nil
 }
 
-// Compile compiles an expression over the named variables, each an object. The
-// types are checked: one that cannot be a bool is an error. With no names the
-// expression is over whatever fields it is evaluated with, and only parsed.
-func (c *Compiler) Compile(text string, variables ...string) (*Condition, error) {
-	key := strings.Join(append(variables, text), "\x00")
-	if kept, ok := c.kept.Get(key); ok {
-		return kept, nil
+// Compile compiles an expression over whatever fields it is evaluated with: it is
+// parsed, and no type is checked.
+func (c *Compiler) Compile(text string) (*Condition, error) {
+	return c.compile(c.env, text)
+}
+
+// compile compiles in one of both environments, or returns what is kept.
+func (c *Compiler) compile(env *cel.Env, text string) (*Condition, error) {
+	key := kept{env: env, text: text}
+	if made, ok := c.kept.Get(key); ok {
+		return made, nil
 	}
 	if len(text) > maxLength {
 		return nil, fmt.Errorf("the CEL expression has %d bytes, more than the %d that are allowed", len(text), maxLength)
 	}
-	env, ast, err := c.parse(text, variables)
+	ast, err := c.read(env, text)
 	if err != nil {
 		return nil, err
 	}
@@ -98,35 +117,29 @@ func (c *Compiler) Compile(text string, variables ...string) (*Condition, error)
 		return nil, fmt.Errorf("compile the CEL expression %q: %w", text, err)
 	}
 	made := &Condition{text: text, program: program}
-	c.kept.Add(key, made)
+	if len(text) <= maxKeptLength {
+		c.kept.Add(key, made)
+	}
 	return made, nil
 }
 
-// parse reads the expression and, where the variables are known, checks it.
-func (c *Compiler) parse(text string, variables []string) (*cel.Env, *cel.Ast, error) {
-	ast, issues := c.env.Parse(text)
+// read parses the expression and, where the variables are known, checks it.
+func (c *Compiler) read(env *cel.Env, text string) (*cel.Ast, error) {
+	ast, issues := env.Parse(text)
 	if err := issues.Err(); err != nil {
-		return nil, nil, fmt.Errorf("parse the CEL expression %q: %w", text, err)
+		return nil, fmt.Errorf("parse the CEL expression %q: %w", text, err)
 	}
-	if len(variables) == 0 {
-		return c.env, ast, nil
-	}
-	options := make([]cel.EnvOption, 0, len(variables))
-	for _, name := range variables {
-		options = append(options, cel.Variable(name, cel.MapType(cel.StringType, cel.DynType)))
-	}
-	env, err := c.env.Extend(options...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("set up CEL: %w", err)
+	if env != c.ready {
+		return ast, nil
 	}
 	checked, issues := env.Check(ast)
 	if err := issues.Err(); err != nil {
-		return nil, nil, fmt.Errorf("check the CEL expression %q: %w", text, err)
+		return nil, fmt.Errorf("check the CEL expression %q: %w", text, err)
 	}
 	if out := checked.OutputType(); !out.IsExactType(cel.BoolType) && !out.IsExactType(cel.DynType) {
-		return nil, nil, fmt.Errorf("the CEL expression %q is a %s: it has to be true or false", text, out)
+		return nil, fmt.Errorf("the CEL expression %q is a %s: it has to be true or false", text, out)
 	}
-	return env, checked, nil
+	return checked, nil
 }
 
 // Holds evaluates the condition. Its errors are those of the expression on
