@@ -25,8 +25,9 @@ const (
 	// context.
 	checkEvery = 100
 	// maxQuoted bounds in bytes how much of an expression an error of its
-	// evaluation quotes.
+	// evaluation quotes, and maxReason what CEL says, which quotes keys and values.
 	maxQuoted = 100
+	maxReason = 500
 	// maxKept compiled expressions of at most maxKeptLength bytes: a compiled one takes
 	// up to a hundred times the memory of its text.
 	maxKept       = 512
@@ -151,20 +152,23 @@ func (c *Condition) Holds(ctx context.Context, values map[string]any) (bool, err
 	maps.Copy(given, values)
 	result, _, err := c.program.ContextEval(ctx, given)
 	if err != nil {
-		return false, fmt.Errorf("evaluate the CEL expression %q: %w", shortened(c.text), err)
+		if reason := err.Error(); len(reason) > maxReason {
+			err = errors.New(shortened(reason, maxReason))
+		}
+		return false, fmt.Errorf("evaluate the CEL expression %q: %w", shortened(c.text, maxQuoted), err)
 	}
 	holds, ok := result.(types.Bool)
 	if !ok {
-		return false, fmt.Errorf("evaluate the CEL expression %q: %w", shortened(c.text), errors.New("the result is neither true nor false"))
+		return false, fmt.Errorf("evaluate the CEL expression %q: %w", shortened(c.text, maxQuoted), errors.New("the result is neither true nor false"))
 	}
 	return bool(holds), nil
 }
 
-// shortened is as much of an expression as says which one it is: its errors come
-// once for each object, and stand in conditions.
-func shortened(text string) string {
-	if len(text) <= maxQuoted {
+// shortened is as much of a text as says which one it is: errors come once for each
+// object, and stand in conditions.
+func shortened(text string, atMost int) string {
+	if len(text) <= atMost {
 		return text
 	}
-	return strings.ToValidUTF8(text[:maxQuoted], "") + "..."
+	return strings.ToValidUTF8(text[:atMost], "") + "..."
 }
