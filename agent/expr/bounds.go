@@ -21,9 +21,14 @@ var bounds = map[string]bound{
 	"join":    {atMost: maxText, unit: "bytes", of: joined},
 	"format":  {atMost: maxText, unit: "bytes", of: formatted},
 
-	"sets.contains":   {atMost: 1_000_000, unit: "comparisons", of: product},
-	"sets.intersects": {atMost: 1_000_000, unit: "comparisons", of: product},
-	"sets.equivalent": {atMost: 1_000_000, unit: "comparisons", of: product},
+	"json.encode": {atMost: maxText, unit: "bytes", of: func(args []ref.Val) int64 { return size(args[0]) }},
+
+	"indexOf":     {atMost: maxSteps, unit: "comparisons", of: product},
+	"lastIndexOf": {atMost: maxSteps, unit: "comparisons", of: product},
+
+	"sets.contains":   {atMost: 1_000_000, unit: "comparisons", of: compared},
+	"sets.intersects": {atMost: 1_000_000, unit: "comparisons", of: compared},
+	"sets.equivalent": {atMost: 1_000_000, unit: "comparisons", of: compared},
 }
 
 // maxText is how long a text that is made may be, in bytes: an object is not longer.
@@ -140,6 +145,12 @@ func match(text, pattern ref.Val) ref.Val {
 
 // product of the lengths of both arguments.
 func product(args []ref.Val) int64 { return length(args[0]) * length(args[1]) }
+
+// compared is how many values are compared at most when each element of one list
+// is held against each of the other.
+func compared(args []ref.Val) int64 {
+	return min(length(args[0])*parts(args[1]), parts(args[0])*length(args[1]))
+}
 
 // perValue is what a value is written in at most, with what is around it, besides
 // the text that it holds: a number with the highest precision.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/google/cel-go/cel"
@@ -24,10 +25,13 @@ const (
 	// context.
 	checkEvery = 100
 	// maxQuoted bounds in bytes how much of an expression an error of its
-	// evaluation quotes.
+	// evaluation quotes, and maxReason what CEL says, which quotes keys and values.
 	maxQuoted = 100
-	// maxKept compiled expressions.
-	maxKept = 1024
+	maxReason = 500
+	// maxKept compiled expressions of at most maxKeptLength bytes: a compiled one takes
+	// up to a hundred times the memory of its text.
+	maxKept       = 512
+	maxKeptLength = 512
 )
 
 // Condition is a compiled expression that is true or false. It is safe for
@@ -37,11 +41,19 @@ type Condition struct {
 	program cel.Program
 }
 
-// Compiler compiles expressions and keeps what it compiled. It is safe for
-// concurrent use.
+// Compiler compiles expressions and keeps the short ones that it compiled. It is
+// safe for concurrent use.
 type Compiler struct {
+	env *cel.Env
+	// ready is env with the names of a readyExpr.
+	ready *cel.Env
+	kept  *lru.Cache[kept, *Condition]
+}
+
+// kept is what tells one compiled expression from another.
+type kept struct {
 	env  *cel.Env
-	kept *lru.Cache[string, *Condition]
+	text string
 }
 
 // NewCompiler returns a compiler of its own language environment, which takes a
@@ -65,86 +77,98 @@ func NewCompiler() (*Compiler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up CEL: %w", err)
 	}
-	kept, err := lru.New[string, *Condition](maxKept)
+	object := cel.MapType(cel.StringType, cel.DynType)
+	ready, err := language.Extend(cel.Variable(self, object), cel.Variable(dep, object))
+	if err != nil {
+		return nil, fmt.Errorf("set up CEL: %w", err)
+	}
+	cache, err := lru.New[kept, *Condition](maxKept)
 	if err != nil {
 		return nil, err
 	}
-	return &Compiler{env: language, kept: kept}, nil
+	return &Compiler{env: language, ready: ready, kept: cache}, nil
 }
 
-// Compile compiles an expression over the named variables, each an object. The
-// types are checked: one that cannot be a bool is an error. With no names the
-// expression is over whatever fields it is evaluated with, and only parsed.
-func (c *Compiler) Compile(text string, variables ...string) (*Condition, error) {
-	key := strings.Join(append(variables, text), "\x00")
-	if kept, ok := c.kept.Get(key); ok {
-		return kept, nil
+// Compile compiles an expression over whatever fields it is evaluated with: it is
+// parsed, and no type is checked.
+func (c *Compiler) Compile(text string) (*Condition, error) {
+	return c.compile(c.env, text)
+}
+
+// compile compiles in one of both environments, or returns what is kept.
+func (c *Compiler) compile(env *cel.Env, text string) (*Condition, error) {
+	key := kept{env: env, text: text}
+	if made, ok := c.kept.Get(key); ok {
+		return made, nil
 	}
 	if len(text) > maxLength {
 		return nil, fmt.Errorf("the CEL expression has %d bytes, more than the %d that are allowed", len(text), maxLength)
 	}
-	env, ast, err := c.parse(text, variables)
+	ast, err := c.read(env, text)
 	if err != nil {
 		return nil, err
 	}
 	program, err := env.Program(ast,
 		cel.CostLimit(maxCost),
+		cel.CostTracking(comparing{}),
+		noSetsCost(),
+		cel.CustomDecoratorV2(counted),
 		cel.InterruptCheckFrequency(checkEvery))
 	if err != nil {
 		return nil, fmt.Errorf("compile the CEL expression %q: %w", text, err)
 	}
 	made := &Condition{text: text, program: program}
-	c.kept.Add(key, made)
+	if len(text) <= maxKeptLength {
+		c.kept.Add(key, made)
+	}
 	return made, nil
 }
 
-// parse reads the expression and, where the variables are known, checks it.
-func (c *Compiler) parse(text string, variables []string) (*cel.Env, *cel.Ast, error) {
-	ast, issues := c.env.Parse(text)
+// read parses the expression and, where the variables are known, checks it.
+func (c *Compiler) read(env *cel.Env, text string) (*cel.Ast, error) {
+	ast, issues := env.Parse(text)
 	if err := issues.Err(); err != nil {
-		return nil, nil, fmt.Errorf("parse the CEL expression %q: %w", text, err)
+		return nil, fmt.Errorf("parse the CEL expression %q: %w", text, err)
 	}
-	if len(variables) == 0 {
-		return c.env, ast, nil
-	}
-	options := make([]cel.EnvOption, 0, len(variables))
-	for _, name := range variables {
-		options = append(options, cel.Variable(name, cel.MapType(cel.StringType, cel.DynType)))
-	}
-	env, err := c.env.Extend(options...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("set up CEL: %w", err)
+	if env != c.ready {
+		return ast, nil
 	}
 	checked, issues := env.Check(ast)
 	if err := issues.Err(); err != nil {
-		return nil, nil, fmt.Errorf("check the CEL expression %q: %w", text, err)
+		return nil, fmt.Errorf("check the CEL expression %q: %w", text, err)
 	}
 	if out := checked.OutputType(); !out.IsExactType(cel.BoolType) && !out.IsExactType(cel.DynType) {
-		return nil, nil, fmt.Errorf("the CEL expression %q is a %s: it has to be true or false", text, out)
+		return nil, fmt.Errorf("the CEL expression %q is a %s: it has to be true or false", text, out)
 	}
-	return env, checked, nil
+	return checked, nil
 }
 
 // Holds evaluates the condition. Its errors are those of the expression on
 // these values: a field that is not there, a result that is no bool, too high a
-// cost.
+// cost, more made than is allowed.
 func (c *Condition) Holds(ctx context.Context, values map[string]any) (bool, error) {
-	result, _, err := c.program.ContextEval(ctx, values)
+	left := int64(maxMade)
+	given := map[string]any{leftName: &left}
+	maps.Copy(given, values)
+	result, _, err := c.program.ContextEval(ctx, given)
 	if err != nil {
-		return false, fmt.Errorf("evaluate the CEL expression %q: %w", shortened(c.text), err)
+		if reason := err.Error(); len(reason) > maxReason {
+			err = errors.New(shortened(reason, maxReason))
+		}
+		return false, fmt.Errorf("evaluate the CEL expression %q: %w", shortened(c.text, maxQuoted), err)
 	}
 	holds, ok := result.(types.Bool)
 	if !ok {
-		return false, fmt.Errorf("evaluate the CEL expression %q: %w", shortened(c.text), errors.New("the result is neither true nor false"))
+		return false, fmt.Errorf("evaluate the CEL expression %q: %w", shortened(c.text, maxQuoted), errors.New("the result is neither true nor false"))
 	}
 	return bool(holds), nil
 }
 
-// shortened is as much of an expression as says which one it is: its errors come
-// once for each object, and stand in conditions.
-func shortened(text string) string {
-	if len(text) <= maxQuoted {
+// shortened is as much of a text as says which one it is: errors come once for each
+// object, and stand in conditions.
+func shortened(text string, atMost int) string {
+	if len(text) <= atMost {
 		return text
 	}
-	return strings.ToValidUTF8(text[:maxQuoted], "") + "..."
+	return strings.ToValidUTF8(text[:atMost], "") + "..."
 }

@@ -13,9 +13,10 @@ const (
 )
 
 // CompileReady compiles a readyExpr: a condition over the object that waits and
-// the one that it waits for (FLUX.md §1.8, §1.9).
+// the one that it waits for (FLUX.md §1.8, §1.9). The types are checked: one that
+// cannot be a bool is an error.
 func (c *Compiler) CompileReady(text string) (*Condition, error) {
-	return c.Compile(text, self, dep)
+	return c.compile(c.ready, text)
 }
 
 // Ready evaluates a readyExpr. Its errors are those of CompileReady and of
