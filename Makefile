@@ -71,7 +71,7 @@ clean: ## Remove what was built, except bin/controlplane
 # vet is one of the linters; packages wait more than they work.
 test-unit: controlplane services ## Unit and integration tests, with the race detector
 	@echo "==> unit and integration tests"
-	@go test -race -vet=off -p 3 -timeout 15m $$($(with_tests) ./... | grep -v /e2e)
+	@go test -race -vet=off -p 3 -timeout 25m $$($(with_tests) ./... | grep -v /e2e)
 
 .PHONY: services
 services: ## Put what tests run into bin/: a registry, emulators of clouds' storage, kubectl
