@@ -152,6 +152,28 @@ func TestExpressionsThatMakeTooMuch(t *testing.T) {
 	}
 }
 
+func TestComparisonsAreThoseOfTheLanguage(t *testing.T) {
+	values := map[string]any{"list": []any{"x", int64(1), map[string]any{"a": []any{true}}}, "map": map[string]any{"a": "b"}, "text": "x"}
+	for text, want := range map[string]bool{
+		`list == ['x', 1, {'a': [true]}]`:                         true,
+		`list != ['x', 1, {'a': [false]}]`:                        true,
+		`list == map || map != map`:                               false,
+		`text in list && 1.0 in list`:                             true,
+		`{'a': [true]} in list && 'a' in map`:                     true,
+		`'b' in map || 'y' in list`:                               false,
+		`map.?nope == optional.none() && text == 'x'`:             true,
+		`1 == 1.0 && 1u == 1 && null == null && dyn(null) != 'x'`: true,
+		`map.nope == 1 || true`:                                   true,
+	} {
+		t.Run(text, func(t *testing.T) {
+			g := NewWithT(t)
+			condition, err := compiler(t).Compile(text)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(condition.Holds(t.Context(), values)).To(Equal(want))
+		})
+	}
+}
+
 func TestCallsThatAreNotTooMuch(t *testing.T) {
 	values := map[string]any{"self": map[string]any{"long": strings.Repeat("a", 900_000), "list": []any{"x", "y"}}}
 	for name, text := range map[string]string{
