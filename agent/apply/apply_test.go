@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -283,33 +282,36 @@ func TestApplyTellsWhatItDidWhenItFails(t *testing.T) {
 
 func TestParallelIsBounded(t *testing.T) {
 	g := NewWithT(t)
-	a := &Applier{Parallel: 3}
-	var (
-		mu           sync.Mutex
-		running, top int
-		arrived      = make(chan struct{}, 20)
-	)
-	errs := a.parallel(t.Context(), 20, func(i int) error {
-		mu.Lock()
-		running++
-		top = max(top, running)
-		mu.Unlock()
-		arrived <- struct{}{}
-		mu.Lock()
-		running--
-		mu.Unlock()
-		if i%7 == 0 {
-			return errors.New(string(rune('a' + i)))
-		}
-		return nil
-	})
-	g.Expect(top).To(BeNumerically("<=", 3))
-	g.Expect(arrived).To(HaveLen(20), "one failure does not keep the others from being tried")
+	const most, all = 3, 20
+	a := &Applier{Parallel: most}
+	arrived, release := make(chan int), make(chan struct{})
+	ended := make(chan []error, 1)
+	go func() {
+		ended <- a.parallel(t.Context(), all, func(i int) error {
+			arrived <- i
+			<-release
+			if i%7 == 0 {
+				return errors.New(string(rune('a' + i)))
+			}
+			return nil
+		})
+	}()
+	for range most {
+		g.Eventually(arrived, "10s").Should(Receive(), "so many at once")
+	}
+	g.Consistently(arrived, "100ms").ShouldNot(Receive(), "and no more")
+	for range all - most {
+		release <- struct{}{}
+		g.Eventually(arrived, "10s").Should(Receive(), "one failure does not keep the others from being tried")
+	}
+	close(release)
+	var errs []error
+	g.Eventually(ended, "10s").Should(Receive(&errs))
 	g.Expect(errs).To(HaveExactElements(MatchError("a"), MatchError("h"), MatchError("o")))
 
-	ended, cancel := context.WithCancel(t.Context())
+	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	g.Expect(a.parallel(ended, 3, func(int) error { return nil })).To(HaveExactElements(MatchError(context.Canceled)))
+	g.Expect(a.parallel(over, 3, func(int) error { return nil })).To(HaveExactElements(MatchError(context.Canceled)))
 }
 
 // intercepted is a client of the shared cluster in which some calls fail.

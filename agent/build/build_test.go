@@ -87,7 +87,7 @@ func TestAProcessIsReused(t *testing.T) {
 func TestAPanicOfKustomize(t *testing.T) {
 	g := NewWithT(t)
 	_, err := run(t.Context(), New(1, 0), files(t, "kustomization.yaml", "resources: [a.yaml]\nopenapi: {path: s.json}\npatches: [{path: a.yaml}]\n", "a.yaml", configMap("a"), "s.json", "{"))
-	g.Expect(err).To(MatchError(ErrCrashed), "what it says may be a file's")
+	g.Expect(err).To(MatchError(ErrCrashed.Error()), "what it says may be a file's")
 }
 
 // kustomize keeps a schema in variables of its process.

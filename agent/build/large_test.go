@@ -8,10 +8,10 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// What is large but honest is built: providers of clouds bring as many CRDs, of as many
+// What is large but honest is built: providers of clouds bring CRDs of as many
 // lines. (With as many lines in more objects kustomize takes minutes, which it has.)
 func TestManyLines(t *testing.T) {
-	const many, properties = 60, 2500
+	const many, properties = 8, 2500
 	var all strings.Builder
 	for i := range many {
 		fmt.Fprintf(&all, crd, i)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/env"
 	"github.com/google/cel-go/common/overloads"
 	"github.com/google/cel-go/common/types"
@@ -28,6 +29,8 @@ const (
 	// evaluation quotes, and maxReason what CEL says, which quotes keys and values.
 	maxQuoted = 100
 	maxReason = 500
+	// maxComputedKeys of maps in a checked expression.
+	maxComputedKeys = 8
 	// maxKept compiled expressions of at most maxKeptLength bytes: a compiled one takes
 	// up to a hundred times the memory of its text.
 	maxKept       = 512
@@ -104,11 +107,11 @@ func (c *Compiler) compile(env *cel.Env, text string) (*Condition, error) {
 	if len(text) > maxLength {
 		return nil, fmt.Errorf("the CEL expression has %d bytes, more than the %d that are allowed", len(text), maxLength)
 	}
-	ast, err := c.read(env, text)
+	read, err := c.read(env, text)
 	if err != nil {
 		return nil, err
 	}
-	program, err := env.Program(ast,
+	program, err := env.Program(read,
 		cel.CostLimit(maxCost),
 		cel.CostTracking(comparing{}),
 		noSetsCost(),
@@ -126,14 +129,17 @@ func (c *Compiler) compile(env *cel.Env, text string) (*Condition, error) {
 
 // read parses the expression and, where the variables are known, checks it.
 func (c *Compiler) read(env *cel.Env, text string) (*cel.Ast, error) {
-	ast, issues := env.Parse(text)
+	parsed, issues := env.Parse(text)
 	if err := issues.Err(); err != nil {
 		return nil, fmt.Errorf("parse the CEL expression %q: %w", text, err)
 	}
 	if env != c.ready {
-		return ast, nil
+		return parsed, nil
 	}
-	checked, issues := env.Check(ast)
+	if computedKeys(parsed) > maxComputedKeys {
+		return nil, fmt.Errorf("the CEL expression %q has more than the %d keys of maps that are allowed to be computed", text, maxComputedKeys)
+	}
+	checked, issues := env.Check(parsed)
 	if err := issues.Err(); err != nil {
 		return nil, fmt.Errorf("check the CEL expression %q: %w", text, err)
 	}
@@ -141,6 +147,24 @@ func (c *Compiler) read(env *cel.Env, text string) (*cel.Ast, error) {
 		return nil, fmt.Errorf("the CEL expression %q is a %s: it has to be true or false", text, out)
 	}
 	return checked, nil
+}
+
+// computedKeys is how many keys of maps are written as anything but a literal. A map has
+// its key's type and its value's in its own: with {a: a} each loop doubles what the checker
+// goes through, and nothing else of the language does.
+func computedKeys(parsed *cel.Ast) int {
+	found := 0
+	ast.PreOrderVisit(parsed.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() != ast.MapKind {
+			return
+		}
+		for _, entry := range e.AsMap().Entries() {
+			if entry.AsMapEntry().Key().Kind() != ast.LiteralKind {
+				found++
+			}
+		}
+	}))
+	return found
 }
 
 // Holds evaluates the condition. Its errors are those of the expression on

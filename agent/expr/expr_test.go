@@ -152,6 +152,19 @@ func TestExpressionsThatMakeTooMuch(t *testing.T) {
 	}
 }
 
+// The checker has no context, and goes through types that double with each loop.
+func TestTypesThatAreTooMuch(t *testing.T) {
+	g := NewWithT(t)
+	made, ended := compiler(t), make(chan error, 1)
+	go func() {
+		_, err := made.CompileReady("[1]" + strings.Repeat(".map(a, {a: a})", 40) + " != []")
+		ended <- err
+	}()
+	g.Eventually(ended, "1m").Should(Receive(MatchError(ContainSubstring("more than the 8 keys of maps that are allowed to be computed"))))
+	_, err := made.CompileReady("{dep.metadata.name: 1}[self.metadata.name] == 1")
+	g.Expect(err).NotTo(HaveOccurred())
+}
+
 func TestComparisonsAreThoseOfTheLanguage(t *testing.T) {
 	values := map[string]any{"list": []any{"x", int64(1), map[string]any{"a": []any{true}}}, "map": map[string]any{"a": "b"}, "text": "x"}
 	for text, want := range map[string]bool{

@@ -157,24 +157,71 @@ func TestExternalArtifacts(t *testing.T) {
 	}
 }
 
+// A Kustomization at rest is woken by what it reads and that is labelled, and finds out at
+// its next run of what is not.
 func TestLabelledConfigsWakeTheirReaders(t *testing.T) {
 	e := newEnv(t)
-	e.push("1", "one.yaml", configMap("one", "NS", "a"))
-	for name, labels := range map[string]map[string]string{"watched": {"reconcile.fluxcd.io/watch": "Enabled"}, "plain": nil} {
-		e.Expect(e.hub.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: name, Labels: labels}})).To(Succeed())
-		e.kustomization(name, func(obj *kustomizev1.Kustomization) {
-			obj.Spec.Path = "./nope"
-			obj.Spec.RetryInterval = duration(time.Hour)
-			obj.Spec.KubeConfig = &meta.KubeConfigReference{SecretRef: &meta.SecretKeyReference{Name: name}}
-		})
-		e.Expect(configsOf(e.get(name))).To(Equal([]string{"Secret/" + e.namespace + "/" + name}))
+	e.push("1", "one.yaml", configMap("${name}", "NS", "${value}"))
+	kinds := map[string]func(name, value string) client.Object{
+		"ConfigMap": func(name, value string) client.Object {
+			return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: name}, Data: map[string]string{"value": value}}
+		},
+		"Secret": func(name, value string) client.Object {
+			return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: name}, StringData: map[string]string{"value": value}}
+		},
 	}
+	var names []string
+	label := map[string]string{"reconcile.fluxcd.io/watch": "Enabled"}
+	for kind, made := range kinds {
+		for how, labels := range map[string]map[string]string{"watched": label, "plain": nil} {
+			name := strings.ToLower(kind) + "-" + how
+			names = append(names, name)
+			config := made(name, "before")
+			config.SetLabels(labels)
+			e.Expect(e.hub.Create(t.Context(), config)).To(Succeed())
+			e.kustomization(name, func(obj *kustomizev1.Kustomization) {
+				obj.Spec.PostBuild = &kustomizev1.PostBuild{
+					Substitute: map[string]string{"name": "of-" + name}, SubstituteFrom: []kustomizev1.SubstituteReference{{Kind: kind, Name: name}},
+				}
+			})
+		}
+	}
+	value := func(name string) func() any {
+		return func() any {
+			said, _, _ := unstructured.NestedString(e.object("v1", "ConfigMap", "of-"+name).Object, "data", "value")
+			return said
+		}
+	}
+	e.start()
+	for _, name := range names {
+		e.becomes(name, "True")
+	}
+	e.atRest()
+	for kind, made := range kinds {
+		for _, how := range []string{"plain", "watched"} {
+			config := made(strings.ToLower(kind)+"-"+how, "after")
+			e.Expect(e.hub.Patch(t.Context(), config, client.Merge)).To(Succeed())
+		}
+	}
+	for kind := range kinds {
+		e.Eventually(value(strings.ToLower(kind)+"-watched"), within, "50ms").Should(Equal("after"))
+	}
+	for kind := range kinds {
+		plain := strings.ToLower(kind) + "-plain"
+		e.Expect(value(plain)()).To(Equal("before"), "nobody has told of it")
+		e.request(plain, "1")
+		e.Eventually(value(plain), within, "50ms").Should(Equal("after"))
+	}
+}
+
+func TestConfigsOfAKustomization(t *testing.T) {
+	g := NewWithT(t)
 	got := configsOf(&kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: "a"}, Spec: kustomizev1.KustomizationSpec{
 		PostBuild:  &kustomizev1.PostBuild{SubstituteFrom: []kustomizev1.SubstituteReference{{Kind: "ConfigMap", Name: "vars"}, {Kind: "Secret", Name: "more"}}},
 		Decryption: &kustomizev1.Decryption{SecretRef: &meta.LocalObjectReference{Name: "keys"}},
 		KubeConfig: &meta.KubeConfigReference{ConfigMapRef: &meta.LocalObjectReference{Name: "cloud"}},
 	}})
-	e.Expect(got).To(Equal([]string{"ConfigMap/a/vars", "Secret/a/more", "Secret/a/keys", "ConfigMap/a/cloud"}))
+	g.Expect(got).To(Equal([]string{"ConfigMap/a/vars", "Secret/a/more", "Secret/a/keys", "ConfigMap/a/cloud"}))
 }
 
 func TestCustomHealthChecks(t *testing.T) {

@@ -183,7 +183,21 @@ func (l *late) Apply(ctx context.Context, obj runtime.ApplyConfiguration, option
 }
 
 // runs is how often the Kustomization web was looked at.
-func (e *env) runs() (runs uint64) {
+func (e *env) runs() (runs uint64) { return e.runsOf("web") }
+
+// atRest waits until nothing runs any more, whatever its name.
+func (e *env) atRest() {
+	e.t.Helper()
+	runs := uint64(0)
+	e.Eventually(func() bool {
+		before := runs
+		runs = e.runsOf("")
+		return runs == before
+	}, "20s", "500ms").Should(BeTrue())
+}
+
+// runsOf are those of the Kustomization of that name, or of all.
+func (e *env) runsOf(name string) (runs uint64) {
 	e.t.Helper()
 	families, err := metrics.Registry.Gather()
 	e.Expect(err).NotTo(HaveOccurred())
@@ -193,7 +207,7 @@ func (e *env) runs() (runs uint64) {
 			for _, label := range metric.GetLabel() {
 				labels[label.GetName()] = label.GetValue()
 			}
-			if family.GetName() == "gotk_reconcile_duration_seconds" && labels["namespace"] == e.namespace && labels["name"] == "web" {
+			if family.GetName() == "gotk_reconcile_duration_seconds" && labels["namespace"] == e.namespace && (name == "" || labels["name"] == name) {
 				runs += metric.GetHistogram().GetSampleCount()
 			}
 		}

@@ -209,6 +209,15 @@ func TestAPolicyThatRewritesCausesNoLoop(t *testing.T) {
 		e.becomes("web", "True")
 		stop()
 	}
+	// One that stays is not woken by what the policy makes of its writes.
+	e.start()
+	e.request("web", "fifth")
+	e.Expect(e.hub.Patch(t.Context(), parsed(e, configMap("one", "NS", "a")), client.RawPatch("application/merge-patch+json", []byte(`{"data":{"value":"by hand"}}`)))).To(Succeed())
+	e.Eventually(applies.Load, within, "20ms").Should(BeNumerically(">=", 1))
+	e.Eventually(e.value, within, "20ms").Should(Equal("rewritten"))
+	e.request("web", "sixth")
+	before := all.Load()
+	e.Consistently(all.Load, "1s", "50ms").Should(Equal(before))
 	e.Expect(e.value()).To(Equal("rewritten"))
 	e.Expect(applies.Load()).To(BeNumerically("<=", 2), "it is the policy that decides, and writing again changes nothing")
 }
