@@ -1,0 +1,76 @@
+package kustomize
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// meddling is a policy that changes a field of ours while somebody else writes the object,
+// which the server counts as nobody's change.
+const meddling = `apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: NS}
+spec:
+  failurePolicy: Fail
+  reinvocationPolicy: Never
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NS}}
+    resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [UPDATE], resources: [configmaps]}]
+  matchConditions: [{name: label, expression: "object.metadata.?labels[?'by'].orValue('') != oldObject.metadata.?labels[?'by'].orValue('')"}]
+  mutations:
+  - patchType: JSONPatch
+    jsonPatch: {expression: "[JSONPatch{op: 'add', path: '/data', value: {'value': 'meddled'}}]"}
+`
+
+// What a fingerprint cannot see (decision 4) is found by the full check, put back, and
+// counted.
+func TestTheFullCheckFindsWhatTheFingerprintDoesNot(t *testing.T) {
+	e := newEnv(t)
+	clock := clocktesting.NewFakeClock(time.Now())
+	e.clock, e.drift = clock, DriftOptions{FullCheck: time.Hour}
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web")
+	e.start()
+	e.becomes("web", "True")
+	e.request("web", "first")
+	by := func(who string) func(*unstructured.Unstructured) {
+		return func(obj *unstructured.Unstructured) { obj.SetLabels(merged(obj.GetLabels(), "by", who)) }
+	}
+	probe := parsed(e, configMap("probe", "NS", "a"))
+	e.Expect(e.hub.Create(t.Context(), probe)).To(Succeed())
+	e.policy(meddling, rewritingBinding, func() bool {
+		next := probe.DeepCopy()
+		by("probe")(next)
+		e.Expect(e.hub.Update(t.Context(), next, client.DryRunAll)).To(Succeed())
+		value, _, _ := unstructured.NestedString(next.Object, "data", "value")
+		return value == "meddled"
+	})
+	e.change("somebody", by("me"))
+	e.Expect(e.value()).To(Equal("meddled"))
+	e.settled()
+	e.request("web", "second")
+	e.Expect(e.value()).To(Equal("meddled"), "its metadata says that it is as it was")
+
+	before := testutil.ToFloat64(missed)
+	clock.Step(3 * time.Hour)
+	e.request("web", "third")
+	e.Eventually(e.value, within, "50ms").Should(Equal("a"))
+	e.Expect(testutil.ToFloat64(missed) - before).To(BeEquivalentTo(1))
+}
+
+// merged is the labels with one more.
+func merged(labels map[string]string, key, value string) map[string]string {
+	all := map[string]string{key: value}
+	for k, v := range labels {
+		if k != key {
+			all[k] = v
+		}
+	}
+	return all
+}
