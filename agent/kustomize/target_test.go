@@ -28,10 +28,15 @@ func (e *env) prod(agent string) {
 // prodAt is prod at some API server.
 func (e *env) prodAt(server *testenv.ControlPlane, agent string) {
 	e.t.Helper()
-	data, err := server.ServiceAccount(e.t.Context(), e.namespace, "prod", []rbacv1.PolicyRule{
-		{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}},
-		{NonResourceURLs: []string{"*"}, Verbs: []string{"get"}},
-	})
+	e.prodWith(server, agent,
+		rbacv1.PolicyRule{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}},
+		rbacv1.PolicyRule{NonResourceURLs: []string{"*"}, Verbs: []string{"get"}})
+}
+
+// prodWith is the same with a kubeconfig that has no more rights than these.
+func (e *env) prodWith(server *testenv.ControlPlane, agent string, rights ...rbacv1.PolicyRule) {
+	e.t.Helper()
+	data, err := server.ServiceAccount(e.t.Context(), e.namespace, "prod", rights)
 	e.Expect(err).NotTo(HaveOccurred())
 	e.Expect(e.hub.Create(e.t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "prod"}, Data: map[string][]byte{"value": data},
@@ -43,6 +48,27 @@ func (e *env) prodAt(server *testenv.ControlPlane, agent string) {
 	e.Expect(e.hub.Create(e.t.Context(), record)).To(Succeed())
 	record.Status.Assignments = []fleetv1.Assignment{{Agent: agent, Epoch: 1}}
 	e.Expect(e.hub.Status().Update(e.t.Context(), record)).To(Succeed())
+}
+
+// Where a kubeconfig may neither watch nor list what is applied, each run asks for every
+// object.
+func TestDriftWithoutTheRightToLook(t *testing.T) {
+	e := newEnv(t)
+	e.prodWith(shared.ControlPlane(t), "agent-0",
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get", "create", "patch", "delete"}},
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"get"}},
+		rbacv1.PolicyRule{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"*"}})
+	e.drift = DriftOptions{FullCheck: 1000 * time.Hour}
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.KubeConfig = toProd() })
+	e.start()
+	e.becomes("web", "True")
+	e.request("web", "first")
+	e.change("kubectl-edit", setValue("by hand"))
+	e.settled()
+	e.Expect(e.value()).To(Equal("by hand"), "nobody tells of it")
+	e.request("web", "second")
+	e.Eventually(e.value, within, "50ms").Should(Equal("a"))
 }
 
 func toProd() *meta.KubeConfigReference {
