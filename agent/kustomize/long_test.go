@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
@@ -26,13 +27,18 @@ const mostObjects = 19_000
 // assign gives the hub's partitions to another agent.
 func (e *env) assign(agent string) {
 	e.t.Helper()
-	record := &fleetv1.RemoteCluster{}
-	e.Expect(e.hub.Get(e.t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "hub"}, record)).To(Succeed())
-	for i := range record.Status.Assignments {
-		record.Status.Assignments[i].Agent = agent
-		record.Status.Assignments[i].Epoch++
-	}
-	e.Expect(e.hub.Status().Update(e.t.Context(), record)).To(Succeed())
+	// The agent writes there as well.
+	e.Expect(retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		record := &fleetv1.RemoteCluster{}
+		if err := e.hub.Get(e.t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "hub"}, record); err != nil {
+			return err
+		}
+		for i := range record.Status.Assignments {
+			record.Status.Assignments[i].Agent = agent
+			record.Status.Assignments[i].Epoch++
+		}
+		return e.hub.Status().Update(e.t.Context(), record)
+	})).To(Succeed())
 }
 
 // A build that takes minutes does not keep the next agent waiting: it has written
