@@ -44,13 +44,17 @@ const (
 // NewTransport is the HTTP transport for remotes that need no settings of their
 // own. It has no timeout for a whole request: spec.timeout is that.
 func NewTransport() *http.Transport {
-	return &http.Transport{
+	made := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		TLSHandshakeTimeout: dialTimeout,
 		IdleConnTimeout:     idleTimeout,
 		ForceAttemptHTTP2:   true,
 	}
+	// What net/http adds at the first use, or copy, it adds now: others read the settings
+	// of a transport that they share.
+	_ = made.Clone()
+	return made
 }
 
 // Secrets reads the Secrets of one object.
