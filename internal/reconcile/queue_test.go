@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,43 +13,6 @@ import (
 
 func request(name int) ctrl.Request {
 	return ctrl.Request{NamespacedName: types.NamespacedName{Name: strconv.Itoa(name)}}
-}
-
-// TestQueueLetsItsWorkersGo shuts queues down under workers that are busy with
-// items which fail. controller-runtime's own queue keeps one of them within the
-// first few rounds.
-func TestQueueLetsItsWorkersGo(t *testing.T) {
-	g := NewWithT(t)
-	const rounds, workers, runs = 50, 20, 200
-	for range rounds {
-		q := NewQueue("test", workqueue.DefaultTypedControllerRateLimiter[ctrl.Request]())
-		var working sync.WaitGroup
-		busy := make(chan struct{}, workers*runs)
-		for worker := range workers {
-			working.Go(func() {
-				for i := 0; ; i++ {
-					q.Add(request(worker*1_000_000 + i))
-					item, shutdown := q.Get()
-					if shutdown {
-						return
-					}
-					q.AddRateLimited(item)
-					q.Done(item)
-					select {
-					case busy <- struct{}{}:
-					default:
-					}
-				}
-			})
-		}
-		for range runs {
-			<-busy
-		}
-		q.ShutDown()
-		gone := make(chan struct{})
-		go func() { working.Wait(); close(gone) }()
-		g.Eventually(gone, 30*time.Second).Should(BeClosed())
-	}
 }
 
 func TestQueueHandsOutEachItemOnce(t *testing.T) {
