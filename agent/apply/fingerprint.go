@@ -44,9 +44,7 @@ func (o Owner) Fingerprint(obj metav1.Object) (Print, bool) {
 		if entry.Time != nil {
 			write(sum, fmt.Sprint(entry.Time.Unix()))
 		}
-		if entry.FieldsV1 != nil {
-			write(sum, ordered(entry.FieldsV1.GetRawBytes()))
-		}
+		write(sum, FieldsText(entry))
 	}
 	if o.hasForeign(obj) {
 		write(sum, "foreign")
@@ -56,16 +54,19 @@ func (o Owner) Fingerprint(obj metav1.Object) (Print, bool) {
 	return reduced, owned
 }
 
-// ordered is the fields of an entry in one order. Servers write those of a list by its
-// keys, numbers as numbers, and who reads them into a map by the letters.
-func ordered(fields []byte) string {
+// FieldsText is the fields of an entry in one order; empty for none. Servers write those of
+// a list by its keys, numbers as numbers, and who reads them into a map by the letters.
+func FieldsText(entry metav1.ManagedFieldsEntry) string {
+	if entry.FieldsV1 == nil {
+		return ""
+	}
 	var read map[string]any
-	if err := json.Unmarshal(fields, &read); err != nil {
-		return string(fields)
+	if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &read); err != nil {
+		return entry.FieldsV1.GetRawString()
 	}
 	written, err := json.Marshal(read)
 	if err != nil {
-		return string(fields)
+		return entry.FieldsV1.GetRawString()
 	}
 	return string(written)
 }

@@ -44,9 +44,8 @@ func lookedAt(owner apply.Owner, desired, live *unstructured.Unstructured) Looke
 // not count. It may be another one where nothing of the release has changed.
 func Print(obj metav1.Object) (reduced [16]byte) {
 	type entry struct {
-		Manager, Operation, Version, Subresource string
-		Time                                     time.Time
-		Fields                                   any
+		Manager, Operation, Version, Subresource, Fields string
+		Time                                             time.Time
 	}
 	of := struct {
 		UID           types.UID
@@ -62,13 +61,9 @@ func Print(obj metav1.Object) (reduced [16]byte) {
 		if from.Subresource == "status" {
 			continue
 		}
-		made := entry{Manager: from.Manager, Operation: string(from.Operation), Version: from.APIVersion, Subresource: from.Subresource}
+		made := entry{Manager: from.Manager, Operation: string(from.Operation), Version: from.APIVersion, Subresource: from.Subresource, Fields: apply.FieldsText(from)}
 		if from.Time != nil {
 			made.Time = from.Time.UTC()
-		}
-		if from.FieldsV1 != nil {
-			// Read, since servers and clients order the names differently.
-			_ = json.Unmarshal(from.FieldsV1.GetRawBytes(), &made.Fields)
 		}
 		of.Fields = append(of.Fields, made)
 	}
