@@ -288,7 +288,6 @@ func TestDeletionWaitsForFinalize(t *testing.T) {
 	_, err = b.run()
 	b.Expect(err).NotTo(HaveOccurred())
 	b.Expect(runs(t, "success")-before).To(BeEquivalentTo(1), "the metric has it")
-	b.Expect(apimeta.IsNoMatchError(err)).To(BeFalse())
 	b.Expect(client.IgnoreNotFound(b.hub.Get(t.Context(), client.ObjectKeyFromObject(b.obj), b.obj))).To(Succeed())
 	b.Expect(b.hub.Get(t.Context(), client.ObjectKeyFromObject(b.obj), b.obj)).NotTo(Succeed(), "gone")
 }

@@ -25,6 +25,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func TestRenderGolden(t *testing.T) {
 	cases, err := filepath.Glob("testdata/golden/*")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	NewWithT(t).Expect(cases).NotTo(BeEmpty())
 	for _, dir := range cases {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			g := NewWithT(t)
