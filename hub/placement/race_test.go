@@ -25,6 +25,9 @@ import (
 func TestTwoLeadersDoNotSplitAKey(t *testing.T) {
 	h := newHub(t)
 	names := []string{"a", "b", "c", "d"}
+	pool := &fleetv1.AgentPool{ObjectMeta: metav1.ObjectMeta{Namespace: h.namespace, Name: "default"}}
+	pool.Spec.Placement.MovesPerMinute = 1000 // so that nothing but the other leader is in a leader's way
+	h.Expect(h.Create(t.Context(), pool)).To(Succeed())
 	h.renew("agent-0", "agent-1", "agent-2")
 	h.deploy(names...)
 	watcher, err := client.NewWithWatch(shared.ControlPlane(t).Config(), client.Options{Scheme: h.Scheme()})
