@@ -56,6 +56,21 @@ func TestAClaimEndsATenureThatTheHubCannotConfirm(t *testing.T) {
 	g.Expect(a.take(t.Context())).To(Succeed(), "the hub confirms it")
 }
 
+// A claim that came while nobody needed the fence is answered by the next one who does.
+func TestAClaimOnAFenceAtRest(t *testing.T) {
+	g := NewWithT(t)
+	a, b, clock, target := fencesOn(t)
+	a.busy = atRest
+	g.Expect(a.take(t.Context())).To(Succeed())
+	g.Expect(a.tend(t.Context())).To(Succeed())
+	expectHeld(t, b.take(t.Context()), "agent-a_1")
+	a.ledger.live = outOfReach(t, target)
+	clock.Step(5 * time.Second)
+	expectHeld(t, a.take(t.Context()), "agent-b_1, who claimed it while the hub is out of reach")
+	g.Expect(a.valid()).To(BeFalse())
+	g.Expect(b.take(t.Context())).To(Succeed(), "at once")
+}
+
 func TestAClaimWaitsForWritesInFlight(t *testing.T) {
 	g := NewWithT(t)
 	a, b, clock, target := fencesOn(t)

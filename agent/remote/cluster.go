@@ -302,6 +302,13 @@ func (c *cluster) end() {
 	}
 }
 
+// busy says whether work is under way.
+func (c *cluster) busy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.work > 0
+}
+
 // drain refuses new work, ends what only prepares some, and returns what is closed
 // when no work is left; a second call returns false.
 func (c *cluster) drain() (<-chan struct{}, bool) {

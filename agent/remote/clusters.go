@@ -267,6 +267,7 @@ func (c *Clusters) newFence(ctx context.Context, of *cluster) *fence {
 			client: c.Client, live: c.Live,
 			record: of.record, partition: of.key.Partition, agent: c.Agent,
 		},
+		busy:     of.busy,
 		draining: of.draining,
 		disowned: func() { c.give(ctx, of.key) },
 		target:   &place{kind: fleetv1.TargetFence, namespace: c.Fence.Namespace},

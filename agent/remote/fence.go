@@ -18,7 +18,7 @@ import (
 
 const (
 	// renewalsPerDuration is how often a held fence is renewed within its
-	// duration.
+	// duration while work is under way.
 	renewalsPerDuration = 6
 	// looksPerDuration is how often one that waits for a fence looks at it
 	// within its duration: a fence that was handed over is taken soon.
@@ -69,6 +69,8 @@ type fence struct {
 	name, identity string
 	ledger         *ledger
 	clock          clock.Clock
+	// busy says whether work for the key is under way.
+	busy func() bool
 	// draining says that the key is being handed over, which bounds how long
 	// the fence is still held; nil means never.
 	draining func() bool
@@ -104,6 +106,8 @@ type fence struct {
 	mu sync.Mutex
 	// renewed is when the last successful renewal began; zero: not held.
 	renewed time.Time
+	// aged says that the fence was due for a renewal since, and that nobody needed it.
+	aged bool
 	// notBefore holds writes back after a Lease that was made anew, whatever becomes
 	// of that Lease.
 	notBefore time.Time
@@ -158,6 +162,18 @@ func (f *fence) validLocked() bool {
 		return false
 	}
 	return f.before(f.renewed.Add(f.validity()))
+}
+
+// ready says whether work may begin: the fence is valid, and will be renewed in time.
+// It keeps the fence from being released as idle.
+func (f *fence) ready() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ready := f.validLocked() && !f.aged
+	if ready {
+		f.lastUse = f.clock.Now()
+	}
+	return ready
 }
 
 // before says whether a time has not come yet. Both clocks must agree: the

@@ -49,6 +49,9 @@ func times() FenceOptions {
 	return FenceOptions{Duration: 30 * time.Second, Request: 10 * time.Second, Idle: 30 * time.Second}
 }
 
+func atWork() bool { return true }
+func atRest() bool { return false }
+
 // fencesOn makes the fences of one key in two processes, on a real API server
 // that is hub and target at once. Their agent owns the key since epoch 1.
 func fencesOn(t *testing.T) (a, b *fence, clock *clocktesting.FakeClock, target client.Client) {
@@ -63,7 +66,7 @@ func fencesOn(t *testing.T) (a, b *fence, clock *clocktesting.FakeClock, target 
 	clock = clocktesting.NewFakeClock(time.Now())
 	made := func(identity string) *fence {
 		return &fence{
-			FenceOptions: times(), clock: clock, name: "headwater-fence-x", identity: identity,
+			FenceOptions: times(), clock: clock, name: "headwater-fence-x", identity: identity, busy: atWork,
 			ledger: &ledger{client: target, live: target, record: record, agent: "agent"},
 			target: &place{kind: "Target", namespace: namespace.Name, leases: target},
 		}
@@ -225,6 +228,7 @@ func TestAFenceHoldsForOneClusterAlone(t *testing.T) {
 func TestTheWaitOfACreatorOutlastsItsIdleness(t *testing.T) {
 	g := NewWithT(t)
 	a, _, clock, target := fencesOn(t)
+	a.busy = atRest
 	own(t, target, a.ledger.record, "agent", 2)
 	expectHeld(t, a.take(t.Context()), "a former owner whose Lease is gone")
 	clock.Step(35 * time.Second) // idle for longer than 30 s, within D + R
@@ -246,6 +250,7 @@ func TestTimesThatDoNotFit(t *testing.T) {
 func TestAnIdleFenceIsReleased(t *testing.T) {
 	g := NewWithT(t)
 	a, _, clock, target := fencesOn(t)
+	a.busy = atRest
 	g.Expect(a.take(t.Context())).To(Succeed())
 	renewed := leaseOf(t, a, target).Spec.RenewTime
 	clock.Step(31 * time.Second)
@@ -274,6 +279,7 @@ func (u *unread) Get(context.Context, types.NamespacedName, client.Object, ...cl
 func TestAFenceReleasedAtRestGoesOn(t *testing.T) {
 	g := NewWithT(t)
 	a, b, clock, target := fencesOn(t)
+	a.busy = atRest
 	g.Expect(a.take(t.Context())).To(Succeed())
 	before := a.tenure()
 	rest := func() {
@@ -407,9 +413,59 @@ func TestAFenceIsNotedInTheRecordThatWasRead(t *testing.T) {
 	g.Expect(record.Status.FencePlace(0)).To(BeEmpty())
 }
 
+// What nobody needs is not renewed: the next one who does renews it, and answers
+// whoever has claimed it meanwhile.
+func TestAFenceThatNobodyNeedsIsNotRenewed(t *testing.T) {
+	g := NewWithT(t)
+	a, b, clock, target := fencesOn(t)
+	g.Expect(a.take(t.Context())).To(Succeed())
+	before := a.tenure()
+	a.busy = atRest
+	for range 4 {
+		written := leaseOf(t, a, target).ResourceVersion
+		for range 3 {
+			clock.Step(5 * time.Second)
+			g.Expect(a.tend(t.Context())).To(Succeed())
+		}
+		g.Expect(leaseOf(t, a, target).ResourceVersion).To(Equal(written))
+		expectHeld(t, b.take(t.Context()), "agent-a_1")
+		a.target.leases = &unread{target, t}
+		if leaseOf(t, a, target).Annotations[claimAnnotation] != "" {
+			a.target.leases = target
+		}
+		g.Expect(a.take(t.Context())).To(Succeed())
+		a.target.leases = target
+		g.Expect(a.valid()).To(BeTrue())
+	}
+	g.Expect(a.tenure()).To(Equal(before), "nobody else had it")
+}
+
+// Work that begins just before a renewal would be due is not overtaken by the end of
+// the fence: what has begun is renewed, or has renewed it itself.
+func TestWorkThatBeginsLateIsCovered(t *testing.T) {
+	g := NewWithT(t)
+	a, _, clock, _ := fencesOn(t)
+	for _, late := range []time.Duration{0, time.Second, 4 * time.Second, 5*time.Second - 1} {
+		a.busy = atRest
+		g.Expect(a.take(t.Context())).To(Succeed())
+		clock.Step(5 * time.Second)
+		g.Expect(a.tend(t.Context())).To(Succeed())
+		clock.Step(late)
+		g.Expect(a.take(t.Context())).To(Succeed())
+		a.busy = atWork
+		for range 3 {
+			clock.Step(5*time.Second - late)
+			g.Expect(a.valid()).To(BeTrue(), "%s after the last one", late)
+			g.Expect(a.tend(t.Context())).To(Succeed())
+			late = 0
+		}
+	}
+}
+
 func TestARenewalKeepsNoIdleFenceAlive(t *testing.T) {
 	g := NewWithT(t)
 	a, _, clock, target := fencesOn(t)
+	a.busy = atRest
 	g.Expect(a.take(t.Context())).To(Succeed())
 	for range 7 {
 		clock.Step(5 * time.Second)

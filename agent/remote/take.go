@@ -22,15 +22,23 @@ const claimAnnotation = "fleet.headwater.dev/claim"
 // take makes sure that the fence is held. It returns a *heldError when another
 // process still holds it.
 func (f *fence) take(ctx context.Context) error {
-	if f.valid() {
-		f.use()
+	if f.ready() {
 		return nil
 	}
 	f.taking.Lock()
 	defer f.taking.Unlock()
-	if f.valid() {
-		f.use()
+	if f.ready() {
 		return nil
+	}
+	if f.held {
+		err := f.renew(ctx)
+		if f.held && err == nil {
+			f.use()
+			err = f.pending()
+		}
+		if f.held {
+			return err
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.Request)
 	defer cancel()
@@ -314,7 +322,7 @@ func (f *fence) hold(at *place, lease *coordinationv1.Lease, began time.Time) {
 	f.seen = tenure{}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.renewed = began
+	f.renewed, f.aged = began, false
 }
 
 // explain says what the credentials lack. The error stays recognisable.

@@ -10,17 +10,28 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// tend renews a held fence, or releases it when it has been idle. It is called
-// every D/6.
+// tend renews a held fence while work for its key is under way, and releases it when
+// it has been idle. It is called every D/6.
 func (f *fence) tend(ctx context.Context) error {
 	f.taking.Lock()
 	defer f.taking.Unlock()
 	if !f.held {
 		return nil
 	}
-	if f.rest() {
+	// Work that begins from here on sees that, and renews the fence itself.
+	f.age()
+	switch {
+	case f.busy():
+		return f.renew(ctx)
+	case f.rest():
 		return f.releaseLocked(ctx)
 	}
+	return nil
+}
+
+// renew renews a held fence. That it is not held afterwards says that it was lost, or
+// given to one who claimed it.
+func (f *fence) renew(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, f.Request)
 	defer cancel()
 	began := f.clock.Now()
@@ -44,17 +55,16 @@ func (f *fence) lose() {
 // have claimed it: then it is kept only if the hub confirms that it is ours. If
 // somebody took the Lease, or made another one of its name, it is lost.
 func (f *fence) answer(ctx context.Context, began time.Time) error {
-	live := &coordinationv1.Lease{}
-	err := f.at.leases.Get(ctx, client.ObjectKeyFromObject(f.lease), live)
-	if err == nil && (live.UID != f.lease.UID || ptr.Deref(live.Spec.HolderIdentity, "") != f.identity) {
-		err = &heldError{holder: ptr.Deref(live.Spec.HolderIdentity, "nobody"), after: f.look()}
-		f.lose()
-	}
-	if err != nil {
+	live, at := &coordinationv1.Lease{}, f.at
+	if err := at.leases.Get(ctx, client.ObjectKeyFromObject(f.lease), live); err != nil {
 		if apierrors.IsNotFound(err) {
 			f.lose()
 		}
-		return err
+		return f.explain(at, err)
+	}
+	if live.UID != f.lease.UID || ptr.Deref(live.Spec.HolderIdentity, "") != f.identity {
+		f.lose()
+		return &heldError{holder: ptr.Deref(live.Spec.HolderIdentity, "nobody"), after: f.look()}
 	}
 	f.lease = live
 	if claim := live.Annotations[claimAnnotation]; claim != "" && !f.confirmed(ctx) {
@@ -92,6 +102,13 @@ func (f *fence) yield(ctx context.Context, claim string) error {
 		f.drop()
 		return ctx.Err()
 	}
+}
+
+// age notes that the time has come to renew the fence.
+func (f *fence) age() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.aged = true
 }
 
 // rest ends the validity of a fence that is idle, and says whether it did.
