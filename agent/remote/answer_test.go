@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -96,8 +97,13 @@ func TestAProbeThatFailsAtLength(t *testing.T) {
 	f.Eventually(func() string { return f.connected("long") }, "20s").Should(HavePrefix("False TargetUnreachable no: because because"))
 }
 
+// patient lets a machine that has other work read an answer to its end.
+func patient(c *Clusters) {
+	c.Fence.Duration, c.Fence.Request, c.Fence.Idle = 150*time.Second, time.Minute, 2*time.Minute
+}
+
 func TestAnAnswerWithoutEnd(t *testing.T) {
-	f := newFleet(t)
+	f := newFleet(t, patient)
 	server := newFlood("flood.example.com", newFront(t, "token").Config.Handler)
 	f.leadTo("flood", "flood.example.com")
 	target := f.open(f.assign("flood", "agent-a", 1))
@@ -119,7 +125,7 @@ func TestAnAnswerWithoutEnd(t *testing.T) {
 
 // A watch that has said as much is over, as those are that the server ends.
 func TestAWatchThatSaysTooMuch(t *testing.T) {
-	f := newFleet(t)
+	f := newFleet(t, patient)
 	server := newFlood("watch.example.com", newFront(t, "token").Config.Handler)
 	f.leadTo("watch", "watch.example.com")
 	target := f.open(f.assign("watch", "agent-a", 1))

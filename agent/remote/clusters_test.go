@@ -35,7 +35,7 @@ type fleet struct {
 	stop      func()
 }
 
-func newFleet(t *testing.T) *fleet {
+func newFleet(t *testing.T, changes ...func(*Clusters)) *fleet {
 	t.Helper()
 	g := NewWithT(t)
 	hub := newHub(t)
@@ -54,6 +54,9 @@ func newFleet(t *testing.T) *fleet {
 		Fence:      FenceOptions{Namespace: namespace.Name, Duration: 9 * time.Second, Request: 3 * time.Second, Idle: 30 * time.Second},
 		ProbeEvery: 100 * time.Millisecond, ProbeTimeout: 5 * time.Second,
 		Events: reconcile.NewRecorder(record.NewFakeRecorder(100), scheme, "headwater-agent", ""),
+	}
+	for _, change := range changes {
+		change(clusters)
 	}
 	g.Expect(clusters.AddToManager(mgr)).To(Succeed())
 	ctx, cancel := context.WithCancel(t.Context())
