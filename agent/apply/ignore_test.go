@@ -55,6 +55,45 @@ func TestFieldsAreLeftToOthers(t *testing.T) {
 	}
 }
 
+// No rule changes what an object is known by, says more than the manifest and the live
+// object do, or changes either.
+func FuzzIgnore(f *testing.F) {
+	for _, seed := range []string{"/spec/replicas", "/metadata/labels/app", "/metadata", "/metadata/na~1me", "/metadata/name", "/", "//", "/spec/template/spec/containers/0", "/spec/list/-1/x", "/kind", "/~0~1", "/spec/list/0/name"} {
+		f.Add(seed, "/spec", true)
+		f.Add("/spec/list", seed, false)
+	}
+	object := func(value string) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "example.com/v1", "kind": "Thing",
+			"metadata": map[string]any{"namespace": "a", "name": "web", "labels": map[string]any{"app": value, "": value}},
+			"spec":     map[string]any{"replicas": value, "list": []any{map[string]any{"name": value}, value}, "-1": value, "a/b": value, "~": value},
+		}}
+	}
+	f.Fuzz(func(t *testing.T, one, other string, ours bool) {
+		g := NewWithT(t)
+		rules, err := ParseIgnore([]meta.IgnoreRule{{Paths: []string{one, other}}})
+		if err != nil {
+			return
+		}
+		desired, live := object("wanted"), object("live")
+		if ours {
+			live.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "us", Operation: "Apply", FieldsV1: metav1.NewFieldsV1(
+				`{"f:metadata":{"f:labels":{"f:app":{}}},"f:spec":{"f:replicas":{},"f:list":{"k:{\"name\":\"live\"}":{".":{},"f:name":{}}}}}`)}})
+		}
+		before := live.DeepCopy()
+		got := leaving(desired, live, rules[0].paths, "us")
+		g.Expect(RefTo(got)).To(Equal(RefTo(object("wanted"))))
+		g.Expect(desired.Object).To(Equal(object("wanted").Object))
+		g.Expect(live.Object).To(Equal(before.Object))
+		g.Expect(got.GetLabels()["app"]).To(BeElementOf("wanted", "live", ""))
+		if !ours {
+			text, err := got.MarshalJSON()
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(string(text)).NotTo(ContainSubstring("live"), "nobody's field is taken")
+		}
+	})
+}
+
 func TestRulesThatAreNotValid(t *testing.T) {
 	for want, rule := range map[string]meta.IgnoreRule{
 		`[0].paths: "spec.replicas": want a JSON pointer`: {Paths: []string{"spec.replicas"}},

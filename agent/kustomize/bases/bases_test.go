@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,6 +45,42 @@ func TestParse(t *testing.T) {
 		g.Expect(err).To(HaveOccurred(), text)
 		g.Expect(err.Error()).NotTo(ContainSubstring("hunter2"))
 	}
+}
+
+// Whatever a kustomization.yaml names, what is fetched is at the host that it names, and
+// what is read is below the root of the repository.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{
+		"https://example.com/a/base.yaml?token=x#y", "GitHub.com/org/repo/a/b?ref=v1", "https://example.com/group/sub/repo//a/../../b?ref=x",
+		"git::http://127.0.0.1:1/repo.git/a?version=x", "https://dev.azure.com/org/project/_git/repo/a", "https://me:hunter2@example.com/x", "file:///etc/passwd",
+		"https://example.com/a/b%2f..%2fc//%2e%2e/d", "https://[::1%25eth0]/a", "git::git::https://example.com/.git/../x", "http://[::%25%FF]/0",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		g := NewWithT(t)
+		got, err := parse(text)
+		asked, unreadable := url.Parse(strings.TrimPrefix(strings.TrimSpace(text), "git::"))
+		if err != nil {
+			if unreadable == nil && asked.User != nil {
+				if password, ok := asked.User.Password(); ok && len(password) > 8 {
+					g.Expect(err.Error()).NotTo(ContainSubstring(password))
+				}
+			}
+			return
+		}
+		u, err := url.Parse(got.url)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(u.Scheme).To(BeElementOf("https", "http"))
+		g.Expect(u.User).To(BeNil())
+		if unreadable == nil && asked.Host != "" {
+			g.Expect(u.Host).To(Equal(asked.Host))
+			g.Expect(u.Scheme).To(Equal(asked.Scheme))
+		} else {
+			g.Expect(strings.ToLower(u.Host)).To(Equal("github.com"))
+		}
+		g.Expect(got.dir == "" || filepath.IsLocal(got.dir)).To(BeTrue(), got.dir)
+	})
 }
 
 func TestAddresses(t *testing.T) {

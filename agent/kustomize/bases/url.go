@@ -28,6 +28,8 @@ func parse(text string) (place, error) {
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		return place{}, errors.New("only https:// and http:// are fetched: use a GitRepository for all else")
+	case strings.Contains(u.Host, "%"):
+		return place{}, errors.New("its host has an escape or a zone: name the host plainly")
 	case u.User != nil:
 		return place{}, errors.New("it has credentials in its URL: use a GitRepository with a Secret")
 	}
