@@ -381,6 +381,22 @@ func TestAFenceThatMayHaveBeenIsNotPrepared(t *testing.T) {
 	expectHeld(t, b.take(t.Context()), "agent-a_1")
 }
 
+// A renewal that does not come through ends nothing before its time.
+func TestAFenceHoldsWhileItCannotBeRenewed(t *testing.T) {
+	g := NewWithT(t)
+	a, _, clock, target := fencesOn(t)
+	g.Expect(a.take(t.Context())).To(Succeed())
+	a.target.leases = outOfReach(t, target)
+	clock.Step(9 * time.Second)
+	g.Expect(a.tend(t.Context())).NotTo(Succeed())
+	g.Expect(a.take(t.Context())).To(Succeed(), "within D - 2R of the last renewal")
+	clock.Step(2 * time.Second)
+	g.Expect(a.take(t.Context())).NotTo(Succeed())
+	a.target.leases = target
+	g.Expect(a.take(t.Context())).To(Succeed())
+	g.Expect(a.tenure()).To(BeEquivalentTo(1))
+}
+
 // remembers is a cache that has not heard of anything since.
 type remembers struct {
 	client.Client

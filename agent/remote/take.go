@@ -32,11 +32,15 @@ func (f *fence) take(ctx context.Context) error {
 	}
 	if f.held {
 		err := f.renew(ctx)
-		if f.held && err == nil {
+		switch {
+		case f.valid():
+			// What could not be renewed holds as long as it held before.
 			f.use()
-			err = f.pending()
-		}
-		if f.held {
+			return nil
+		case f.held && err == nil:
+			f.use()
+			return f.pending()
+		case f.held:
 			return err
 		}
 	}
