@@ -14,6 +14,7 @@ import (
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
+	"github.com/headwater-dev/headwater/api/meta"
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
@@ -85,20 +86,31 @@ func TestUnchangedMeansSilent(t *testing.T) {
 	ks := n.kustomization("one", "one")
 	n.create(n.source(), ks)
 	n.becomes(ks, HavePrefix("True "))
-	generation := ks.ResourceVersion
 	asked := n.repo.Requests()
 	n.Eventually(func() int { return n.repo.Requests().InfoRefs }).Should(BeNumerically(">", asked.InfoRefs+2))
 	n.Expect(n.repo.Requests().UploadPack).To(Equal(asked.UploadPack), "nothing is cloned when nothing changed")
-	proxy.Reset()
 	before := ks.DeepCopy()
-	n.request(ks)
-	n.Eventually(func() string {
-		n.ready(ks)
-		return ks.Status.LastHandledReconcileAt
-	}).ShouldNot(Equal(before.Status.LastHandledReconcileAt))
-	n.Expect(ks.ResourceVersion).NotTo(Equal(generation))
-	ks.Status.LastHandledReconcileAt = before.Status.LastHandledReconcileAt
-	n.Expect(ks.Status).To(Equal(before.Status))
+	hub, err := client.NewWithWatch(shared.hub.Config(), client.Options{Scheme: shared.onHub.Scheme()})
+	n.Expect(err).NotTo(HaveOccurred())
+	seen, err := hub.Watch(t.Context(), &kustomizev1.KustomizationList{}, client.InNamespace(n.namespace),
+		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: ks.ResourceVersion}})
+	n.Expect(err).NotTo(HaveOccurred())
+	defer seen.Stop()
+	next := func() *kustomizev1.Kustomization {
+		t.Helper()
+		found, ok := (<-seen.ResultChan()).Object.(*kustomizev1.Kustomization)
+		n.Expect(ok).To(BeTrue())
+		return found
+	}
+	proxy.Reset()
+	for range 2 {
+		n.request(ks)
+		requested := next()
+		n.Expect(requested.Status).To(Equal(before.Status), "the request is the first write, and nobody's but ours")
+		answered := next()
+		before.Status.LastHandledReconcileAt = requested.Annotations[meta.ReconcileRequestAnnotation]
+		n.Expect(answered.Status).To(Equal(before.Status), "the answer is the next")
+	}
 	n.Expect(writes(proxy)).To(BeEmpty())
 }
 

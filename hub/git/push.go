@@ -64,7 +64,7 @@ func (s *Session) Push(ctx context.Context, pack Pack, updates []Update) error {
 // push is one request. It returns how many of the references it has moved: all where
 // the server does all or none.
 func (s *Session) push(ctx context.Context, pack Pack, updates []Update) (moved int, err error) {
-	conversation, err := s.remote.NewReceivePackSession(s.endpoint, s.auth)
+	conversation, err := s.remote.NewReceivePackSession(s.at(), s.auth)
 	if err != nil {
 		return 0, s.Failed(ctx, "opening", err)
 	}

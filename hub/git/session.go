@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
@@ -92,11 +93,34 @@ func (o *Opener) Open(ctx context.Context, obj *sourcev1.GitRepository) (*Sessio
 	if s.given.auth != nil {
 		s.auth = s.given.auth
 	}
+	var carrier http.RoundTripper = base
+	if known.tls != nil && len(known.tls.Certificates) > 0 {
+		others := base.Clone()
+		others.TLSClientConfig.Certificates = nil
+		carrier = certified{s.endpoint, base, others}
+		s.done = func() { done(); others.CloseIdleConnections() }
+	}
 	// Redirects of the first request alone are followed, and go-git drops the
 	// credentials when they lead to another host.
-	s.remote = githttp.NewClientWithOptions(&http.Client{Transport: bounded{base, s.prelude}},
+	s.remote = githttp.NewClientWithOptions(&http.Client{Transport: bounded{carrier, s.prelude}},
 		&githttp.ClientOptions{RedirectPolicy: githttp.FollowInitialRedirects})
 	return s, nil
+}
+
+// certified shows the client certificate to the host of the endpoint alone: a
+// redirect may lead to others.
+type certified struct {
+	to          *transport.Endpoint
+	own, others *http.Transport
+}
+
+// RoundTrip sends the request.
+func (c certified) RoundTrip(request *http.Request) (*http.Response, error) {
+	at, err := transport.NewEndpoint(request.URL.String())
+	if err == nil && at.Protocol == c.to.Protocol && strings.EqualFold(at.Host, c.to.Host) && at.Port == c.to.Port {
+		return c.own.RoundTrip(request)
+	}
+	return c.others.RoundTrip(request)
 }
 
 // transport is the one to use for http: the shared one where the object has no
@@ -121,6 +145,13 @@ func (s *Session) Close() {
 	s.done()
 }
 
+// at is where a conversation begins: a copy, for go-git writes into it where a
+// redirect led, and the credentials are for where the spec says.
+func (s *Session) at() *transport.Endpoint {
+	at := *s.endpoint
+	return &at
+}
+
 // hangUp ends the conversation that reads.
 func (s *Session) hangUp() {
 	if s.fetch != nil {
@@ -132,7 +163,7 @@ func (s *Session) hangUp() {
 // List asks for the remote's references: one request.
 func (s *Session) List(ctx context.Context) (*packp.AdvRefs, error) {
 	s.hangUp()
-	fetch, err := s.remote.NewUploadPackSession(s.endpoint, s.auth)
+	fetch, err := s.remote.NewUploadPackSession(s.at(), s.auth)
 	if err != nil {
 		return nil, s.Failed(ctx, "opening", err)
 	}

@@ -94,7 +94,7 @@ var errNone = errors.New("it has no signature")
 // under a tag made of its digest.
 func (a *artifact) attached(yield func(blob) error) error {
 	tag := a.ref.Context().Tag(strings.Replace(a.ref.DigestStr(), ":", "-", 1) + ".sig")
-	return a.layers(tag, yield)
+	return a.layers(tag, maxSignatures+1, yield)
 }
 
 // referring yields the first layer of each manifest that refers to the artifact
@@ -109,18 +109,15 @@ func (a *artifact) referring(artifactType string) func(yield func(blob) error) e
 		if err != nil {
 			return &readError{err}
 		}
+		asked := 0
 		for _, manifest := range list.Manifests {
 			if !strings.HasPrefix(manifest.ArtifactType, artifactType) {
 				continue
 			}
-			read := false
-			if err := a.layers(a.ref.Context().Digest(manifest.Digest.String()), func(b blob) error {
-				if read {
-					return nil
-				}
-				read = true
-				return yield(b)
-			}); err != nil {
+			if asked++; asked > maxSignatures { // also of those that have no layer
+				return errTooMany
+			}
+			if err := a.layers(a.ref.Context().Digest(manifest.Digest.String()), 1, yield); err != nil {
 				return err
 			}
 		}
@@ -128,8 +125,9 @@ func (a *artifact) referring(artifactType string) func(yield func(blob) error) e
 	}
 }
 
-// layers yields the content of a manifest's layers; nothing when there is none.
-func (a *artifact) layers(ref name.Reference, yield func(blob) error) error {
+// layers yields the content of a manifest's first layers, so many at most; nothing
+// when there is no manifest.
+func (a *artifact) layers(ref name.Reference, most int, yield func(blob) error) error {
 	image, err := remote.Image(ref, a.session.Options()...)
 	if missing(err) {
 		return nil
@@ -141,7 +139,7 @@ func (a *artifact) layers(ref name.Reference, yield func(blob) error) error {
 	if err != nil {
 		return &readError{err}
 	}
-	for _, descriptor := range manifest.Layers {
+	for _, descriptor := range manifest.Layers[:min(most, len(manifest.Layers))] {
 		b := blob{Descriptor: descriptor}
 		// One that is too large stays empty: it is as bad as any other.
 		if descriptor.Size <= maxSignatureBytes {

@@ -1,8 +1,10 @@
 package git_test
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/testenv"
+	"github.com/headwater-dev/headwater/internal/testenv/clouds"
 )
 
 // front is a server in front of a repository that notes who asked.
@@ -140,6 +143,47 @@ func TestCredentialsStayWithTheHost(t *testing.T) {
 	g.Expect(moved.authorizations()).To(HaveEach(Not(BeEmpty())))
 	g.Expect(other.authorizations()).To(HaveLen(6))
 	g.Expect(other.authorizations()).To(HaveEach(BeEmpty()))
+}
+
+func TestAClientCertificateStaysWithTheHost(t *testing.T) {
+	g := NewWithT(t)
+	repository := newRepository(t)
+	commit(t, repository, map[string]string{"a": "1"})
+	asking := func(handler http.Handler) *httptest.Server {
+		server := httptest.NewUnstartedServer(handler)
+		server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12}
+		server.StartTLS()
+		return server
+	}
+	shown := make(chan string, 100)
+	note := func(server string, r *http.Request) {
+		shown <- fmt.Sprintf("%s was shown %d", server, len(r.TLS.PeerCertificates))
+	}
+	other, moved := newFront(t, repository, asking), newFront(t, repository, asking)
+	other.turn(func(_ http.ResponseWriter, r *http.Request) bool {
+		note("other", r)
+		return true
+	})
+	moved.turn(func(w http.ResponseWriter, r *http.Request) bool {
+		note("moved", r)
+		http.Redirect(w, r, other.URL+r.URL.RequestURI(), http.StatusMovedPermanently)
+		return false
+	})
+	obj := newObject(moved.URL + "/fleet.git")
+	obj.Spec.SecretRef = &meta.LocalObjectReference{Name: "tls"}
+	_, _, files := fetch(t, newFetcher(newSecret("tls", map[string]string{
+		"ca.crt":  string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: moved.Certificate().Raw})),
+		"tls.crt": clouds.ClientCertificate(), "tls.key": clouds.ClientCertificate(),
+	})), obj)
+	g.Expect(files).To(HaveKey("a"), "a redirect is followed")
+	close(shown)
+	var all []string
+	for what := range shown {
+		all = append(all, what)
+	}
+	g.Expect(all).To(ContainElement("moved was shown 1"))
+	g.Expect(all).To(ContainElement("other was shown 0"))
+	g.Expect(all).To(HaveEach(BeElementOf("moved was shown 1", "other was shown 0")))
 }
 
 func TestSecretsThatCannotBeUsed(t *testing.T) {

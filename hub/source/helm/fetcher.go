@@ -95,6 +95,9 @@ type pick struct {
 	// merged are the values files that were, once built is true.
 	merged []string
 	built  bool
+	// verified is the digest of the trust with which a signature was found to be
+	// good; empty where none was asked for, or none had to be looked at again.
+	verified string
 }
 
 func (p *pick) revision(release func()) source.Revision {
@@ -116,7 +119,8 @@ func (*ChartFetcher) Observed(obj *sourcev1.HelmChart) bool {
 		!apimeta.IsStatusConditionFalse(obj.Status.Conditions, meta.ReadyCondition)
 }
 
-// Observe notes what the chart was made of.
+// Observe notes what the chart was made of, and that its signature is good: before
+// there is an artifact that would be about another one.
 func (*ChartFetcher) Observe(obj *sourcev1.HelmChart, rev source.Revision) {
 	p, ok := rev.Found.(*pick)
 	if !ok {
@@ -126,6 +130,10 @@ func (*ChartFetcher) Observe(obj *sourcev1.HelmChart, rev source.Revision) {
 	obj.Status.ObservedSourceArtifactRevision = p.sourceRevision
 	if p.built {
 		obj.Status.ObservedValuesFiles = p.merged
+	}
+	if p.verified != "" {
+		obj.Status.ObservedVerification = p.verified
+		source.Verified(obj, "verified signature of version "+p.offer.version)
 	}
 }
 

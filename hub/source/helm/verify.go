@@ -64,8 +64,7 @@ func (f *ChartFetcher) check(ctx context.Context, obj *sourcev1.HelmChart, p *pi
 	}); err != nil {
 		return about(obj, err)
 	}
-	obj.Status.ObservedVerification = trust.Digest
-	source.Verified(obj, "verified signature of version "+p.offer.version)
+	p.verified = trust.Digest
 	return nil
 }
 

@@ -102,3 +102,32 @@ func TestChartOfAnIndexIsNotVerified(t *testing.T) {
 	obj.Spec.Verify = &sourcev1.HelmChartVerification{Provider: "cosign", SecretRef: &meta.LocalObjectReference{Name: "trust"}}
 	g.Expect(w.build(obj)).To(MatchError(ContainSubstring("spec.verify is for charts from a HelmRepository with spec.type oci alone")))
 }
+
+// What is said of signatures is about the artifact: a chart that is signed, and
+// cannot be made, changes nothing of it.
+func TestASignatureIsNotedWithItsArtifact(t *testing.T) {
+	g := NewWithT(t)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	g.Expect(err).NotTo(HaveOccurred())
+	repo := (&repository{Server: &httptest.Server{}}).object()
+	repo.Spec.URL, repo.Spec.Type, repo.Spec.Insecure = ociCharts(t, "6.14.1", "6.13.0"), "oci", true
+	signChart(t, key, repo.Spec.URL, "6.13.0")
+	signChart(t, key, repo.Spec.URL, "6.14.1")
+	w := newWorld(t, repo, secret("trust", map[string]string{"a.pub": publicKey(t, key)}))
+	obj := chartObject("HelmRepository", "podinfo", "6.13.0")
+	obj.Spec.Verify = &sourcev1.HelmChartVerification{Provider: "cosign", SecretRef: &meta.LocalObjectReference{Name: "trust"}}
+	obj.Spec.ValuesFiles = []string{"nosuch.yaml"}
+	g.Expect(w.build(obj)).To(MatchError(ContainSubstring("nosuch.yaml")))
+	g.Expect(condition(obj, "SourceVerified")).To(BeEmpty())
+	g.Expect(obj.Status.ObservedVerification).To(BeEmpty())
+
+	obj.Spec.ValuesFiles, obj.Generation = nil, 2
+	g.Expect(w.build(obj)).To(Succeed())
+	g.Expect(condition(obj, "SourceVerified")).To(Equal("True Succeeded verified signature of version 6.13.0"))
+	g.Expect(obj.Status.ObservedVerification).NotTo(BeEmpty())
+
+	obj.Spec.Version, obj.Spec.ValuesFiles, obj.Generation = "6.14.1", []string{"nosuch.yaml"}, 3
+	g.Expect(w.build(obj)).To(MatchError(ContainSubstring("nosuch.yaml")))
+	g.Expect(condition(obj, "SourceVerified")).To(Equal("True Succeeded verified signature of version 6.13.0"))
+	g.Expect(obj.Status.Artifact.Revision).To(Equal("6.13.0"))
+}

@@ -13,7 +13,9 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -349,15 +351,53 @@ func (r *remoteRegistry) notarize(t *testing.T, image v1.Image, by []notarytest.
 	r.refer(t, subject, "application/vnd.cncf.notary.signature", static.NewLayer(envelope, jws))
 }
 
-func (r *remoteRegistry) refer(t *testing.T, subject v1.Descriptor, artifactType string, layer v1.Layer) {
+func (r *remoteRegistry) refer(t *testing.T, subject v1.Descriptor, artifactType string, layers ...v1.Layer) {
 	t.Helper()
 	g := NewWithT(t)
-	image, err := mutate.AppendLayers(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.MediaType(artifactType)), layer)
+	image, err := mutate.AppendLayers(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.MediaType(artifactType)), layers...)
 	g.Expect(err).NotTo(HaveOccurred())
 	attached := mutate.Subject(image, subject).(v1.Image)
 	hash, err := attached.Digest()
 	g.Expect(err).NotTo(HaveOccurred())
 	r.write(t, "@"+hash.String(), attached)
+}
+
+// Whoever may push to a registry may make as much refer to an image as he likes.
+func TestWhatRefersIsBounded(t *testing.T) {
+	g := NewWithT(t)
+	r := newRegistryOf(t, kinds["with referrers"])
+	var manifests atomic.Int64
+	r.intercept = func(_ http.ResponseWriter, request *http.Request) bool {
+		if request.Method == http.MethodGet && strings.Contains(request.URL.Path, "/manifests/") {
+			manifests.Add(1)
+		}
+		return false
+	}
+	_, public := newKey(t)
+	image := artifactOf(t, filesLayer(t, map[string]string{"a": "1"}))
+	r.push(t, "latest", image)
+	hash, err := image.Digest()
+	g.Expect(err).NotTo(HaveOccurred())
+	size, err := image.Size()
+	g.Expect(err).NotTo(HaveOccurred())
+	subject := v1.Descriptor{MediaType: types.OCIManifestSchema1, Size: size, Digest: hash}
+	const bundle = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	f := r.verifier(newSecret("trust", map[string]string{"a.pub": public}))
+
+	r.refer(t, subject, bundle, static.NewLayer([]byte("first"), bundle), static.NewLayer([]byte("second"), bundle), static.NewLayer([]byte("third"), bundle))
+	read := r.blobs.Load()
+	_, err = f.Resolve(t.Context(), r.signed("cosign"))
+	g.Expect(err).To(MatchError(ContainSubstring("no matching signatures were found")))
+	g.Expect(r.blobs.Load()).To(Equal(read+1), "the first layer is looked at")
+
+	for i := range 60 {
+		subject.Annotations = map[string]string{"n": strconv.Itoa(i)} // so that they differ
+		r.refer(t, subject, bundle)
+	}
+	manifests.Store(0)
+	_, err = f.Resolve(t.Context(), r.signed("cosign"))
+	g.Expect(err).To(MatchError(ContainSubstring("more than 50 signatures")))
+	g.Expect(manifests.Load()).To(BeNumerically("<=", 52), "those without layers count: 50, and the tags of the image and of signatures")
 }
 
 func TestCosignWithoutKeys(t *testing.T) {
