@@ -22,6 +22,7 @@ import (
 
 	"github.com/headwater-dev/headwater/agent/helm/action"
 	"github.com/headwater-dev/headwater/agent/helm/release"
+	"github.com/headwater-dev/headwater/agent/helm/state"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
@@ -94,14 +95,18 @@ func TestAFailureWithoutRemediationIsTriedAgain(t *testing.T) {
 	e.Expect(e.get("web").Status.Failures).To(BeZero())
 }
 
-// TestPausesAreThoseOfTheAgent: by the defaults eight failures take three minutes.
 func TestPausesAreThoseOfTheAgent(t *testing.T) {
 	e := newEnv(t)
 	e.options.Retries = reconcile.Pace{MinRetryDelay: 10 * time.Millisecond, MaxRetryDelay: 20 * time.Millisecond}
 	e.release("web")
 	e.start()
 	e.push("web", appChart("1.0.0", files{"templates/two.yaml": `{{ fail "not like this" }}`}))
-	e.Eventually(func() int64 { return e.get("web").Status.Failures }, "60s", "50ms").Should(BeNumerically(">", 8))
+	e.Eventually(func() int64 { return e.get("web").Status.Failures }, within, "50ms").Should(BeNumerically(">", 1))
+	other, pauses := types.NamespacedName{Namespace: e.namespace, Name: "other"}, []time.Duration{}
+	for range 3 {
+		pauses = append(pauses, e.agent.runs.backoff(other, 1, state.Want{}))
+	}
+	e.Expect(pauses).To(Equal([]time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 20 * time.Millisecond}))
 }
 
 func TestWhatCannotBeReleasedSaysWhy(t *testing.T) {
