@@ -1,12 +1,15 @@
 package main
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/headwater-dev/headwater/agent/helm"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -40,15 +43,59 @@ func TestFlagsOfKustomizations(t *testing.T) {
 	}
 }
 
-// TestReleasesKeepTheAgentsPace: flags of Flux's helm-controller mean the same
-// here, and those of drift the same for both kinds.
-func TestReleasesKeepTheAgentsPace(t *testing.T) {
-	g := NewWithT(t)
+// parsed are the options that the arguments make.
+func parsed(t *testing.T, args ...string) *options {
+	t.Helper()
 	var o options
 	flags := pflag.NewFlagSet("agent", pflag.ContinueOnError)
 	o.bind(flags)
-	g.Expect(flags.Parse([]string{"--min-retry-delay=1s", "--max-retry-delay=2m", "--drift-detection=poll", "--full-check-interval=3h"})).To(Succeed())
-	g.Expect(o.releases().Retries).To(Equal(reconcile.Pace{MinRetryDelay: time.Second, MaxRetryDelay: 2 * time.Minute}))
-	g.Expect(o.releases().Poll).To(BeTrue())
-	g.Expect(o.releases().FullCheck).To(Equal(3 * time.Hour))
+	NewWithT(t).Expect(flags.Parse(args)).To(Succeed())
+	return &o
+}
+
+// Flags of Flux's helm-controller mean the same here, and those of drift the same
+// for both kinds.
+func TestFlagsArriveAtReleases(t *testing.T) {
+	g := NewWithT(t)
+	all := parsed(t, "--feature-gates=ExternalArtifact=true,AdditiveCELDependencyCheck=true,AllowDNSLookups=true",
+		"--feature-gates=DefaultToRetryOnFailure=true,DisableChartDigestTracking=true",
+		"--requeue-dependency=7s", "--no-cross-namespace-refs", "--default-service-account=team", "--watch-configs-label-selector=team=a",
+		"--concurrent-per-cluster=9", "--min-retry-delay=1s", "--max-retry-delay=2m", "--drift-detection=poll", "--full-check-interval=3h").releases()
+	g.Expect(all).To(Equal(helm.Options{
+		RequeueDependency:     7 * time.Second,
+		NoCrossNamespaceRefs:  true,
+		DefaultServiceAccount: "team",
+		ExternalArtifacts:     true,
+		AdditiveReadyExpr:     true,
+		AllowDNSLookups:       true,
+		RetryByDefault:        true,
+		IgnoreChartDigest:     true,
+		WatchConfigs:          labels.SelectorFromSet(labels.Set{"team": "a"}),
+		Poll:                  true,
+		FullCheck:             3 * time.Hour,
+		PerCluster:            9,
+		Retries:               reconcile.Pace{MinRetryDelay: time.Second, MaxRetryDelay: 2 * time.Minute},
+	}))
+	of := reflect.ValueOf(all)
+	for i := range of.NumField() {
+		if name := of.Type().Field(i).Name; name != "AtOnce" { // follows from the machine
+			g.Expect(of.Field(i).IsZero()).To(BeFalse(), "%s has no flag above", name)
+		}
+	}
+}
+
+func TestEachGateOfReleasesIsForOneThing(t *testing.T) {
+	for name, turnOn := range map[string]func(*helm.Options){
+		"ExternalArtifact":           func(o *helm.Options) { o.ExternalArtifacts = true },
+		"AdditiveCELDependencyCheck": func(o *helm.Options) { o.AdditiveReadyExpr = true },
+		"AllowDNSLookups":            func(o *helm.Options) { o.AllowDNSLookups = true },
+		"DefaultToRetryOnFailure":    func(o *helm.Options) { o.RetryByDefault = true },
+		"DisableChartDigestTracking": func(o *helm.Options) { o.IgnoreChartDigest = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := parsed(t).releases()
+			turnOn(&want)
+			NewWithT(t).Expect(parsed(t, "--feature-gates="+name+"=true").releases()).To(Equal(want))
+		})
+	}
 }

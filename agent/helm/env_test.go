@@ -28,6 +28,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -76,6 +77,8 @@ type env struct {
 	// also are more namespaces that the agent reads.
 	also  []string
 	fence remote.FenceOptions
+	// clock of the agent; the real one when nil.
+	clock clock.PassiveClock
 	agent *Reconciler
 }
 
@@ -174,7 +177,7 @@ func (e *env) start() (stop func()) {
 	e.Expect(clusters.AddToManager(mgr)).To(Succeed())
 	artifacts, err := artifact.NewCache(artifact.CacheOptions{Dir: e.t.TempDir()})
 	e.Expect(err).NotTo(HaveOccurred())
-	e.agent = &Reconciler{Targets: clusters, Artifacts: artifacts, Events: recorder, Builder: build.New(2, 0), Options: e.options}
+	e.agent = &Reconciler{Targets: clusters, Artifacts: artifacts, Events: recorder, Builder: build.New(2, 0), Options: e.options, Clock: e.clock}
 	e.Expect(e.agent.AddToManager(mgr)).To(Succeed())
 
 	ctx, cancel := context.WithCancel(e.t.Context())

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,14 +16,17 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/agent/helm/action"
 	"github.com/headwater-dev/headwater/agent/helm/release"
+	"github.com/headwater-dev/headwater/agent/helm/state"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
+	"github.com/headwater-dev/headwater/internal/testenv"
 )
 
 // stuck is a chart with a Deployment that nobody runs.
@@ -91,14 +95,18 @@ func TestAFailureWithoutRemediationIsTriedAgain(t *testing.T) {
 	e.Expect(e.get("web").Status.Failures).To(BeZero())
 }
 
-// TestPausesAreThoseOfTheAgent: by the defaults eight failures take three minutes.
 func TestPausesAreThoseOfTheAgent(t *testing.T) {
 	e := newEnv(t)
 	e.options.Retries = reconcile.Pace{MinRetryDelay: 10 * time.Millisecond, MaxRetryDelay: 20 * time.Millisecond}
 	e.release("web")
 	e.start()
 	e.push("web", appChart("1.0.0", files{"templates/two.yaml": `{{ fail "not like this" }}`}))
-	e.Eventually(func() int64 { return e.get("web").Status.Failures }, "60s", "50ms").Should(BeNumerically(">", 8))
+	e.Eventually(func() int64 { return e.get("web").Status.Failures }, within, "50ms").Should(BeNumerically(">", 1))
+	other, pauses := types.NamespacedName{Namespace: e.namespace, Name: "other"}, []time.Duration{}
+	for range 3 {
+		pauses = append(pauses, e.agent.runs.backoff(other, 1, state.Want{}))
+	}
+	e.Expect(pauses).To(Equal([]time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 20 * time.Millisecond}))
 }
 
 func TestWhatCannotBeReleasedSaysWhy(t *testing.T) {
@@ -262,13 +270,26 @@ func TestManyRecordsAreReadInPages(t *testing.T) {
 	for version := range many {
 		e.recordOf(version+1, 10)
 	}
-	found, upto, err := action.Records(t.Context(), e.hub, release.Target{Name: "web", Namespace: e.namespace, StorageNamespace: e.namespace})
+	proxy := e.front()
+	access := &corev1.Secret{}
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "prod"}, access)).To(Succeed())
+	config, err := clientcmd.RESTConfigFromKubeConfig(access.Data["value"])
+	e.Expect(err).NotTo(HaveOccurred())
+	target, err := client.New(config, client.Options{})
+	e.Expect(err).NotTo(HaveOccurred())
+	found, upto, err := action.Records(t.Context(), target, release.Target{Name: "web", Namespace: e.namespace, StorageNamespace: e.namespace})
 	e.Expect(err).NotTo(HaveOccurred())
 	e.Expect(upto).NotTo(BeEmpty())
 	e.Expect(found).To(HaveLen(many))
 	e.Expect(found[0].Version).To(Equal(many))
 	e.Expect(found[0].Manifest).NotTo(BeEmpty())
 	e.Expect(found[1].Manifest).To(BeEmpty(), "nobody asks for it")
+	lists := slices.DeleteFunc(proxy.Records(), func(asked testenv.Record) bool { return asked.Resource != "secrets" })
+	e.Expect(len(lists)).To(BeNumerically(">", 1))
+	for i, list := range lists {
+		e.Expect(list.Query.Get("limit")).NotTo(BeEmpty())
+		e.Expect(list.Query.Get("continue") != "").To(Equal(i > 0), "each page but the first goes on where the last ended")
+	}
 }
 
 // Helm leaves the record of a rollback pending when a hook of it fails: it is a

@@ -49,6 +49,11 @@ type Kubelet struct {
 // ready. The context limits the start alone. There should be one to an API
 // server.
 func StartKubelet(ctx context.Context, config *rest.Config) (*Kubelet, error) {
+	return startKubeletAt(ctx, config, time.Now)
+}
+
+// startKubeletAt starts one whose pods have the time that now says.
+func startKubeletAt(ctx context.Context, config *rest.Config, now func() time.Time) (*Kubelet, error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // a node that is slow by itself would be what is measured
 	kube, err := kubernetes.NewForConfig(config)
@@ -61,7 +66,7 @@ func StartKubelet(ctx context.Context, config *rest.Config) (*Kubelet, error) {
 	k := &Kubelet{
 		kube:    kube,
 		queue:   workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[cache.ObjectName]()),
-		now:     time.Now,
+		now:     now,
 		factory: informers.NewSharedInformerFactory(kube, 0),
 		started: map[types.UID]time.Time{},
 	}

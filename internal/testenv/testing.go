@@ -6,7 +6,9 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/onsi/gomega"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
@@ -77,8 +79,14 @@ func (s *Shared) start(ctx context.Context) (err error) {
 	return nil
 }
 
-// Run runs the tests, stops the control plane, and returns the exit code.
+// patience is how long tests wait for what they expect, where they do not say: what
+// takes a moment takes longer on a busy machine.
+const patience = time.Minute
+
+// Run runs the tests, stops the control plane, and returns the exit code. Gomega's
+// Eventually waits a minute by default.
 func (s *Shared) Run(m *testing.M) int {
+	gomega.SetDefaultEventuallyTimeout(patience)
 	defer func() {
 		if s.c != nil {
 			s.c.Stop()

@@ -1,32 +1,28 @@
 package action
 
 import (
-	"context"
 	"testing"
 
 	. "github.com/onsi/gomega"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// quoting is a server that repeats what it does not take.
-type quoting struct{ client.Client }
-
-func (quoting) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
-	return nil
-}
-
-func (quoting) Apply(context.Context, runtime.ApplyConfiguration, ...client.ApplyOption) error {
-	return apierrors.NewBadRequest("illegal base64 data: hunter2")
-}
-
+// The server repeats what it does not take.
 func TestDriftOfASecretQuotesNothing(t *testing.T) {
 	g := NewWithT(t)
-	secret := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"namespace": "a", "name": "b"},
-	}}
-	_, _, err := compare(t.Context(), quoting{}, secret)
-	g.Expect(err).To(MatchError("Secret/a/b dry-run failed (BadRequest): the server's message is not shown, it may quote the data"))
+	target, err := shared.ControlPlane(t).Client(scheme.Scheme)
+	g.Expect(err).NotTo(HaveOccurred())
+	secret := func(data map[string]any) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"namespace": "default", "name": "b"}, "data": data,
+		}}
+	}
+	g.Expect(target.Create(t.Context(), secret(nil))).To(Succeed())
+	wrong := secret(map[string]any{"a": []any{"hunter2"}})
+	g.Expect(put(t.Context(), target, wrong.DeepCopy(), client.DryRunAll)).To(MatchError(ContainSubstring("hunter2")))
+	_, _, err = compare(t.Context(), target, wrong)
+	g.Expect(err).To(MatchError(And(HavePrefix("Secret/default/b dry-run failed ("),
+		HaveSuffix("): the server's message is not shown, it may quote the data"))))
 }
