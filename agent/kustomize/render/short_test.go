@@ -135,7 +135,7 @@ func rendering(t *testing.T, o Options, files map[string][]byte) (text string, s
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, err := r.Render(t.Context(), Request{Open: have(files)})
+	objects, err := endured(t, r, Request{Open: have(files)})
 	if err != nil {
 		return "error: " + err.Error(), false
 	}
