@@ -66,7 +66,7 @@ func FuzzRender(f *testing.F) {
 		if len(kustomization) > 0 {
 			tree["kustomization.yaml"] = kustomization
 		}
-		if difference, _ := disagreement(t, tree); difference != "" {
+		if difference, _ := disagreement(t, tree, nil); difference != "" {
 			t.Error(difference)
 		}
 	})
@@ -76,7 +76,7 @@ func FuzzRender(f *testing.F) {
 func FuzzPatch(f *testing.F) {
 	f.Add("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 3}\n", "p-", "nginx")
 	f.Add("- {op: add, path: /spec/replicas, value: 4}", "", "ghcr.io/org/web")
-	f.Add("", "", "[")
+	f.Add("- {op: add, path: /spec/replicas, value: 4}", "v1", "(")
 	f.Add("$patch: delete\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n", "${x}", "")
 	f.Fuzz(func(t *testing.T, patch, prefix, image string) {
 		if len(patch) > 1<<16 {

@@ -16,6 +16,9 @@ func (r *Renderer) objects(t *tree, dir string, k *types.Kustomization) (found [
 	if !r.options.noShortWay {
 		if found, ok := t.direct(dir, k); ok {
 			r.shortcuts.Inc()
+			if r.options.wrong != nil {
+				found = r.options.wrong(found)
+			}
 			return found, true, nil
 		}
 		if errors.Is(t.refusal, ErrLong) {

@@ -90,6 +90,8 @@ type Options struct {
 	opening time.Duration
 	// noShortWay leaves all to kustomize, for a test to compare.
 	noShortWay bool
+	// wrong, if set, spoils what the short way finds, for a test to see that it shows.
+	wrong func([]*unstructured.Unstructured) []*unstructured.Unstructured
 }
 
 const (

@@ -155,17 +155,12 @@ func asJSON(t *testing.T, obj *unstructured.Unstructured) string {
 	return string(raw)
 }
 
-// disagreement renders both ways and says where they differ. A rule, if any, has its way
-// with what the short one leads to.
-func disagreement(t *testing.T, files map[string][]byte, rules ...func([]string) []string) (difference string, short bool) {
+// disagreement renders both ways, of which the short one may have a wrong rule, and says
+// where they differ.
+func disagreement(t *testing.T, files map[string][]byte, wrong func([]*unstructured.Unstructured) []*unstructured.Unstructured) (difference string, short bool) {
 	t.Helper()
 	long, _ := rendering(t, Options{noShortWay: true}, files)
-	got, short := rendering(t, Options{}, files)
-	for _, rule := range rules {
-		if short {
-			got = strings.Join(rule(strings.Split(got, "\n")), "\n")
-		}
-	}
+	got, short := rendering(t, Options{wrong: wrong}, files)
 	if got != long {
 		return fmt.Sprintf("the short way:\n%s\nkustomize:\n%s", got, long), short
 	}
@@ -178,7 +173,7 @@ func TestTheShortWayLeadsToTheSame(t *testing.T) {
 	for _, c := range all {
 		t.Run(c.name, func(t *testing.T) {
 			g := NewWithT(t)
-			difference, short := disagreement(t, c.files)
+			difference, short := disagreement(t, c.files, nil)
 			g.Expect(difference).To(BeEmpty())
 			g.Expect(short).To(Equal(c.short), "whether it takes the short way")
 			if short {
@@ -193,33 +188,61 @@ func TestTheShortWayLeadsToTheSame(t *testing.T) {
 
 // What holds the two ways against each other sees a short way that does something else.
 func TestAWrongRuleIsSeen(t *testing.T) {
-	// ordered is what kustomize does when it is asked to.
-	ordered := func(objects []string) []string { return slices.Sorted(slices.Values(objects)) }
-	replaced := func(old, by string) func([]string) []string {
-		return func(objects []string) []string {
-			for i := range objects {
-				objects[i] = strings.ReplaceAll(objects[i], old, by)
+	each := func(change func(content map[string]any)) func([]*unstructured.Unstructured) []*unstructured.Unstructured {
+		return func(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+			for _, obj := range objects {
+				change(obj.Object)
 			}
 			return objects
 		}
 	}
-	for name, rule := range map[string]func([]string) []string{
-		"the last object is lost":      func(objects []string) []string { return objects[:len(objects)-1] },
-		"the first object comes twice": func(objects []string) []string { return append(objects[:1:1], objects...) },
-		"objects are ordered":          ordered,
-		"texts become numbers":         replaced(`:"1"`, `:1`),
-		"texts become true":            replaced(`:"true"`, `:true`),
-		"all are in a namespace":       replaced(`"metadata":{`, `"metadata":{"namespace":"default",`),
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			seen := 0
-			for _, c := range trees() {
-				if difference, _ := disagreement(t, c.files, rule); difference != "" {
-					seen++
+	values := func(text string, by any) func([]*unstructured.Unstructured) []*unstructured.Unstructured {
+		return each(func(content map[string]any) {
+			data, _ := content["data"].(map[string]any)
+			for key, value := range data {
+				if value == text {
+					data[key] = by
 				}
 			}
-			g.Expect(seen).NotTo(BeZero())
+		})
+	}
+	for name, wrong := range map[string]func([]*unstructured.Unstructured) []*unstructured.Unstructured{
+		"the last object is lost": func(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+			return objects[:max(0, len(objects)-1)]
+		},
+		"the first object comes twice": func(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+			return slices.Concat(objects[:min(1, len(objects))], objects)
+		},
+		"two objects are swapped": func(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+			if len(objects) > 1 {
+				objects[0], objects[1] = objects[1], objects[0]
+			}
+			return objects
+		},
+		"objects are ordered by name": func(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+			slices.SortStableFunc(objects, func(a, b *unstructured.Unstructured) int { return strings.Compare(a.GetName(), b.GetName()) })
+			return objects
+		},
+		"empty annotations are kept": each(func(content map[string]any) {
+			metadata, _ := content["metadata"].(map[string]any)
+			if _, has := metadata["annotations"]; !has {
+				metadata["annotations"] = map[string]any{}
+			}
+		}),
+		"texts become numbers": values("0123", int64(123)),
+		"texts become true":    values("true", true),
+		"all are in a namespace": each(func(content map[string]any) {
+			metadata, _ := content["metadata"].(map[string]any)
+			metadata["namespace"] = "default"
+		}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, c := range trees() {
+				if difference, _ := disagreement(t, c.files, wrong); difference != "" {
+					return
+				}
+			}
+			t.Error("no tree shows it")
 		})
 	}
 }
@@ -231,7 +254,7 @@ func TestTheShortWayLeadsToTheSameForGeneratedTrees(t *testing.T) {
 	const n = 60
 	for range n {
 		made := generate(random)
-		difference, short := disagreement(t, made)
+		difference, short := disagreement(t, made, nil)
 		g.Expect(difference).To(BeEmpty(), "of %q", made)
 		if short {
 			taken++
