@@ -13,14 +13,17 @@ import (
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/internal/testenv"
 )
@@ -256,6 +259,60 @@ func TestWatchesThatAreAlwaysTooOld(t *testing.T) {
 	g.Expect(ok).To(BeFalse(), "nobody tells of changes meanwhile")
 	clock.Step(time.Minute)
 	g.Eventually(lists.Load, "20s").Should(BeEquivalentTo(2))
+}
+
+// What a kubeconfig may read decides how it is known: by a watch, by lists when a run needs
+// them, or not at all.
+func TestRightsThatAreNotAll(t *testing.T) {
+	for name, c := range map[string]struct {
+		verbs  []string
+		polled bool
+	}{
+		"list and no watch":      {[]string{"get", "list"}, true},
+		"neither list nor watch": {[]string{"get"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			admin := newSite(t, func(*http.Request) {})
+			data, err := shared.ControlPlane(t).ServiceAccount(t.Context(), admin.namespace, "limited",
+				[]rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: c.verbs}})
+			g.Expect(err).NotTo(HaveOccurred())
+			config, err := clientcmd.RESTConfigFromKubeConfig(data)
+			g.Expect(err).NotTo(HaveOccurred())
+			limited, err := rest.HTTPClientFor(config)
+			g.Expect(err).NotTo(HaveOccurred())
+			inForce, err := kubernetes.NewForConfig(config)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Eventually(func() error { // rights are in force a moment after they are there
+				_, err := inForce.CoreV1().ConfigMaps(admin.namespace).Get(t.Context(), "none", metav1.GetOptions{})
+				return client.IgnoreNotFound(err)
+			}, "20s").Should(Succeed())
+			mapper := apimeta.NewDefaultRESTMapper(nil)
+			mapper.Add(configMap, apimeta.RESTScopeNamespace)
+			views := &Set{}
+			t.Cleanup(views.Close)
+			clock := clocktesting.NewFakeClock(time.Now())
+			view := views.Get("test", config, limited, mapper, Options{
+				Selector: "of=" + admin.namespace, Streams: true, Clock: clock,
+				Print: func(metav1.Object) Print { return Print{} },
+				Owner: func(metav1.Object) (types.NamespacedName, bool) { return types.NamespacedName{}, true },
+			})
+			known := admin.make("known")
+			look := func(name string) (Seen, bool) {
+				view.Follow(t.Context(), []schema.GroupVersionKind{configMap}, 0, time.Minute)
+				return view.Look(configMap.GroupKind(), types.NamespacedName{Namespace: admin.namespace, Name: name})
+			}
+			seen, ok := look("known")
+			g.Expect(ok).To(Equal(c.polled))
+			if c.polled {
+				g.Eventually(func() bool { return view.Watches(configMap.GroupKind()) }, "20s").Should(BeFalse())
+				g.Expect(seen.Version).To(Equal(known.ResourceVersion))
+				admin.make("later")
+				seen, _ = look("later")
+				g.Expect(seen.Present).To(BeTrue(), "it is listed anew")
+			}
+		})
+	}
 }
 
 // viewOf is a view of a server that is none of Kubernetes'.
