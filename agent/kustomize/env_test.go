@@ -241,13 +241,15 @@ func (e *env) edit(name string, change func(*kustomizev1.Kustomization)) {
 	e.Expect(e.hub.Patch(e.t.Context(), obj, client.MergeFrom(before))).To(Succeed())
 }
 
-// ready is the Ready condition as "status reason: message".
+// ready is the Ready condition as "status reason: message"; empty while it is of an older
+// generation.
 func (e *env) ready(name string) string { return e.condition(name, "Ready") }
 
 func (e *env) condition(name, kind string) string {
 	e.t.Helper()
-	condition := apimeta.FindStatusCondition(e.get(name).Status.Conditions, kind)
-	if condition == nil {
+	obj := e.get(name)
+	condition := apimeta.FindStatusCondition(obj.Status.Conditions, kind)
+	if condition == nil || condition.ObservedGeneration != obj.Generation {
 		return ""
 	}
 	return string(condition.Status) + " " + condition.Reason + ": " + strings.ReplaceAll(condition.Message, e.namespace, "NS")
