@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -89,6 +90,12 @@ func (t *tree) override(dir string, k *types.Kustomization, settings Settings) e
 	}
 	for _, image := range settings.Images {
 		k.Images = withImage(k.Images, image)
+	}
+	for _, image := range k.Images {
+		// kustomize takes the name for a pattern, and crashes on one that is none.
+		if _, err := regexp.Compile(image.Name); err != nil {
+			return fmt.Errorf("images: name %q: %w", image.Name, err)
+		}
 	}
 	if len(settings.BuildMetadata) > 0 {
 		k.BuildMetadata = settings.BuildMetadata

@@ -76,6 +76,7 @@ func TestSettingsRefused(t *testing.T) {
 		{"a remote component", Settings{Components: []string{"https://example.com/x"}}, "component path 'https://example.com/x' must be local and relative"},
 		{"an absolute component", Settings{Components: []string{"/etc"}}, "component path '/etc' must be local and relative"},
 		{"a component outside", Settings{Components: []string{"../../x"}}, `"../../x" leads out of the artifact`},
+		{"an image whose name is no pattern", Settings{Images: []meta.Image{{Name: "web("}}}, `images: name "web(": error parsing regexp`},
 		{"a patch for nothing", Settings{Patches: []meta.Patch{{Patch: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: gone}\n"}}}, "no resource matches strategic merge patch"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
