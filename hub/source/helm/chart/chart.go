@@ -3,6 +3,7 @@ package chart
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -136,12 +137,26 @@ func (c *Chart) SetVersion(version string) error {
 	if err := unmarshal(c.Files[metadataFile], &content); err != nil {
 		return fmt.Errorf("%s: %s", metadataFile, reconcile.OneLine(err))
 	}
-	content["version"] = version
+	changed := *c.Metadata
+	changed.Version = version
+	known := changed
+	if known.APIVersion == helmchart.APIVersionV1 {
+		known.Dependencies = nil // they are in another file
+	}
+	// What Helm knows is written as Helm has read it: a number where it wants a text is
+	// not read the same twice.
+	overlay, err := json.Marshal(&known)
+	if err == nil {
+		err = json.Unmarshal(overlay, &content)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", metadataFile, err)
+	}
 	text, err := yaml.Marshal(content)
 	if err != nil {
 		return fmt.Errorf("%s: %w", metadataFile, err)
 	}
-	c.Metadata.Version, c.Files[metadataFile] = version, text
+	c.Metadata, c.Files[metadataFile] = &changed, text
 	return nil
 }
 
