@@ -69,8 +69,8 @@ func TestDriftDetectionAtRestAsksItsTargetNothing(t *testing.T) {
 	e.start()
 	e.push("web", appChart("1.0.0", files{"templates/ports.yaml": ports}))
 	e.becomes("web", "True InstallSucceeded")
-	e.Eventually(func() []string { return asked(proxy) }, "10s", "20ms").Should(ContainElements(
-		"watch /api/v1/secrets", "watch /api/v1/configmaps", "watch /api/v1/services"))
+	e.Eventually(func() []string { return asked(proxy) }, "2m", "20ms").Should(ContainElements(
+		"watch /api/v1/namespaces/"+e.namespace+"/secrets", "watch /api/v1/configmaps", "watch /api/v1/services"))
 	e.request("1")
 	proxy.Reset()
 	e.request("2")

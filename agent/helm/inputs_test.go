@@ -180,7 +180,7 @@ func TestASuspendedReleaseStays(t *testing.T) {
 	e.edit("web", func(obj *helmv2.HelmRelease) { obj.Spec.Suspend = true })
 	obj := e.get("web")
 	e.Expect(e.hub.Delete(t.Context(), obj)).To(Succeed())
-	e.Eventually(func() error { return e.hub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj) }, "30s", "50ms").ShouldNot(Succeed())
+	e.Eventually(func() error { return e.hub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj) }, "2m", "50ms").ShouldNot(Succeed())
 	e.Expect(e.value("web")).To(Equal("default"))
 	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
 }
@@ -218,8 +218,14 @@ func everything() []rbacv1.PolicyRule {
 // front is the target prod behind a proxy.
 func (e *env) front() *testenv.Proxy {
 	e.t.Helper()
+	return e.frontOf(everything())
+}
+
+// frontOf is front for somebody who may do what the rules say.
+func (e *env) frontOf(rules []rbacv1.PolicyRule) *testenv.Proxy {
+	e.t.Helper()
 	control := shared.ControlPlane(e.t)
-	_, err := control.ServiceAccount(e.t.Context(), e.namespace, "prod", everything())
+	_, err := control.ServiceAccount(e.t.Context(), e.namespace, "prod", rules)
 	e.Expect(err).NotTo(HaveOccurred())
 	token, err := control.Token(e.t.Context(), e.namespace, "prod", time.Hour)
 	e.Expect(err).NotTo(HaveOccurred())
@@ -272,7 +278,7 @@ func TestReleasesOfAKubeconfigAndAServiceAccount(t *testing.T) {
 	obj := e.get("web")
 	e.Expect(e.hub.Delete(t.Context(), obj)).To(Succeed())
 	e.published("unable to uninstall the release")
-	e.Eventually(func() error { return e.hub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj) }, "30s", "50ms").ShouldNot(Succeed())
+	e.Eventually(func() error { return e.hub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj) }, "2m", "50ms").ShouldNot(Succeed())
 	e.Expect(e.value("web")).To(Equal("default"))
 }
 
@@ -369,7 +375,7 @@ func TestAChartSeesWhatAnotherHasJustDefined(t *testing.T) {
 	e.Eventually(func() error {
 		_, err := asks.ServerResourcesForGroupVersion("late.example.com/v1")
 		return err
-	}, "20s", "20ms").Should(Succeed())
+	}, "2m", "20ms").Should(Succeed())
 	e.push("web", appChart("1.1.0", sees))
 	e.becomes("web", "True UpgradeSucceeded")
 	e.Expect(e.value("web")).To(Equal("true"))
@@ -395,7 +401,7 @@ func TestDriftIsFoundAndPutRight(t *testing.T) {
 	change("value")
 	e.request("1")
 	e.published("DriftDetected Cluster state of release " + e.namespace + "/web.v1 has drifted from the desired state:\nConfigMap/" + e.namespace + "/web changed")
-	e.Eventually(func() string { return e.value("web") }, "20s", "50ms").Should(Equal("a"))
+	e.Eventually(func() string { return e.value("web") }, "2m", "50ms").Should(Equal("a"))
 	e.becomes("web", "True")
 	var one corev1.ConfigMap
 	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "web"}, &one)).To(Succeed())
@@ -407,7 +413,7 @@ func TestDriftIsFoundAndPutRight(t *testing.T) {
 	e.request("2")
 	e.Eventually(func() bool {
 		return apimeta.IsStatusConditionTrue(e.get("web").Status.Conditions, "Drifted")
-	}, "20s", "50ms").Should(BeTrue())
+	}, "2m", "50ms").Should(BeTrue())
 	e.becomes("web", "True")
 	e.Expect(e.value("web")).To(Equal("by hand"))
 }
@@ -434,7 +440,7 @@ func TestDriftThatComesBackAtOnce(t *testing.T) {
 			}
 		}
 	}()
-	e.Eventually(func() string { return e.value("web") }, "20s", "20ms").Should(Equal("theirs"))
+	e.Eventually(func() string { return e.value("web") }, "2m", "20ms").Should(Equal("theirs"))
 	requests := 0
 	e.Eventually(func() string {
 		// A look that comes before the change finds nothing.

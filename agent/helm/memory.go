@@ -257,12 +257,14 @@ func printOf(obj metav1.Object) view.Print {
 	return reduced
 }
 
-// viewOf is the connection's view of Helm's storage. An object's owner is the
-// release that it is a record of.
-func (r *Reconciler) viewOf(to *target) *view.View {
+// viewOf is the connection's view of Helm's storage in a namespace: other releases of
+// a cluster that many kubeconfigs lead to are not this one's business. An object's
+// owner is the release that it is a record of.
+func (r *Reconciler) viewOf(to *target, namespace string) *view.View {
 	return to.View(viewName, view.Options{
-		Selector: action.RecordSelector(),
-		Print:    printOf,
+		Namespace: namespace,
+		Selector:  action.RecordSelector(),
+		Print:     printOf,
 		Owner: func(obj metav1.Object) (types.NamespacedName, bool) {
 			name := action.ReleaseOf(obj.GetLabels())
 			return types.NamespacedName{Namespace: obj.GetNamespace(), Name: name}, name != ""
@@ -291,8 +293,9 @@ func (r *Reconciler) remember(ctx context.Context, obj *helmv2.HelmRelease, at l
 	if r.Options.Poll {
 		return
 	}
+	in := storageOf(at.to.key, at.in.want.Target)
 	made := &memory{
-		cluster: at.to.Identity(), at: storageOf(at.to.key, at.in.want.Target), view: r.viewOf(at.to),
+		cluster: at.to.Identity(), at: in, view: r.viewOf(at.to, in.namespace),
 		records: bare(at.seen.Records, state.PreservesValues(obj)), upto: at.upto, objects: at.objects,
 	}
 	made.view.Follow(ctx, []schema.GroupVersionKind{secretKind()}, anyAge, 0)

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/agent/helm/action"
@@ -50,7 +51,7 @@ func TestAReleaseAtRestAsksItsTargetNothing(t *testing.T) {
 	e.becomes("web", "True InstallSucceeded")
 	e.push("web", appChart("1.1.0", nil))
 	e.becomes("web", "True UpgradeSucceeded")
-	e.Eventually(func() []string { return asked(proxy) }, "10s", "20ms").Should(ContainElement("watch /api/v1/secrets"))
+	e.Eventually(func() []string { return asked(proxy) }, "2m", "20ms").Should(ContainElement("watch /api/v1/namespaces/" + e.namespace + "/secrets"))
 	e.request("1")
 	proxy.Reset()
 	e.request("2")
@@ -65,7 +66,7 @@ func TestAReleaseAtRestAsksItsTargetNothing(t *testing.T) {
 	e.Eventually(func() bool {
 		made := e.record(4)
 		return made.UID != "" && made.UID != deleted.UID && made.Labels["status"] == "deployed"
-	}, "30s", "50ms").Should(BeTrue())
+	}, "2m", "50ms").Should(BeTrue())
 	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v4 with chart app@1.1.0")
 
 	// But somebody else's action is not interfered with.
@@ -78,6 +79,37 @@ func TestAReleaseAtRestAsksItsTargetNothing(t *testing.T) {
 	other.Info.Status = helmrelease.StatusDeployed
 	e.Expect(records.Update(other)).To(Succeed())
 	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v6 with chart app@1.1.0")
+}
+
+// A kubeconfig of a tenant, who has rights in a namespace alone, comes to rest as well.
+func TestAReleaseOfATenantAsksItsTargetNothing(t *testing.T) {
+	e := newEnv(t)
+	proxy := e.frontOf(nil)
+	name := metav1.ObjectMeta{Namespace: e.namespace, Name: "tenant"}
+	for _, obj := range []client.Object{
+		&rbacv1.Role{ObjectMeta: name, Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{"", "coordination.k8s.io"}, Resources: []string{"secrets", "configmaps", "leases"}, Verbs: []string{"*"}},
+		}},
+		&rbacv1.RoleBinding{ObjectMeta: name, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "tenant"},
+			Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: e.namespace, Name: "prod"}}},
+	} {
+		e.Expect(e.hub.Create(t.Context(), obj)).To(Succeed())
+	}
+	e.release("web", func(obj *helmv2.HelmRelease) { obj.Spec.KubeConfig = prod() })
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	e.Eventually(func() []string { return asked(proxy) }).Should(ContainElement("watch /api/v1/namespaces/" + e.namespace + "/secrets"))
+	e.request("1")
+	proxy.Reset()
+	e.request("2")
+	e.Expect(asked(proxy)).To(BeEmpty())
+	deleted := e.record(1)
+	e.Expect(e.hub.Delete(t.Context(), deleted)).To(Succeed())
+	e.Eventually(func() bool {
+		made := e.record(1)
+		return made.UID != "" && made.UID != deleted.UID
+	}).Should(BeTrue(), "and what is done from outside is noticed")
 }
 
 // Where Secrets may be listed and not watched, each run reads them.
@@ -99,7 +131,7 @@ func TestAReleaseWhoseStorageMayNotBeWatched(t *testing.T) {
 	e.Eventually(func() bool {
 		made := e.record(1)
 		return made.UID != "" && made.UID != deleted.UID
-	}, "30s", "50ms").Should(BeTrue())
+	}, "2m", "50ms").Should(BeTrue())
 }
 
 // A read of the storage that our own action has overtaken is believed by nobody.
@@ -114,7 +146,7 @@ func TestWhatIsRememberedEndsWithAnAction(t *testing.T) {
 		e.request(version)
 	}
 	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v")
-	e.Eventually(func() string { return e.ready("web") }, "30s", "50ms").Should(HaveSuffix("with chart app@1.4.0"))
+	e.Eventually(func() string { return e.ready("web") }, "2m", "50ms").Should(HaveSuffix("with chart app@1.4.0"))
 	records := e.records("web")
 	e.request("last")
 	e.Expect(e.records("web")).To(Equal(records))
@@ -180,7 +212,7 @@ func TestAChangeBeforeTheStorageIsRememberedIsNoticed(t *testing.T) {
 	e.start()
 	e.push("web", appChart("1.0.0", nil))
 	e.becomes("web", "True InstallSucceeded")
-	e.Eventually(func() []string { return asked(proxy) }, "10s", "20ms").Should(ContainElement("watch /api/v1/secrets"))
+	e.Eventually(func() []string { return asked(proxy) }, "2m", "20ms").Should(ContainElement("watch /api/v1/namespaces/" + e.namespace + "/secrets"))
 	e.push("web", appChart("1.1.0", nil))
 	e.becomes("web", "True UpgradeSucceeded")
 
@@ -188,7 +220,7 @@ func TestAChangeBeforeTheStorageIsRememberedIsNoticed(t *testing.T) {
 	e.Expect(known).NotTo(BeNil())
 	e.agent.memories.drop(client.ObjectKey{Namespace: e.namespace, Name: "web"})
 	e.Expect(e.helm("rollback", "web", "1")).To(ContainSubstring("Rollback was a success"))
-	e.Eventually(func() bool { return known.sees(known.next()) }, "20s", "20ms").Should(BeTrue())
+	e.Eventually(func() bool { return known.sees(known.next()) }, "2m", "20ms").Should(BeTrue())
 	e.agent.memories.keep(client.ObjectKey{Namespace: e.namespace, Name: "web"}, known)
 	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v4 with chart app@1.1.0")
 }

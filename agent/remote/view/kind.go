@@ -58,7 +58,7 @@ func (e entry) length(name types.NamespacedName) int {
 type kind struct {
 	view   *View
 	of     schema.GroupKind
-	client metadata.Getter
+	client metadata.ResourceInterface
 	// answered is closed when the server has answered for the first time,
 	// whatever it said.
 	answered chan struct{}

@@ -20,6 +20,8 @@ type Print = [16]byte
 
 // Options say what a view is of.
 type Options struct {
+	// Namespace is where the objects are; all namespaces when empty.
+	Namespace string
 	// Selector picks the objects by their labels, at the server.
 	Selector string
 	// Print reduces the metadata of an object to a fingerprint.
@@ -93,7 +95,7 @@ func (v *View) Close() {
 
 // Look returns what is known of an object, and whether anything is.
 func (v *View) Look(of schema.GroupKind, name types.NamespacedName) (Seen, bool) {
-	if v == nil {
+	if v == nil || v.options.Namespace != "" && v.options.Namespace != name.Namespace {
 		return Seen{}, false
 	}
 	v.mu.Lock()
@@ -167,7 +169,7 @@ func (v *View) follow(gvk schema.GroupVersionKind) *kind {
 		return nil
 	}
 	made := &kind{
-		view: v, of: gvk.GroupKind(), client: v.client.Resource(mapping.Resource),
+		view: v, of: gvk.GroupKind(), client: v.client.Resource(mapping.Resource).Namespace(v.options.Namespace),
 		objects: map[types.NamespacedName]entry{}, answered: make(chan struct{}), poll: v.options.Poll,
 	}
 	v.kinds[gvk.GroupKind()] = made
@@ -177,23 +179,36 @@ func (v *View) follow(gvk schema.GroupVersionKind) *kind {
 	return made
 }
 
-// Set is the views of one connection, by name. The zero Set is ready for use.
+// mostNamespaces is how many views of one name a connection has that are of one
+// namespace each. A view of all namespaces takes the place of any more.
+const mostNamespaces = 8
+
+// Set is the views of one connection, by name and namespace. The zero Set is ready
+// for use.
 type Set struct {
 	mu     sync.Mutex
-	views  map[string]*View
+	views  map[place]*View
 	closed bool
 }
 
-// Get returns the view of that name, made by the options if there is none: nil
-// when the connection has ended.
+type place struct{ name, namespace string }
+
+// Get returns the view of that name which has the objects of the options' namespace,
+// made by the options if there is none: nil when the connection has ended.
 func (s *Set) Get(name string, config *rest.Config, client *http.Client, mapper apimeta.RESTMapper, options Options) *View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil
 	}
-	if found, ok := s.views[name]; ok {
+	if found, ok := s.views[place{name, options.Namespace}]; ok {
 		return found
+	}
+	if options.Namespace != "" && s.ofLocked(name) >= mostNamespaces {
+		options.Namespace = ""
+		if found, ok := s.views[place{name, ""}]; ok {
+			return found
+		}
 	}
 	made, err := newView(config, client, mapper, options)
 	if err != nil {
@@ -201,10 +216,20 @@ func (s *Set) Get(name string, config *rest.Config, client *http.Client, mapper 
 		return nil
 	}
 	if s.views == nil {
-		s.views = map[string]*View{}
+		s.views = map[place]*View{}
 	}
-	s.views[name] = made
+	s.views[place{name, options.Namespace}] = made
 	return made
+}
+
+// ofLocked is how many views there are of a name.
+func (s *Set) ofLocked(name string) (count int) {
+	for at := range s.views {
+		if at.name == name {
+			count++
+		}
+	}
+	return count
 }
 
 // Close ends all views.

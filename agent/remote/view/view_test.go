@@ -359,3 +359,44 @@ func TestAServerThatSaysTooMuch(t *testing.T) {
 		})
 	}
 }
+
+// Views of namespaces see their own one alone; where there are many, one of all
+// namespaces takes their place.
+func TestViewsOfNamespaces(t *testing.T) {
+	s := newSite(t, func(*http.Request) {})
+	config := shared.ControlPlane(t).Config()
+	mapper := apimeta.NewDefaultRESTMapper(nil)
+	mapper.Add(configMap, apimeta.RESTScopeNamespace)
+	client, err := rest.HTTPClientFor(config)
+	s.Expect(err).NotTo(HaveOccurred())
+	var views Set
+	t.Cleanup(views.Close)
+	viewOf := func(namespace string) *View {
+		return views.Get("test", config, client, mapper, Options{
+			Namespace: namespace, Selector: "of=" + s.namespace, Streams: true,
+			Print: func(metav1.Object) Print { return Print{} },
+			Owner: func(metav1.Object) (types.NamespacedName, bool) { return types.NamespacedName{}, true },
+		})
+	}
+	made := s.make("one")
+	sees := func(view *View, namespace string) (there, known bool) {
+		view.Follow(t.Context(), []schema.GroupVersionKind{configMap}, 0, time.Minute)
+		seen, known := view.Look(configMap.GroupKind(), types.NamespacedName{Namespace: namespace, Name: made.Name})
+		return seen.Present, known
+	}
+	there, known := sees(viewOf(s.namespace), s.namespace)
+	s.Expect(there && known).To(BeTrue())
+	there, known = sees(viewOf("elsewhere"), "elsewhere")
+	s.Expect(known && !there).To(BeTrue())
+	_, known = sees(viewOf("elsewhere"), s.namespace)
+	s.Expect(known).To(BeFalse(), "it is of another namespace")
+
+	for i := range 20 {
+		viewOf(fmt.Sprint("more-", i))
+	}
+	s.Expect(views.views).To(HaveLen(mostNamespaces + 1))
+	s.Expect(viewOf("more-1")).NotTo(BeIdenticalTo(viewOf("more-2")))
+	s.Expect(viewOf("more-18")).To(BeIdenticalTo(viewOf("more-19")))
+	there, known = sees(viewOf("more-19"), s.namespace)
+	s.Expect(there && known).To(BeTrue(), "it is of all namespaces")
+}
