@@ -28,10 +28,10 @@ func TestManyLines(t *testing.T) {
 // An agent may be given more, or less.
 func TestTheMemoryOfABuildIsSet(t *testing.T) {
 	g := NewWithT(t)
-	letters := files(t, "kustomization.yaml", "resources: [a.yaml]\n", "a.yaml", configMap("a")+"data: {a: '"+strings.Repeat("x", 24<<20)+"'}\n")
+	letters := files(t, "kustomization.yaml", "resources: [a.yaml]\n", "a.yaml", configMap("a")+"data: {a: '"+strings.Repeat("x", 12<<20)+"'}\n")
 	_, err := run(t.Context(), New(1, 64<<20), letters)
 	g.Expect(err).To(MatchError("kustomize takes more than 64 MiB of memory for these files: make several Kustomizations of them"))
-	g.Expect(run(t.Context(), New(1, 1<<30), letters)).To(Equal([]string{"a"}))
+	g.Expect(run(t.Context(), New(1, 2<<30), letters)).To(Equal([]string{"a"}))
 }
 
 const crd = `---

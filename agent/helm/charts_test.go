@@ -121,7 +121,7 @@ func hooksOfEveryKind(e *env) {
 
 	obj := e.get("hooks")
 	e.Expect(e.hub.Delete(e.t.Context(), obj)).To(Succeed())
-	e.Eventually(func() error { return e.hub.Get(e.t.Context(), client.ObjectKeyFromObject(obj), obj) }, "30s", "50ms").ShouldNot(Succeed())
+	e.Eventually(func() error { return e.hub.Get(e.t.Context(), client.ObjectKeyFromObject(obj), obj) }, "2m", "50ms").ShouldNot(Succeed())
 	e.Expect(e.order("hooks")).To(BeZero())
 	e.expectOrder("hooks-again", "hooks-leaving", "hooks-left")
 }
@@ -139,7 +139,7 @@ func (e *env) finishJob(succeeds bool) {
 	job := &batchv1.Job{}
 	e.Eventually(func() error {
 		return e.hub.Get(ctx, client.ObjectKey{Namespace: e.namespace, Name: "job"}, job)
-	}, "30s", "20ms").Should(Succeed())
+	}, "2m", "20ms").Should(Succeed())
 	now := metav1.NewTime(time.Now())
 	job.Status.StartTime = &now
 	condition := func(kind batchv1.JobConditionType) batchv1.JobCondition {
@@ -191,7 +191,7 @@ func jobVanishes(e *env) {
 	job := &batchv1.Job{}
 	e.Eventually(func() error {
 		return e.hub.Get(e.t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "vanishes"}, job)
-	}, "30s", "20ms").Should(Succeed())
+	}, "2m", "20ms").Should(Succeed())
 	e.Expect(e.hub.Delete(e.t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
 	e.becomes("vanishes", "True InstallSucceeded")
 }
@@ -262,7 +262,7 @@ func legacy(e *env) {
 	pod := &corev1.Pod{}
 	e.Eventually(func() error {
 		return e.hub.Get(e.t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "old"}, pod)
-	}, "30s", "20ms").Should(Succeed())
+	}, "2m", "20ms").Should(Succeed())
 	e.Expect(e.records("old")).To(Equal([]string{"v1 pending-install"}))
 	pod.Status.Phase = corev1.PodRunning
 	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
@@ -331,7 +331,7 @@ func TestTheMetadataOfTheHelmChart(t *testing.T) {
 	e.Eventually(func() map[string]string {
 		e.Expect(e.hub.Get(t.Context(), key, chart)).To(Succeed())
 		return chart.Labels
-	}, "20s", "50ms").Should(Not(HaveKey("team")))
+	}, "2m", "50ms").Should(Not(HaveKey("team")))
 	e.Expect(chart.Labels).To(And(HaveKeyWithValue("tier", "b"), HaveKeyWithValue("theirs", "d")))
 	e.Expect(chart.Annotations).NotTo(HaveKey("note"))
 }

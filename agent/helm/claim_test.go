@@ -148,7 +148,7 @@ func TestTheHelmChartOfAnotherIsLeftAlone(t *testing.T) {
 	// Once it is nobody's, it can be had.
 	gone := e.get("y-app")
 	e.Expect(e.hub.Delete(t.Context(), gone)).To(Succeed())
-	e.Eventually(func() error { return e.hub.Get(t.Context(), client.ObjectKeyFromObject(gone), gone) }, "30s", "50ms").ShouldNot(Succeed())
+	e.Eventually(func() error { return e.hub.Get(t.Context(), client.ObjectKeyFromObject(gone), gone) }, "2m", "50ms").ShouldNot(Succeed())
 	other.requestOf("app", "1")
 	other.becomes("app", "False SourceNotReady")
 }

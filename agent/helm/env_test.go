@@ -249,7 +249,7 @@ func (e *env) pushPacked(name, version string, packed []byte) {
 	obj := &sourcev1.HelmChart{}
 	e.Eventually(func() error {
 		return e.hub.Get(e.t.Context(), client.ObjectKey{Namespace: e.namespace, Name: e.namespace + "-" + name}, obj)
-	}, "20s", "20ms").Should(Succeed())
+	}, "2m", "20ms").Should(Succeed())
 	before := obj.DeepCopy()
 	obj.Status.Artifact = e.publish(sourcev1.HelmChartKind, obj.Name, version, packed)
 	obj.Status.ObservedGeneration = obj.Generation
@@ -390,7 +390,7 @@ func (e *env) published(part string) string {
 		default:
 		}
 		return found
-	}, "20s", "10ms").Should(ContainSubstring(part))
+	}, "2m", "10ms").Should(ContainSubstring(part))
 	return strings.ReplaceAll(found, e.namespace, "NS")
 }
 
@@ -409,5 +409,5 @@ func (e *env) requestOf(name, value string, more ...string) {
 			metav1.SetMetaDataAnnotation(&obj.ObjectMeta, annotation, value)
 		}
 	})
-	e.EventuallyWithOffset(1, func() string { return e.get(name).Status.LastHandledReconcileAt }, "20s", "20ms").Should(Equal(value))
+	e.EventuallyWithOffset(1, func() string { return e.get(name).Status.LastHandledReconcileAt }, "2m", "20ms").Should(Equal(value))
 }

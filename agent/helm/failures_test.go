@@ -56,7 +56,7 @@ func TestAFailedInstallIsRemovedAndTriedAgain(t *testing.T) {
 
 	// Somebody asks for it to be tried again.
 	e.request("1", meta.ResetRequestAnnotation)
-	e.Eventually(func() int64 { return e.get("web").Status.UpgradeFailures }, "30s", "50ms").Should(BeNumerically(">", 0))
+	e.Eventually(func() int64 { return e.get("web").Status.UpgradeFailures }, "2m", "50ms").Should(BeNumerically(">", 0))
 	e.Expect(e.get("web").Status.LastHandledResetAt).To(Equal("1"))
 }
 
@@ -89,7 +89,7 @@ func TestAFailureWithoutRemediationIsTriedAgain(t *testing.T) {
 	})
 	e.start()
 	e.push("web", appChart("1.0.0", files{"templates/bad.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-bad}\nimmutable: nonsense\n"}))
-	e.Eventually(func() int64 { return e.get("web").Status.Failures }, "30s", "50ms").Should(BeNumerically(">", 1), "it is tried again and again")
+	e.Eventually(func() int64 { return e.get("web").Status.Failures }, "2m", "50ms").Should(BeNumerically(">", 1), "it is tried again and again")
 	e.push("web", appChart("1.1.0", nil))
 	e.becomes("web", "True UpgradeSucceeded")
 	e.Expect(e.get("web").Status.Failures).To(BeZero())
@@ -460,7 +460,7 @@ func TestConditionsEndWithWhatAsksForThem(t *testing.T) {
 	changed := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "web"}}
 	e.Expect(e.hub.Patch(t.Context(), changed, client.RawPatch(types.MergePatchType, []byte(`{"data":{"value":"other"}}`)))).To(Succeed())
 	e.request("1")
-	e.Eventually(func() string { return e.condition("web", "Drifted") }, "20s", "20ms").Should(HavePrefix("True DriftDetected"))
+	e.Eventually(func() string { return e.condition("web", "Drifted") }, "2m", "20ms").Should(HavePrefix("True DriftDetected"))
 
 	e.edit("web", func(obj *helmv2.HelmRelease) {
 		obj.Spec.Test.Enable, obj.Spec.DriftDetection.Mode = false, helmv2.DriftDetectionDisabled

@@ -47,7 +47,7 @@ func TestInstallUpgradeAndUninstall(t *testing.T) {
 	e.Expect(e.hub.Delete(t.Context(), obj)).To(Succeed())
 	e.Eventually(func() bool {
 		return apierrors.IsNotFound(e.hub.Get(t.Context(), client.ObjectKeyFromObject(obj), obj))
-	}, "30s", "50ms").Should(BeTrue())
+	}, "2m", "50ms").Should(BeTrue())
 	e.Expect(e.value("web")).To(BeEmpty())
 	e.Expect(e.records("web")).To(BeEmpty())
 	gone := &sourcev1.HelmChart{}

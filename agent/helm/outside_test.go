@@ -211,7 +211,7 @@ func (e *env) handOver(stop, end func(), newest string) (stopNext func()) {
 	e.t.Helper()
 	before := e.get("web").Status
 	e.assign("agent-1")
-	e.Eventually(func() bool { return e.admits() }, "20s", "20ms").Should(BeFalse())
+	e.Eventually(func() bool { return e.admits() }, "2m", "20ms").Should(BeFalse())
 	end()
 	e.Eventually(func() string { return e.records("web")[0] }, within, "50ms").Should(Equal(newest))
 	e.Eventually(e.held, within, "50ms").Should(BeZero())
@@ -316,7 +316,7 @@ func (e *env) finish(ctx context.Context, name string, succeeds bool) {
 	e.t.Helper()
 	key := client.ObjectKey{Namespace: e.namespace, Name: name}
 	pod := &corev1.Pod{}
-	e.Eventually(func() error { return e.hub.Get(ctx, key, pod) }, "30s", "20ms").Should(Succeed())
+	e.Eventually(func() error { return e.hub.Get(ctx, key, pod) }, "2m", "20ms").Should(Succeed())
 	pod.Status.Phase = corev1.PodSucceeded
 	if !succeeds {
 		pod.Status.Phase = corev1.PodFailed

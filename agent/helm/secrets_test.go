@@ -49,7 +49,7 @@ func (e *env) quote() {
 		e.t.Cleanup(func() { _ = e.hub.Delete(context.WithoutCancel(e.t.Context()), made) })
 	}
 	probe := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "probe"}, StringData: map[string]string{"password": "hunter2"}}
-	e.Eventually(func() error { return e.hub.Create(e.t.Context(), probe.DeepCopy(), client.DryRunAll) }, "30s", "50ms").
+	e.Eventually(func() error { return e.hub.Create(e.t.Context(), probe.DeepCopy(), client.DryRunAll) }, "2m", "50ms").
 		Should(MatchError(ContainSubstring("too weak: aHVudGVyMg==")))
 }
 

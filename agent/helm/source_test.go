@@ -30,7 +30,7 @@ func (e *env) stall(name, why string) {
 			})
 		}
 		return e.hub.Status().Update(e.t.Context(), obj)
-	}, "20s", "20ms").Should(Succeed())
+	}, "2m", "20ms").Should(Succeed())
 }
 
 func TestAChartWhoseSourceIsStalledIsNotUsed(t *testing.T) {
@@ -47,13 +47,13 @@ func TestAChartWhoseSourceIsStalledIsNotUsed(t *testing.T) {
 	}
 	before := generation()
 	e.edit("web", func(obj *helmv2.HelmRelease) { obj.Spec.Chart.Spec.ValuesFiles = []string{"typo.yaml"} })
-	e.Eventually(generation, "20s", "20ms").Should(BeNumerically(">", before))
+	e.Eventually(generation, "2m", "20ms").Should(BeNumerically(">", before))
 	e.stall("web", "no values file found at path 'typo.yaml'")
 	e.becomes("web", "False SourceNotReady: HelmChart 'NS/NS-web' is not ready: no values file found at path 'typo.yaml'")
 
 	// What is put right counts at once.
 	e.edit("web", func(obj *helmv2.HelmRelease) { obj.Spec.Chart.Spec.ValuesFiles = nil })
-	e.Eventually(generation, "20s", "20ms").Should(BeNumerically(">", before+1))
+	e.Eventually(generation, "2m", "20ms").Should(BeNumerically(">", before+1))
 	chart.Status.Conditions, chart.Status.ObservedGeneration = nil, chart.Generation
 	e.Expect(e.hub.Status().Update(t.Context(), chart)).To(Succeed())
 	e.becomes("web", "True InstallSucceeded")
