@@ -79,7 +79,9 @@ type env struct {
 	fence remote.FenceOptions
 	// clock of the agent; the real one when nil.
 	clock clock.PassiveClock
-	agent *Reconciler
+	// sources is where the agent reads sources; its cache when nil.
+	sources client.Reader
+	agent   *Reconciler
 }
 
 func newEnv(t *testing.T) *env {
@@ -177,7 +179,7 @@ func (e *env) start() (stop func()) {
 	e.Expect(clusters.AddToManager(mgr)).To(Succeed())
 	artifacts, err := artifact.NewCache(artifact.CacheOptions{Dir: e.t.TempDir()})
 	e.Expect(err).NotTo(HaveOccurred())
-	e.agent = &Reconciler{Targets: clusters, Artifacts: artifacts, Events: recorder, Builder: build.New(2, 0), Options: e.options, Clock: e.clock}
+	e.agent = &Reconciler{Targets: clusters, Artifacts: artifacts, Events: recorder, Builder: build.New(2, 0), Options: e.options, Clock: e.clock, Sources: e.sources}
 	e.Expect(e.agent.AddToManager(mgr)).To(Succeed())
 
 	ctx, cancel := context.WithCancel(e.t.Context())

@@ -57,11 +57,16 @@ func (r *Reconciler) source(ctx context.Context, obj *helmv2.HelmRelease) (*meta
 		return nil, reconcile.Stall(meta.FeatureGateDisabledReason, errors.New(
 			"spec.chartRef.kind: the feature gate ExternalArtifact is off: turn it on with --feature-gates=ExternalArtifact=true, or use another kind"))
 	}
-	if err := r.template(ctx, obj); err != nil {
+	written, err := r.template(ctx, obj)
+	if err != nil {
 		return nil, err
 	}
 	src := newSource(kind)
-	err := r.Sources.Get(ctx, name, src)
+	if written != nil {
+		src = written
+	} else {
+		err = r.Sources.Get(ctx, name, src)
+	}
 	switch {
 	case apierrors.IsForbidden(err):
 		return nil, reconcile.Fail(meta.AccessDeniedReason,

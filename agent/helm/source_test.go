@@ -1,6 +1,8 @@
 package helm
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -31,6 +33,45 @@ func (e *env) stall(name, why string) {
 		}
 		return e.hub.Status().Update(e.t.Context(), obj)
 	}, "2m", "20ms").Should(Succeed())
+}
+
+// late is a cache that has not heard of anything since it was stopped.
+type late struct {
+	client.Reader
+	known atomic.Pointer[sourcev1.HelmChart]
+}
+
+func (l *late) Get(ctx context.Context, name client.ObjectKey, obj client.Object, options ...client.GetOption) error {
+	if known := l.known.Load(); known != nil && known.Name == name.Name {
+		known.DeepCopyInto(obj.(*sourcev1.HelmChart))
+		return nil
+	}
+	return l.Reader.Get(ctx, name, obj, options...)
+}
+
+// Another chart and values for it arrive together: the values are not given to the
+// chart before, which a cache still has.
+func TestValuesAreForTheChartThatTheyCameWith(t *testing.T) {
+	e := newEnv(t)
+	cache := &late{Reader: e.hub}
+	e.sources, e.options.RequeueDependency = cache, second().Duration
+	e.release("web")
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	chart := &sourcev1.HelmChart{}
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: e.namespace, Name: e.namespace + "-web"}, chart)).To(Succeed())
+	cache.known.Store(chart)
+	e.edit("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Chart.Spec.Version, obj.Spec.Values = "2.x", values("{value: new}")
+	})
+	e.becomes("web", "False SourceNotReady: HelmChart 'NS/NS-web' is not ready: latest generation of object has not been reconciled")
+	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
+
+	cache.known.Store(nil)
+	e.push("web", appChart("2.0.0", nil))
+	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v2 with chart app@2.0.0")
+	e.Expect(e.value("web")).To(Equal("new"))
 }
 
 func TestAChartWhoseSourceIsStalledIsNotUsed(t *testing.T) {

@@ -31,57 +31,63 @@ func chartName(obj *helmv2.HelmRelease) types.NamespacedName {
 	return types.NamespacedName{Namespace: namespace, Name: obj.Namespace + "-" + obj.Name}
 }
 
-// template brings the HelmChart in line with spec.chart. One that is not asked
-// for any more is deleted.
-func (r *Reconciler) template(ctx context.Context, obj *helmv2.HelmRelease) error {
+// template brings the HelmChart in line with spec.chart, and returns it where it had to
+// write it: what is read of it elsewhere may be older. One that is not asked for any
+// more is deleted.
+func (r *Reconciler) template(ctx context.Context, obj *helmv2.HelmRelease) (written *sourcev1.HelmChart, err error) {
 	wanted := ""
 	if obj.Spec.Chart != nil {
 		wanted = chartName(obj).String()
 	}
 	if old := obj.Status.HelmChart; old != "" && old != wanted {
 		if err := r.deleteChart(ctx, obj); err != nil {
-			return reconcile.Fail(chartSyncReason, err)
+			return nil, reconcile.Fail(chartSyncReason, err)
 		}
 	}
 	if wanted == "" {
-		return nil
+		return nil, nil
 	}
-	if err := r.applyChart(ctx, obj); err != nil {
-		return reconcile.Fail(chartSyncReason, err)
+	if written, err = r.applyChart(ctx, obj); err != nil {
+		return nil, reconcile.Fail(chartSyncReason, err)
 	}
 	obj.Status.HelmChart = wanted
-	return nil
+	return written, nil
 }
 
-// applyChart writes the HelmChart where it is not as spec.chart has it.
-func (r *Reconciler) applyChart(ctx context.Context, obj *helmv2.HelmRelease) error {
+// applyChart writes the HelmChart where it is not as spec.chart has it, and returns what
+// it has written.
+func (r *Reconciler) applyChart(ctx context.Context, obj *helmv2.HelmRelease) (written *sourcev1.HelmChart, err error) {
 	chart := chartOf(obj)
 	var live sourcev1.HelmChart
-	err := r.Sources.Get(ctx, client.ObjectKeyFromObject(chart), &live)
+	err = r.Sources.Get(ctx, client.ObjectKeyFromObject(chart), &live)
 	if err == nil && contains(live.Labels, chart.Labels) && contains(live.Annotations, chart.Annotations) &&
 		sameSpec(live.Spec, chart.Spec) && !mayHaveLess(obj, &live, chart) {
-		return nil
+		return nil, nil
 	}
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("read HelmChart %s: %w", client.ObjectKeyFromObject(chart), err)
+		return nil, fmt.Errorf("read HelmChart %s: %w", client.ObjectKeyFromObject(chart), err)
 	}
 	if err := r.yields(ctx, obj, live.Labels); err != nil {
-		return err
+		return nil, err
 	}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(chart)
 	if err != nil {
-		return fmt.Errorf("HelmChart %s: %w", client.ObjectKeyFromObject(chart), err)
+		return nil, fmt.Errorf("HelmChart %s: %w", client.ObjectKeyFromObject(chart), err)
 	}
 	delete(content, "status")
 	desired := &unstructured.Unstructured{Object: content}
 	desired.SetGroupVersionKind(sourcev1.GroupVersion.WithKind(sourcev1.HelmChartKind))
 	unstructured.RemoveNestedField(desired.Object, "metadata", "creationTimestamp")
 	err = r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(desired), client.FieldOwner(action.FieldManager), client.ForceOwnership)
-	if err != nil {
-		return fmt.Errorf("apply HelmChart %s: %w", client.ObjectKeyFromObject(chart), err)
+	written = &sourcev1.HelmChart{}
+	if err == nil {
+		err = runtime.DefaultUnstructuredConverter.FromUnstructured(desired.Object, written)
 	}
-	if desired.GetResourceVersion() == live.ResourceVersion {
-		return nil // it was so already
+	if err != nil {
+		return nil, fmt.Errorf("apply HelmChart %s: %w", client.ObjectKeyFromObject(chart), err)
+	}
+	if written.ResourceVersion == live.ResourceVersion {
+		return written, nil // it was so already
 	}
 	reason, what := chartConfiguredReason, "configured"
 	if live.UID == "" {
@@ -89,7 +95,7 @@ func (r *Reconciler) applyChart(ctx context.Context, obj *helmv2.HelmRelease) er
 	}
 	r.announceChart(ctx, obj, reason, fmt.Sprintf("HelmChart '%s' of %s '%s' %s",
 		client.ObjectKeyFromObject(chart), chart.Spec.SourceRef.Kind, chart.Spec.SourceRef.Name, what))
-	return nil
+	return written, nil
 }
 
 // announceChart tells what was done to the HelmChart, in the hub alone.
