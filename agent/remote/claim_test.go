@@ -2,6 +2,8 @@ package remote
 
 import (
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 
 	fleetv1 "github.com/headwater-dev/headwater/api/fleet/v1alpha1"
+	"github.com/headwater-dev/headwater/api/meta"
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
@@ -243,4 +246,49 @@ func TestAProcessThatWasStoppedSendsNothingMore(t *testing.T) {
 	g.Expect(err).To(HaveOccurred(), "nothing has arrived, and the connection is closed")
 	a.leave()
 	g.Expect(a.overdue()).To(BeFalse())
+}
+
+// What shares a connection with a write that came too late ends with it, and has not
+// failed: it is repeated soon.
+func TestWhatSharesAConnectionWithALateWrite(t *testing.T) {
+	g := NewWithT(t)
+	a, _, clock, _ := fencesOn(t)
+	g.Expect(a.take(t.Context())).To(Succeed())
+	arrived, hang := make(chan string, 3), make(chan struct{})
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		arrived <- r.Method
+		<-hang
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(hang) })
+	way := server.Client().Transport.(*http.Transport).Clone()
+	gate := &gate{fence: a, closed: t.Context()}
+	way.DialContext = gate.dial(&net.Dialer{})
+	gate.next = way
+	t.Cleanup(way.CloseIdleConnections)
+	ask := func(method string) <-chan error {
+		ended := make(chan error, 1)
+		go func() {
+			answer, err := gate.RoundTrip(request(t, method, server.URL))
+			if err == nil {
+				_ = answer.Body.Close()
+			}
+			ended <- err
+		}()
+		return ended
+	}
+	read := ask(http.MethodGet)
+	g.Eventually(arrived, "1m").Should(Receive(Equal(http.MethodGet)))
+	write := ask(http.MethodPatch)
+	g.Eventually(arrived, "1m").Should(Receive(Equal(http.MethodPatch)))
+	clock.Step(21 * time.Second)
+	third := ask(http.MethodGet)
+	for _, ended := range []<-chan error{read, write, third} {
+		var err error
+		g.Eventually(ended, "1m").Should(Receive(&err))
+		reason, _ := reconcile.ReasonOf(err)
+		g.Expect(reason).To(Equal(meta.FenceHeldReason), "%v", err)
+	}
 }

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,10 @@ import (
 // errFenceInvalid refuses a write that came too late or too early. Nothing is
 // wrong with what was to be written: the run is repeated soon.
 var errFenceInvalid = reconcile.Wait(meta.FenceHeldReason, "write refused: this agent does not hold the target's fence", refusedAgain)
+
+// errFenceCut ends what shares a connection with a write that came too late. Nothing is
+// wrong with that either.
+var errFenceCut = reconcile.Wait(meta.FenceHeldReason, "the connection was closed under a write that this agent was too late for", refusedAgain)
 
 // refusedAgain is how soon a run is repeated in which a write was refused.
 const refusedAgain = time.Second
@@ -98,10 +103,14 @@ func (g *gate) write(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// cause is why a request has failed: what the hand-over has cut off has not.
+// cause is why a request has failed: what the hand-over or the fence has cut off has
+// not. Only this side closes a connection under a request.
 func (g *gate) cause(err error) error {
-	if g.closed.Err() != nil {
+	switch {
+	case g.closed.Err() != nil:
 		return reconcile.ErrNotOwner
+	case errors.Is(err, net.ErrClosed):
+		return errFenceCut
 	}
 	return err
 }
