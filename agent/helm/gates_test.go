@@ -5,12 +5,9 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
-	"github.com/headwater-dev/headwater/api/meta"
-	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 )
 
 func TestTemplatesLookNamesUpWhereTheyMay(t *testing.T) {
@@ -71,30 +68,19 @@ func TestFailuresAreRetriedByDefaultWithTheGate(t *testing.T) {
 }
 
 func TestTheDigestOfTheArtifactMayBeLeftOut(t *testing.T) {
-	const first, second = "5058a9f65092bb3f58b98378f38983ca4898cc8d27a5d92455ef99c757105577", "9a1b2c3d4e5fbb3f58b98378f38983ca4898cc8d27a5d92455ef99c757105577"
 	e := newEnv(t)
 	e.options.IgnoreChartDigest = true
-	repository := &sourcev1.OCIRepository{
-		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "chart"},
-		Spec: sourcev1.OCIRepositorySpec{
-			URL: "oci://example.com/chart", Interval: metav1.Duration{Duration: time.Hour},
-			Reference: &sourcev1.OCIRepositoryRef{Tag: "latest"},
-		},
-	}
-	e.Expect(e.hub.Create(t.Context(), repository)).To(Succeed())
-	pulled := func(made *meta.Artifact) {
-		repository.Status.Artifact, repository.Status.ObservedGeneration = made, repository.Generation
-	}
+	repository, pulled := e.repository()
 	e.release("web", func(obj *helmv2.HelmRelease) {
 		obj.Spec.Chart, obj.Spec.ChartRef = nil, &helmv2.CrossNamespaceSourceReference{Kind: "OCIRepository", Name: "chart"}
 	})
 	e.start()
-	e.offer(repository, "OCIRepository", "latest@sha256:"+first, pulled)
+	e.offer(repository, "OCIRepository", "latest@sha256:"+oneDigest, pulled)
 	const installed = "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0"
 	e.Eventually(func() string { return e.ready("web") }, within, "50ms").Should(Equal(installed))
 
 	// The same chart by another digest is no reason for an upgrade.
-	e.offer(repository, "OCIRepository", "latest@sha256:"+second, pulled)
+	e.offer(repository, "OCIRepository", "latest@sha256:"+anotherDigest, pulled)
 	e.request("1")
 	e.Consistently(func() []string { return e.records("web") }, "1s", "50ms").Should(Equal([]string{"v1 deployed"}))
 	e.Expect(e.ready("web")).To(Equal(installed))

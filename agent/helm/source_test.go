@@ -109,26 +109,37 @@ func (e *env) offer(source client.Object, kind, revision string, status func(*me
 	e.Expect(e.hub.Status().Update(e.t.Context(), source)).To(Succeed())
 }
 
-func TestTheDigestOfTheUpstreamArtifactIsFollowed(t *testing.T) {
-	const first, second = "5058a9f65092bb3f58b98378f38983ca4898cc8d27a5d92455ef99c757105577", "9a1b2c3d4e5fbb3f58b98378f38983ca4898cc8d27a5d92455ef99c757105577"
-	e := newEnv(t)
-	e.options.ExternalArtifacts = true
-	repository := &sourcev1.OCIRepository{
+// Digests of two artifacts.
+const (
+	oneDigest     = "5058a9f65092bb3f58b98378f38983ca4898cc8d27a5d92455ef99c757105577"
+	anotherDigest = "9a1b2c3d4e5fbb3f58b98378f38983ca4898cc8d27a5d92455ef99c757105577"
+)
+
+// repository makes the OCIRepository chart, and returns what sets its artifact.
+func (e *env) repository() (made *sourcev1.OCIRepository, pulled func(*meta.Artifact)) {
+	e.t.Helper()
+	made = &sourcev1.OCIRepository{
 		ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "chart"},
 		Spec: sourcev1.OCIRepositorySpec{
 			URL: "oci://example.com/chart", Interval: metav1.Duration{Duration: 3600e9},
-			Reference: &sourcev1.OCIRepositoryRef{Digest: "sha256:" + first},
+			Reference: &sourcev1.OCIRepositoryRef{Digest: "sha256:" + oneDigest},
 		},
 	}
-	external := &sourcev1.ExternalArtifact{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "chart"}}
-	pulled := func(made *meta.Artifact) {
-		repository.Status.Artifact, repository.Status.ObservedGeneration = made, repository.Generation
+	e.Expect(e.hub.Create(e.t.Context(), made)).To(Succeed())
+	return made, func(artifact *meta.Artifact) {
+		made.Status.Artifact, made.Status.ObservedGeneration = artifact, made.Generation
 	}
+}
+
+func TestTheDigestOfTheUpstreamArtifactIsFollowed(t *testing.T) {
+	e := newEnv(t)
+	e.options.ExternalArtifacts = true
+	repository, pulled := e.repository()
+	external := &sourcev1.ExternalArtifact{ObjectMeta: metav1.ObjectMeta{Namespace: e.namespace, Name: "chart"}}
 	given := func(made *meta.Artifact) {
 		external.Status.Artifact = made
 		apimeta.SetStatusCondition(&external.Status.Conditions, metav1.Condition{Type: meta.ReadyCondition, Status: "True", Reason: "Succeeded"})
 	}
-	e.Expect(e.hub.Create(t.Context(), repository)).To(Succeed())
 	e.Expect(e.hub.Create(t.Context(), external)).To(Succeed())
 	for name, kind := range map[string]string{"web": "OCIRepository", "ext": "ExternalArtifact"} {
 		e.release(name, func(obj *helmv2.HelmRelease) {
@@ -136,20 +147,20 @@ func TestTheDigestOfTheUpstreamArtifactIsFollowed(t *testing.T) {
 		})
 	}
 	e.start()
-	e.offer(repository, "OCIRepository", "sha256:"+first, pulled)
-	e.offer(external, "ExternalArtifact", "a@b@sha1:"+first[:40], given)
+	e.offer(repository, "OCIRepository", "sha256:"+oneDigest, pulled)
+	e.offer(external, "ExternalArtifact", "a@b@sha1:"+oneDigest[:40], given)
 	e.becomes("web", "True InstallSucceeded: Helm install succeeded for release NS/web.v1 with chart app@1.0.0+5058a9f65092")
 	e.becomes("ext", "True InstallSucceeded: Helm install succeeded for release NS/ext.v1 with chart app@1.0.0+5058a9f65092")
-	e.offer(repository, "OCIRepository", "sha256:"+second, pulled)
-	e.offer(external, "ExternalArtifact", "a@b@sha1:"+second[:40], given)
+	e.offer(repository, "OCIRepository", "sha256:"+anotherDigest, pulled)
+	e.offer(external, "ExternalArtifact", "a@b@sha1:"+anotherDigest[:40], given)
 	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v2 with chart app@1.0.0+9a1b2c3d4e5f")
 	e.becomes("ext", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/ext.v2 with chart app@1.0.0+9a1b2c3d4e5f")
-	e.Expect(e.get("web").Status.History[0].OCIDigest).To(Equal("sha256:" + second))
-	e.Expect(e.get("ext").Status.History[0].OCIDigest).To(Equal("sha1:" + second[:40]))
+	e.Expect(e.get("web").Status.History[0].OCIDigest).To(Equal("sha256:" + anotherDigest))
+	e.Expect(e.get("ext").Status.History[0].OCIDigest).To(Equal("sha1:" + anotherDigest[:40]))
 
 	// A tag cannot have the sign before the metadata of a version.
-	e.offer(repository, "OCIRepository", "1.0.0_x@sha256:"+first, pulled)
+	e.offer(repository, "OCIRepository", "1.0.0_x@sha256:"+oneDigest, pulled)
 	e.becomes("web", "True UpgradeSucceeded: Helm upgrade succeeded for release NS/web.v3 with chart app@1.0.0+5058a9f65092")
-	e.offer(repository, "OCIRepository", "1.0.1_x@sha256:"+second, pulled)
-	e.becomes("web", "False ChartMutateError: chart of revision 1.0.1_x@sha256:"+second+": the tag 1.0.1_x is a version, and the chart's is 1.0.0")
+	e.offer(repository, "OCIRepository", "1.0.1_x@sha256:"+anotherDigest, pulled)
+	e.becomes("web", "False ChartMutateError: chart of revision 1.0.1_x@sha256:"+anotherDigest+": the tag 1.0.1_x is a version, and the chart's is 1.0.0")
 }

@@ -201,14 +201,12 @@ func (s *Set) Get(name string, config *rest.Config, client *http.Client, mapper 
 	if s.closed {
 		return nil
 	}
-	if found, ok := s.views[place{name, options.Namespace}]; ok {
-		return found
+	at := place{name, options.Namespace}
+	if s.views[at] == nil && s.ofLocked(name) >= mostNamespaces {
+		at.namespace, options.Namespace = "", ""
 	}
-	if options.Namespace != "" && s.ofLocked(name) >= mostNamespaces {
-		options.Namespace = ""
-		if found, ok := s.views[place{name, ""}]; ok {
-			return found
-		}
+	if found := s.views[at]; found != nil {
+		return found
 	}
 	made, err := newView(config, client, mapper, options)
 	if err != nil {
@@ -218,7 +216,7 @@ func (s *Set) Get(name string, config *rest.Config, client *http.Client, mapper 
 	if s.views == nil {
 		s.views = map[place]*View{}
 	}
-	s.views[place{name, options.Namespace}] = made
+	s.views[at] = made
 	return made
 }
 
