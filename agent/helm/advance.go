@@ -35,8 +35,12 @@ type look struct {
 // What is known of the storage, if anything is, was read in this run.
 func (r *Reconciler) advance(ctx context.Context, obj *helmv2.HelmRelease, at look, known *stored) error {
 	at.seen = state.Seen{Now: r.Clock.Now(), RetryByDefault: r.Options.RetryByDefault}
-	if r.rests(ctx, obj, at) {
+	switch next, by := r.remembered(ctx, obj, at); {
+	case by == nil:
+	case next.Action == state.None:
 		return nil
+	default:
+		return r.act(ctx, obj, *by, next)
 	}
 	if known == nil || known.target != at.in.want.Target || known.cluster != at.to.Identity() {
 		var err error
@@ -109,21 +113,31 @@ func keeps(obj *helmv2.HelmRelease, at *look) (bool, error) {
 	return same, reconcile.Fail(valuesReason, err)
 }
 
-// rests says, by what is remembered of the release and without asking the target,
-// that there is nothing to do and nothing to write down.
-func (r *Reconciler) rests(ctx context.Context, obj *helmv2.HelmRelease, at look) bool {
+// remembered is what is done next by what is remembered of the release, without
+// asking the target, and the look that says so. That is nothing, where nothing is to
+// be written down either, or an upgrade of the release as it was left here, whose
+// action reads the records by itself. A look of nil says that the target is asked.
+func (r *Reconciler) remembered(ctx context.Context, obj *helmv2.HelmRelease, at look) (state.Decision, *look) {
 	known := r.recall(ctx, obj, at.to, at.in.want.Target)
 	if known == nil || obj.Status.Inventory == nil {
-		return false
+		return state.Decision{}, nil
 	}
-	at.seen.Records, at.seen.Drift = known.records, r.recallDrift(ctx, obj, known.objects)
+	at.seen.Records, at.upto = known.records, known.upto
+	at.seen.Drift = r.recallDrift(ctx, obj, known.objects)
 	tried := obj.DeepCopy()
 	next, err := judge(tried, &at)
-	if err != nil || next.Action != state.None {
-		return false
+	switch {
+	case err != nil:
+	case next.Action == state.Upgrade && !next.Forget && !state.PreservesValues(obj):
+		obj.Status = tried.Status
+		return next, &at
+	case next.Action == state.None:
+		rest(tried, at.in.want)
+		if equality.Semantic.DeepEqual(obj.Status, tried.Status) {
+			return next, &at
+		}
 	}
-	rest(tried, at.in.want)
-	return equality.Semantic.DeepEqual(obj.Status, tried.Status)
+	return state.Decision{}, nil
 }
 
 // act begins the action, or says why there is none. That the decision was made of
