@@ -35,8 +35,9 @@ type decision struct {
 	// moved is how many keys of each crew moved of their own accord.
 	moved map[string]int
 	pools []poolRecord
-	// counted says that the numbers of objects are written along.
-	counted bool
+	// miscounted is since when a number of objects is not what its record says; zero
+	// when all are, or are written along.
+	miscounted time.Time
 	// next is when the decision changes by the mere passing of time.
 	next time.Time
 }
@@ -95,14 +96,15 @@ func decide(w world) decision {
 		}
 		rec.setCondition(w, held, result.Owners)
 		rec.findForeign()
-		switch recount := w.counted.Add(countEvery); {
+		since := cmp.Or(w.miscounted, w.now.Time)
+		switch recount := since.Add(countAfter); {
 		case rec.changed():
 			d.records = append(d.records, rec)
 		case rec.cluster.Status.Objects == rec.status.Objects:
 		case w.now.Time.Before(recount):
-			d.next = sooner(d.next, recount)
+			d.next, d.miscounted = sooner(d.next, recount), since
 		default:
-			d.records, d.counted = append(d.records, rec), true
+			d.records = append(d.records, rec)
 		}
 	}
 	d.unowned = unowned(targets, result.Owners)

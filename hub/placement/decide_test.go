@@ -138,30 +138,35 @@ func TestDecideHub(t *testing.T) {
 	g.Expect(decide(w).records).To(BeEmpty())
 }
 
-// A number of objects alone is written every ten seconds, and with whatever else
-// there is to write.
-func TestNumbersOfObjectsAreWrittenNowAndThen(t *testing.T) {
+// A number of objects alone is written half a minute after the first that has
+// changed, and with whatever else there is to write.
+func TestNumbersOfObjectsAreWrittenLater(t *testing.T) {
 	g := NewWithT(t)
 	began := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
-	w := world{system: "flux-system", agents: live("a"), clusters: []fleetv1.RemoteCluster{cluster("prod", "a", 4)}, now: metav1.NewTime(began), counted: began}
+	w := world{system: "flux-system", agents: live("a"), clusters: []fleetv1.RemoteCluster{cluster("prod", "a", 4)}, now: metav1.NewTime(began)}
 	w.clusters[0].Status = decide(w).records[0].status
 	key := shard.KeyFor("apps", "", w.clusters[0].Spec.KubeConfig)
 	w.objects = []object{{name: types.NamespacedName{Namespace: "apps", Name: "one"}, key: key}}
 
-	w.now = metav1.NewTime(began.Add(9 * time.Second))
+	changed := began.Add(time.Hour)
+	w.now = metav1.NewTime(changed)
 	d := decide(w)
 	g.Expect(d.records).To(BeEmpty())
-	g.Expect(d.next).To(Equal(began.Add(10*time.Second)), "not forgotten")
-	w.now = metav1.NewTime(d.next)
+	w.miscounted, w.now = d.miscounted, metav1.NewTime(changed.Add(29*time.Second))
+	w.objects = append(w.objects, object{name: types.NamespacedName{Namespace: "apps", Name: "two"}, key: key})
+	d = decide(w)
+	g.Expect(d.records).To(BeEmpty())
+	g.Expect(d.next).To(Equal(changed.Add(30*time.Second)), "not put off by the next one")
+	w.miscounted, w.now = d.miscounted, metav1.NewTime(d.next)
 	d = decide(w)
 	g.Expect(d.records).To(HaveLen(1))
-	g.Expect(d.counted).To(BeTrue(), "the next ten seconds begin")
-	g.Expect(d.records[0].status.Objects).To(BeEquivalentTo(1))
+	g.Expect(d.miscounted).To(BeZero(), "the next half minute has not begun")
+	g.Expect(d.records[0].status.Objects).To(BeEquivalentTo(2))
 
-	w.now, w.agents = metav1.NewTime(began.Add(time.Second)), live("b")
+	w.now, w.miscounted, w.agents = metav1.NewTime(changed), time.Time{}, live("b")
 	d = decide(w)
 	g.Expect(d.records).To(HaveLen(1), "another owner")
-	g.Expect(d.records[0].status.Objects).To(BeEquivalentTo(1))
+	g.Expect(d.records[0].status.Objects).To(BeEquivalentTo(2))
 }
 
 func TestDecideDuplicates(t *testing.T) {

@@ -27,9 +27,10 @@ import (
 // cause is a cache that lags, by milliseconds.
 const again = 200 * time.Millisecond
 
-// countEvery is how often numbers of objects are written for their own sake: they
-// are for people, and change with each object that comes or goes.
-const countEvery = 10 * time.Second
+// countAfter is how old a change of numbers of objects gets before they are written
+// for their own sake: they are for people, and change with each object that comes or
+// goes. Objects come in many at a time, when the hub has enough to do.
+const countAfter = 30 * time.Second
 
 // rewrite is when a run is repeated in which a write failed.
 const rewrite = 10 * time.Second
@@ -68,8 +69,9 @@ type Reconciler struct {
 	costs map[shard.Key]int64
 	// routed are the objects after the last run, by uid.
 	routed map[types.UID]route
-	// counted is when numbers of objects were written last.
-	counted time.Time
+	// miscounted is since when a number of objects is not what its record says; zero
+	// when all are.
+	miscounted time.Time
 	// handovers are the records that changed and whose new agents have not
 	// reported yet.
 	handovers map[types.NamespacedName]handover
@@ -96,9 +98,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 		return ctrl.Result{}, err
 	}
 	d := decide(w)
-	if d.counted {
-		r.counted = now
-	}
+	r.miscounted = d.miscounted
 	unownedKeys.Set(float64(d.unowned))
 	doubledKeys.Set(float64(d.doubled))
 	overtaken, err := r.write(ctx, w, d)
@@ -129,7 +129,7 @@ func (r *Reconciler) wait(now, next time.Time) ctrl.Result {
 // look reads the world.
 func (r *Reconciler) look(ctx context.Context, now time.Time, ps pools, members []memberState) (world, error) {
 	w := world{
-		system: r.Namespace, now: metav1.NewTime(now), counted: r.counted, pools: ps, members: members, settle: r.Settle,
+		system: r.Namespace, now: metav1.NewTime(now), miscounted: r.miscounted, pools: ps, members: members, settle: r.Settle,
 		agents: r.agents(members), budget: r.fillBudgets(&ps, now),
 	}
 	var clusters fleetv1.RemoteClusterList

@@ -38,8 +38,9 @@ type world struct {
 	costs map[shard.Key]int64
 	// settle is how long a crew that owns nothing waits for more agents to join.
 	settle time.Duration
-	// counted is when numbers of objects were written last.
-	counted time.Time
+	// miscounted is since when a number of objects is not what its record says; zero
+	// when all are.
+	miscounted time.Time
 	// now is the time for conditions that change.
 	now metav1.Time
 }

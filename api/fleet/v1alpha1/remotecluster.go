@@ -212,7 +212,7 @@ type RemoteClusterStatus struct {
 	LastProbeTime *metav1.Time `json:"lastProbeTime,omitempty"`
 
 	// Objects is the number of Kustomizations and HelmReleases that deploy to
-	// the cluster.
+	// the cluster. It may be half a minute old.
 	// +optional
 	Objects int32 `json:"objects,omitempty"`
 
