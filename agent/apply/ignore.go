@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -120,7 +119,7 @@ func (a *Applier) Leave(ctx context.Context, objects []*unstructured.Unstructure
 		if err != nil || live == nil {
 			return err
 		}
-		left[i] = leaving(objects[i], live, paths, a.Owner.FieldManager)
+		left[i] = leaving(objects[i], live, paths, a.Owner)
 		return nil
 	})
 	if len(errs) > 0 {
@@ -129,16 +128,12 @@ func (a *Applier) Leave(ctx context.Context, objects []*unstructured.Unstructure
 	return left, nil
 }
 
-// leaving is the desired object without any wish about the fields: one that the
-// manager owns gets the value that it has, and any other is not spoken of, so
-// that whoever owns it goes on doing so alone.
-func leaving(desired, live *unstructured.Unstructured, paths [][]string, manager string) *unstructured.Unstructured {
+// leaving is the desired object without any wish about the fields: one that is the
+// owner's when the object is applied gets the value that it has, and any other is not
+// spoken of, so that whoever owns it goes on doing so alone.
+func leaving(desired, live *unstructured.Unstructured, paths [][]string, owner Owner) *unstructured.Unstructured {
 	desired = desired.DeepCopy()
-	own := fieldpath.NewSet()
-	if fields := ownedFields(live, manager); fields != nil {
-		// Fields that cannot be read count as not owned.
-		_ = own.FromJSON(bytes.NewReader(fields))
-	}
+	own := owner.owned(desired, live)
 	for _, path := range paths {
 		if _, wanted := lookup(desired.Object, path); !wanted {
 			continue
@@ -151,6 +146,28 @@ func leaving(desired, live *unstructured.Unstructured, paths [][]string, manager
 		}
 	}
 	return desired
+}
+
+// owned are the fields of a live object that are the owner's when it is applied: its
+// own, and those that the clean-up takes for it from others. Fields that cannot be read
+// count as not owned.
+func (o Owner) owned(desired, live *unstructured.Unstructured) *fieldpath.Set {
+	own := fieldpath.NewSet()
+	for _, entry := range live.GetManagedFields() {
+		taken := o.isForeign(entry) && !o.merges(desired)
+		if !taken && !o.isOurs(entry) {
+			continue
+		}
+		set, err := fieldsOf(entry)
+		if err != nil {
+			continue
+		}
+		if taken {
+			set, _ = o.divide(set)
+		}
+		own = own.Union(set)
+	}
+	return own
 }
 
 // owns says whether a set of fields has the path, or some of what is below it. In

@@ -49,7 +49,7 @@ func TestFieldsAreLeftToOthers(t *testing.T) {
 				g.Expect(err).NotTo(HaveOccurred())
 				paths = append(paths, path)
 			}
-			g.Expect(leaving(desired, live, paths, "us").Object).To(Equal(want.Object))
+			g.Expect(leaving(desired, live, paths, Owner{FieldManager: "us"}).Object).To(Equal(want.Object))
 			g.Expect(desired.Object).To(Equal(object(3, "wanted").Object), "the argument is not changed")
 		})
 	}
@@ -81,7 +81,7 @@ func FuzzIgnore(f *testing.F) {
 				`{"f:metadata":{"f:labels":{"f:app":{}}},"f:spec":{"f:replicas":{},"f:list":{"k:{\"name\":\"live\"}":{".":{},"f:name":{}}}}}`)}})
 		}
 		before := live.DeepCopy()
-		got := leaving(desired, live, rules[0].paths, "us")
+		got := leaving(desired, live, rules[0].paths, Owner{FieldManager: "us"})
 		g.Expect(RefTo(got)).To(Equal(RefTo(object("wanted"))))
 		g.Expect(desired.Object).To(Equal(object("wanted").Object))
 		g.Expect(live.Object).To(Equal(before.Object))

@@ -470,3 +470,28 @@ func TestIgnoredFieldsAreLeftToOthers(t *testing.T) {
 	e.edit("web", func(obj *kustomizev1.Kustomization) { obj.Spec.Ignore[0].Paths = []string{"/metadata/name"} })
 	e.becomes("web", `False ReconciliationFailed: spec.ignore[0].paths: "/metadata/name": it is what the object is known by`)
 }
+
+// What kubectl has set is taken from it as it is, where a rule leaves the field alone.
+func TestIgnoredFieldsThatKubectlHasSetStay(t *testing.T) {
+	e := newEnv(t)
+	scaled := strings.Replace(deployment, "\nspec:\n", "\nspec:\n  replicas: 2\n  minReadySeconds: 3\n", 1)
+	live := parsed(e, strings.Replace(scaled, "replicas: 2", "replicas: 4", 1))
+	e.Expect(e.hub.Create(t.Context(), live, client.FieldOwner("kubectl-create"))).To(Succeed())
+	e.push("1", "web.yaml", scaled)
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) {
+		obj.Spec.Ignore = []meta.IgnoreRule{{Paths: []string{"/spec/replicas"}}}
+	})
+	e.start()
+	e.becomes("web", "True")
+	replicas := func() int64 {
+		value, _, err := unstructured.NestedInt64(e.object("apps/v1", "Deployment", "web").Object, "spec", "replicas")
+		e.Expect(err).NotTo(HaveOccurred())
+		return value
+	}
+	e.Expect(replicas()).To(Equal(int64(4)), "as kubectl has made it")
+	live = e.object("apps/v1", "Deployment", "web")
+	e.Expect(unstructured.SetNestedField(live.Object, int64(5), "spec", "replicas")).To(Succeed())
+	e.Expect(e.hub.Update(t.Context(), live, client.FieldOwner("kubectl-edit"))).To(Succeed())
+	e.request("web", "first")
+	e.Expect(replicas()).To(Equal(int64(5)), "as kubectl has set it")
+}
