@@ -330,6 +330,14 @@ func TestPrune(t *testing.T) {
 		"{apiVersion: v1, kind: ConfigMap, metadata: {name: kept, annotations: {kustomize.toolkit.fluxcd.io/prune: Disabled}}}")
 	_, err := c.run(set)
 	c.g.Expect(err).NotTo(HaveOccurred())
+	for _, asks := range []string{"reconcile: disabled", "ssa: Ignore"} {
+		key, value, _ := strings.Cut(asks, ": ")
+		text := "{apiVersion: v1, kind: ConfigMap, metadata: {name: " + key + ", labels: {kustomize.toolkit.fluxcd.io/name: " + c.Owner.Name +
+			", kustomize.toolkit.fluxcd.io/namespace: fleet}, annotations: {kustomize.toolkit.fluxcd.io/" + key + ": " + value + "}}}"
+		left := c.objects(text)
+		c.g.Expect(c.admin.Create(t.Context(), left[0])).To(Succeed())
+		set = append(set, left...)
+	}
 	foreign := c.read("v1 ServiceAccount " + c.namespace + "/web")
 	foreign.SetLabels(map[string]string{"kustomize.toolkit.fluxcd.io/name": "other", "kustomize.toolkit.fluxcd.io/namespace": "fleet"})
 	c.g.Expect(c.admin.Update(t.Context(), foreign)).To(Succeed())
@@ -343,7 +351,9 @@ func TestPrune(t *testing.T) {
 	c.g.Expect(err).NotTo(HaveOccurred())
 	c.g.Expect(kept).To(BeEmpty())
 	c.g.Expect(words(deleted)).To(Equal([]string{"Deployment/web deleted", "Service/web deleted", "ConfigMap/settings deleted"}))
-	c.g.Expect(c.exists("v1 ConfigMap " + c.namespace + "/kept")).To(BeTrue())
+	for _, name := range []string{"kept", "reconcile", "ssa"} {
+		c.g.Expect(c.exists("v1 ConfigMap "+c.namespace+"/"+name)).To(BeTrue(), name)
+	}
 	c.g.Expect(c.exists("v1 ServiceAccount "+c.namespace+"/web")).To(BeTrue(), "it is another's")
 }
 

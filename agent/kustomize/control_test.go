@@ -59,6 +59,38 @@ func TestDependenciesGoFirst(t *testing.T) {
 	e.Expect(e.object("v1", "ConfigMap", "one").Object["data"]).To(Equal(map[string]any{"value": "b"}))
 }
 
+// A dependency is ready for its newest spec, which a suspended one has not seen, and for
+// the revision that both of them apply.
+func TestDependenciesThatAreNotReady(t *testing.T) {
+	obj := kustomization()
+	src := &meta.Artifact{Revision: "2"}
+	for name, c := range map[string]struct {
+		change func(*kustomizev1.Kustomization)
+		want   string
+	}{
+		"ready": {func(*kustomizev1.Kustomization) {}, ""},
+		"suspended since": {func(dep *kustomizev1.Kustomization) {
+			dep.Spec.Suspend, dep.Generation = true, 3
+		}, "dependency 'base/web' is not ready"},
+		"ready before its last change": {func(dep *kustomizev1.Kustomization) { dep.Status.ObservedGeneration = 1 }, "dependency 'base/web' is not ready"},
+		"waiting":                      {func(dep *kustomizev1.Kustomization) { dep.Status.Conditions[0].Status = "Unknown" }, "dependency 'base/web' is not ready"},
+		"at an older revision":         {func(dep *kustomizev1.Kustomization) { dep.Status.LastAppliedRevision = "1" }, "dependency 'base/web' is not updated yet"},
+		"of a source of its own": {func(dep *kustomizev1.Kustomization) {
+			dep.Spec.SourceRef.Namespace, dep.Status.LastAppliedRevision = "", "1"
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dep := kustomization()
+			dep.Namespace, dep.Spec.SourceRef.Namespace = "base", obj.Namespace
+			dep.Status.ObservedGeneration = dep.Generation
+			dep.Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "True"}}
+			dep.Status.LastAppliedRevision = "2"
+			c.change(dep)
+			NewWithT(t).Expect((&Reconciler{}).unready(t.Context(), obj, dep, "", src)).To(Equal(c.want))
+		})
+	}
+}
+
 // What an expression asks for may not be there yet: it is asked again soon, and not at
 // the interval.
 func TestAReadyExpressionThatCannotBeEvaluatedIsTriedAgain(t *testing.T) {

@@ -354,6 +354,9 @@ func TestDeletion(t *testing.T) {
 		{"prunes", func(*kustomizev1.Kustomization) {}, false},
 		{"leaves the objects without prune", func(obj *kustomizev1.Kustomization) { obj.Spec.Prune = false }, true},
 		{"leaves the objects of a suspended one", func(obj *kustomizev1.Kustomization) { obj.Spec.Suspend = true }, true},
+		{"leaves the objects of a suspended one whatever the policy", func(obj *kustomizev1.Kustomization) {
+			obj.Spec.Suspend, obj.Spec.DeletionPolicy = true, "WaitForTermination"
+		}, true},
 		{"leaves the objects where the policy says so", func(obj *kustomizev1.Kustomization) { obj.Spec.DeletionPolicy = "Orphan" }, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -415,6 +418,23 @@ func TestTargetNamespaceAndDefinitionWithInstance(t *testing.T) {
 	e.becomes("web", "True")
 	e.Expect(e.object(group+"/v1", "Store", "main")).NotTo(BeNil())
 	e.Expect(e.get("web").Status.Inventory.Entries).To(HaveLen(2))
+}
+
+func TestObjectsFollowTheTargetNamespace(t *testing.T) {
+	e := newEnv(t)
+	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "kustomize-"}}
+	e.Expect(e.hub.Create(t.Context(), other)).To(Succeed())
+	e.push("1", "one.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\n",
+		"kept.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kept, annotations: {kustomize.toolkit.fluxcd.io/prune: disabled}}\n")
+	e.kustomization("web", func(obj *kustomizev1.Kustomization) { obj.Spec.TargetNamespace = e.namespace })
+	e.start()
+	e.becomes("web", "True")
+	e.edit("web", func(obj *kustomizev1.Kustomization) { obj.Spec.TargetNamespace = other.Name })
+	e.becomes("web", "True")
+	e.Expect(e.inventory()).To(Equal([]string{other.Name + "_kept__ConfigMap", other.Name + "_one__ConfigMap"}))
+	e.Expect(e.hub.Get(t.Context(), client.ObjectKey{Namespace: other.Name, Name: "one"}, &corev1.ConfigMap{})).To(Succeed())
+	e.Expect(e.object("v1", "ConfigMap", "one")).To(BeNil())
+	e.Expect(e.object("v1", "ConfigMap", "kept")).NotTo(BeNil())
 }
 
 func TestSuspendedIsLeftAlone(t *testing.T) {
