@@ -94,6 +94,8 @@ type Applier struct {
 	// then finds that the view had not shown is told to Missed.
 	Full   bool
 	Missed func(Ref)
+	// Ignore are rules that leave fields of objects that are there to others.
+	Ignore []Ignore
 	// Force replaces objects with changes to fields that cannot be changed.
 	Force bool
 	// Unchecked leaves out the dry-runs: what is not known to be as it was

@@ -67,6 +67,7 @@ func (a *Applier) applyOne(ctx context.Context, change *Change) error {
 	obj, live := change.desired.DeepCopy(), change.Live
 	switch {
 	case change.replace:
+		obj = change.manifest.DeepCopy()
 		if err := a.remove(ctx, change.Ref, live); err != nil {
 			return &objectError{ref: change.Ref, verb: "delete", err: err}
 		}

@@ -104,6 +104,9 @@ func selects(target *meta.Selector) (func(*unstructured.Unstructured) bool, erro
 // is. New objects get all that their manifest says. It reads the objects that
 // rules are for, and changes none of its arguments.
 func (a *Applier) Leave(ctx context.Context, objects []*unstructured.Unstructured, rules []Ignore) ([]*unstructured.Unstructured, error) {
+	if len(rules) == 0 {
+		return objects, nil
+	}
 	left := slices.Clone(objects)
 	errs := a.parallel(ctx, len(objects), func(i int) error {
 		var paths [][]string

@@ -40,9 +40,10 @@ type Change struct {
 	Held  time.Duration
 	Rival string
 
-	// desired is what is to be applied, and digest stands for it.
-	desired *unstructured.Unstructured
-	digest  digest
+	// desired is what is to be applied, and digest stands for it. One that is made
+	// anew gets all of the manifest, with the fields that are left to others.
+	desired, manifest *unstructured.Unstructured
+	digest            digest
 	// before is what was remembered of the object, if anything.
 	before     known
 	remembered bool
@@ -114,9 +115,14 @@ func (p *Plan) Writes() bool {
 // rejects any of them; the error names each.
 func (a *Applier) Plan(ctx context.Context, stage []*unstructured.Unstructured) (*Plan, error) {
 	plan := &Plan{Changes: make([]Change, len(stage))}
+	left, err := a.Leave(ctx, stage, a.Ignore)
+	if err != nil {
+		return nil, err
+	}
 	var open []*Change
-	for i, obj := range stage {
+	for i, obj := range left {
 		change := &plan.Changes[i]
+		change.manifest = stage[i]
 		decided, err := a.recognise(change, obj)
 		if err != nil {
 			return nil, err
@@ -299,7 +305,7 @@ func (a *Applier) refused(ctx context.Context, change *Change, why error) error 
 		// all until they are moved, which comes before the object is applied.
 		change.Action, change.stuck = Configured, true
 		return nil
-	case a.forces(change.desired) && a.hasToReplace(ctx, change.desired, why):
+	case a.forces(change.desired) && a.hasToReplace(ctx, change.manifest, why):
 		change.Action, change.replace = Created, true
 		return nil
 	}
@@ -318,7 +324,7 @@ func (a *Applier) glance(ctx context.Context, change *Change) error {
 		return nil
 	}
 	if a.forces(change.desired) {
-		if err := a.apply(ctx, change.desired.DeepCopy(), client.DryRunAll); err != nil && a.hasToReplace(ctx, change.desired, err) {
+		if err := a.apply(ctx, change.desired.DeepCopy(), client.DryRunAll); err != nil && a.hasToReplace(ctx, change.manifest, err) {
 			change.replace = true
 			return nil
 		}

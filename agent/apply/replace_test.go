@@ -10,8 +10,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/headwater-dev/headwater/api/meta"
 )
 
 const statefulSet = `
@@ -91,4 +94,19 @@ func TestForceDeletesNothingForWhatPasses(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What is made anew has the fields that were left to others, as any new object has.
+func TestForceMakesIgnoredFieldsAnew(t *testing.T) {
+	c := newCluster(t)
+	c.Force = true
+	scaled := strings.Replace(deployment, "replicas: 1", "replicas: 3", 1)
+	c.must(scaled)
+	web := "apps/v1 Deployment " + c.namespace + "/web"
+	c.g.Expect(c.patch(c.read(web), types.MergePatchType, `{"spec":{"replicas":5}}`, "autoscaler")).To(Succeed())
+	rules, err := ParseIgnore([]meta.IgnoreRule{{Paths: []string{"/spec/replicas"}}})
+	c.g.Expect(err).NotTo(HaveOccurred())
+	c.Ignore = rules
+	c.g.Expect(c.must(strings.ReplaceAll(scaled, "app: web", "app: other"))).To(Equal([]string{"Deployment/web created"}))
+	c.g.Expect(c.read(web).Object["spec"]).To(HaveKeyWithValue("replicas", int64(3)))
 }

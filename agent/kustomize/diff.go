@@ -18,8 +18,7 @@ import (
 // diff finds out what applying one stage would do, and refuses to take objects
 // that another Kustomization has and keeps.
 func (r *Reconciler) diff(ctx context.Context, obj *kustomizev1.Kustomization, to *target, stage []*unstructured.Unstructured) (*apply.Plan, error) {
-	stage, err := ignored(ctx, obj, to, stage)
-	if err != nil {
+	if err := ignore(obj, to); err != nil {
 		return nil, err
 	}
 	plan, err := to.applier.Plan(ctx, stage)
@@ -51,17 +50,14 @@ func (r *Reconciler) diff(ctx context.Context, obj *kustomizev1.Kustomization, t
 	return plan, reconcile.Fail(meta.OwnershipConflictReason, errors.Join(errs...))
 }
 
-// ignored takes the fields out of the objects that spec.ignore leaves to others.
-func ignored(ctx context.Context, obj *kustomizev1.Kustomization, to *target, stage []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
-	if len(obj.Spec.Ignore) == 0 {
-		return stage, nil
-	}
+// ignore has the applier leave to others what spec.ignore says.
+func ignore(obj *kustomizev1.Kustomization, to *target) error {
 	rules, err := apply.ParseIgnore(obj.Spec.Ignore)
 	if err != nil {
-		return nil, reconcile.Stall(meta.ReconciliationFailedReason, fmt.Errorf("spec.ignore%w", err))
+		return reconcile.Stall(meta.ReconciliationFailedReason, fmt.Errorf("spec.ignore%w", err))
 	}
-	stage, err = to.applier.Leave(ctx, stage, rules)
-	return stage, reconcile.Fail(meta.ReconciliationFailedReason, err)
+	to.applier.Ignore = rules
+	return nil
 }
 
 // other reads another Kustomization live; nil when it does not exist here: labels
