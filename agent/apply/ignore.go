@@ -138,17 +138,27 @@ func leaving(desired, live *unstructured.Unstructured, paths [][]string, owner O
 	desired = desired.DeepCopy()
 	own := owner.owned(desired, live)
 	for _, path := range paths {
-		if _, wanted := lookup(desired.Object, path); !wanted {
-			continue
-		}
+		_, wanted := lookup(desired.Object, path)
 		value, found := lookup(live.Object, path)
-		if found && owns(own, path) {
+		switch ours := found && owns(own, path); {
+		case ours && wanted:
 			replace(desired.Object, path, value)
-		} else {
+		case ours:
+			keep(desired, live, path)
+		case wanted:
 			remove(desired.Object, path)
 		}
 	}
 	return desired
+}
+
+// keep adds a field of the live object that the manifest does not have: an apply without
+// it would take away what is the owner's. In items of lists it adds none.
+func keep(desired, live *unstructured.Unstructured, path []string) {
+	value, found, err := unstructured.NestedFieldCopy(live.Object, path...)
+	if err == nil && found {
+		_ = unstructured.SetNestedField(desired.Object, value, path...) // it fails where there is a list
+	}
 }
 
 // owned are the fields of a live object that are the owner's when it is applied: its

@@ -526,4 +526,8 @@ func TestIgnoredFieldsThatKubectlHasSetStay(t *testing.T) {
 	e.Expect(e.hub.Update(t.Context(), live, client.FieldOwner("kubectl-edit"))).To(Succeed())
 	e.request("web", "first")
 	e.Expect(replicas()).To(Equal(int64(5)), "as kubectl has set it")
+
+	e.push("2", "web.yaml", strings.Replace(scaled, "  replicas: 2\n", "", 1))
+	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
+	e.Expect(replicas()).To(Equal(int64(5)), "the manifest says no more of it")
 }
