@@ -530,4 +530,9 @@ func TestIgnoredFieldsThatKubectlHasSetStay(t *testing.T) {
 	e.push("2", "web.yaml", strings.Replace(scaled, "  replicas: 2\n", "", 1))
 	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
 	e.Expect(replicas()).To(Equal(int64(5)), "the manifest says no more of it")
+	live = e.object("apps/v1", "Deployment", "web")
+	e.Expect(unstructured.SetNestedField(live.Object, int64(6), "spec", "replicas")).To(Succeed())
+	e.Expect(e.hub.Update(t.Context(), live, client.FieldOwner("kubectl-edit"))).To(Succeed())
+	e.request("web", "second")
+	e.Expect(replicas()).To(Equal(int64(6)), "as kubectl has set it")
 }
