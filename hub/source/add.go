@@ -27,7 +27,7 @@ func (r *Reconciler[T]) AddToManager(mgr ctrl.Manager) error {
 		Kind:     r,
 		Events:   r.Events,
 		Revision: r.Revision,
-		Quiet:    true,
+		Quiet:    func(before, now T) bool { return isNew(before.GetArtifact(), now.GetArtifact()) },
 	}
 	var zero T
 	obj := reflect.New(reflect.TypeOf(zero).Elem()).Interface().(T)

@@ -27,6 +27,9 @@ func (r *Reconciler[T]) announce(ctx context.Context, obj T, summary string) {
 	})
 }
 
+// isNew says whether the artifact has other content than the one before.
+func isNew(before, now *meta.Artifact) bool { return before == nil || before.Digest != now.Digest }
+
 // eventMetadata says which state of a source an event is about; nil when there
 // is none.
 func eventMetadata(a *meta.Artifact) map[string]string {

@@ -70,7 +70,7 @@ func (r *Reconciler[T]) Reconcile(ctx context.Context, obj T) error {
 		return err
 	}
 	r.done(ctx, obj, rev)
-	if before == nil || before.Digest != obj.GetArtifact().Digest {
+	if isNew(before, obj.GetArtifact()) {
 		r.announce(ctx, obj, summary)
 	}
 	return nil

@@ -59,8 +59,10 @@ type Loop[T Object] struct {
 	// may be nil.
 	Revision func(T) map[string]string
 	// Quiet keeps a success without an event unless it follows a failure, for
-	// kinds that announce what they made themselves.
-	Quiet bool
+	// kinds that announce what they made themselves; nil for others. It says
+	// whether a run between the two states did so: then that is all there is to
+	// tell, also after a failure.
+	Quiet func(before, now T) bool
 	// Clock tells when a run lasts long; the real one when nil.
 	Clock clock.Clock
 	// Progress limits how many objects say so; the limiter of the process when
@@ -121,6 +123,7 @@ func (l *Loop[T]) read(ctx context.Context, name types.NamespacedName) (T, error
 // settle writes the end of a run: conditions, status, event, next run.
 func (l *Loop[T]) settle(ctx context.Context, obj T, err error) (ctrl.Result, error) {
 	before := apimeta.FindStatusCondition(obj.CommonStatus().Conditions, meta.ReadyCondition).DeepCopy()
+	base := l.Status.base(obj)
 	next := finish(obj, err, func() (string, string) { return l.Kind.Ready(obj) })
 	outcomes.WithLabelValues(kindOf(obj), string(next.outcome)).Inc()
 	if next.outcome == disowned {
@@ -132,7 +135,9 @@ func (l *Loop[T]) settle(ctx context.Context, obj T, err error) (ctrl.Result, er
 	if kind, ok := l.Kind.(Settler); ok {
 		kind.Settled(obj)
 	}
-	l.announce(ctx, obj, before, next.outcome, err)
+	if next.outcome != succeeded || !l.quiet(before, base, obj) {
+		l.announce(ctx, obj, before, next.outcome, err)
+	}
 	switch {
 	case next.outcome == failed && next.after == 0:
 		return ctrl.Result{}, redactError(err)
@@ -159,14 +164,20 @@ func (l *Loop[T]) conclude(err error) (ctrl.Result, error) {
 	return ctrl.Result{}, redactError(err)
 }
 
+// quiet says whether there is nothing to tell of a success: see Quiet.
+func (l *Loop[T]) quiet(ready *metav1.Condition, before client.Object, now T) bool {
+	if l.Quiet == nil {
+		return false
+	}
+	was, ok := before.(T)
+	return ready == nil || ready.Status != metav1.ConditionFalse || ok && l.Quiet(was, now)
+}
+
 // announce publishes an event when the Ready condition has changed, with the detail
 // of the error that it says.
 func (l *Loop[T]) announce(ctx context.Context, obj T, before *metav1.Condition, outcome outcome, err error) {
 	now := apimeta.FindStatusCondition(obj.CommonStatus().Conditions, meta.ReadyCondition)
 	if before != nil && before.Status == now.Status && before.Reason == now.Reason && before.Message == now.Message {
-		return
-	}
-	if l.Quiet && outcome == succeeded && (before == nil || before.Status != metav1.ConditionFalse) {
 		return
 	}
 	severity := SeverityInfo

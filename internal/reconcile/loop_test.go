@@ -402,11 +402,15 @@ func TestARequestIsAnsweredEvenWhenTheRunFails(t *testing.T) {
 
 func TestAQuietKindAnnouncesRecoveryAlone(t *testing.T) {
 	b := newBench(t)
-	b.loop.Quiet = true
+	b.loop.Quiet = func(before, now *kustomizev1.Kustomization) bool {
+		return before.Status.LastAttemptedRevision != now.Status.LastAttemptedRevision
+	}
 	fail := errors.New("no network")
 	var outcome error
+	made := ""
 	b.kind.reconcile = func(_ context.Context, obj *kustomizev1.Kustomization) error {
 		obj.Status.LastAppliedRevision += "+"
+		obj.Status.LastAttemptedRevision = made
 		return outcome
 	}
 	for _, outcome = range []error{nil, nil, fail, nil} {
@@ -416,6 +420,14 @@ func TestAQuietKindAnnouncesRecoveryAlone(t *testing.T) {
 	b.Expect(b.events).To(Receive(Equal("Warning Failed no network")))
 	b.Expect(b.events).To(Receive(HavePrefix("Normal ReconciliationSucceeded")))
 	b.Expect(b.events).NotTo(Receive())
+
+	for _, outcome = range []error{fail, nil} {
+		_, err := b.run()
+		b.Expect(err).NotTo(HaveOccurred())
+		made = "new"
+	}
+	b.Expect(b.events).To(Receive(Equal("Warning Failed no network")))
+	b.Expect(b.events).NotTo(Receive(), "the kind has told of it")
 }
 
 // overtake has another agent write a status that the loop's cache does not show.

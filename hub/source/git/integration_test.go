@@ -199,6 +199,7 @@ func TestControllerFromCommitToArtifact(t *testing.T) {
 		HavePrefix("Normal NewArtifact stored artifact for commit 'Change files'"),
 		HavePrefix("Warning GitOperationFailed spec.ref.branch"),
 	))
+	g.Expect(events).NotTo(ContainElement(HavePrefix("Normal Succeeded")), "what is new is told of once, also after a failure")
 }
 
 func TestControllerIsSilentWhenNothingChanges(t *testing.T) {
