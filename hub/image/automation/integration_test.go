@@ -324,6 +324,22 @@ func TestARefspecIsPushedBesides(t *testing.T) {
 	}
 }
 
+// A mirror of the checkout's branch does not get a commit that goes to another one.
+func TestARefspecBeginsWithTheBranchOfTheCommit(t *testing.T) {
+	w := newWorld(t)
+	obj := w.automate(func(spec *imagev1.ImageUpdateAutomationSpec) {
+		spec.GitSpec.Push = &imagev1.PushSpec{Branch: "images", Refspec: "refs/heads/main:refs/heads/mirror"}
+	})
+	w.ready(obj, "False", "InvalidSourceConfiguration", `spec.git.push.refspec begins with "refs/heads/main": the commit is made on "images"`)
+	w.Expect(w.git("for-each-ref", "--format=%(refname)")).To(Equal("refs/heads/main\n"))
+
+	obj = w.automate(func(spec *imagev1.ImageUpdateAutomationSpec) {
+		spec.GitSpec.Push = &imagev1.PushSpec{Branch: "images", Refspec: "refs/heads/images:refs/heads/mirror"}
+	})
+	w.ready(obj, "True", "Succeeded", "repository up-to-date")
+	w.Expect(w.head("mirror")).To(Equal(w.head("images")))
+}
+
 // What a refspec leads to is never reset, nor is the branch of the checkout where a
 // tag decides what is checked out: people's commits would be lost.
 func TestNoCommitsAreLost(t *testing.T) {

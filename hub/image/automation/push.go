@@ -89,9 +89,9 @@ func (r route) destination(push *imagev1.PushSpec) (plumbing.ReferenceName, erro
 	if to == "" {
 		return "", errors.New("spec.git.push.refspec names nothing behind the colon")
 	}
-	sources := []string{"HEAD", r.branch.String(), r.branch.Short(), push.Branch, branches + push.Branch}
-	if !slices.Contains(sources, from) {
-		return "", fmt.Errorf("spec.git.push.refspec begins with %q: the commit is made on %q: begin with that, or with HEAD", from, r.branch.Short())
+	on := cmp.Or(push.Branch, r.branch.Short())
+	if !slices.Contains([]string{"HEAD", on, branches + on}, from) {
+		return "", fmt.Errorf("spec.git.push.refspec begins with %q: the commit is made on %q: begin with that, or with HEAD", from, on)
 	}
 	if !strings.HasPrefix(to, "refs/") {
 		to = branches + to
