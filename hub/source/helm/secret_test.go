@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/headwater-dev/headwater/api/meta"
@@ -26,8 +27,8 @@ import (
 const patience = 30 * time.Second
 
 // startCharts runs the controllers of HelmRepository and HelmChart against a real
-// API server.
-func startCharts(t *testing.T) client.Client {
+// API server, with the artifacts in the directory.
+func startCharts(t *testing.T, dir string) client.Client {
 	t.Helper()
 	g := NewWithT(t)
 	ctrl.SetLogger(logr.Discard())
@@ -35,9 +36,13 @@ func startCharts(t *testing.T) client.Client {
 	g.Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 	g.Expect(sourcev1.AddToScheme(scheme)).To(Succeed())
 	plane := controlPlane.ControlPlane(t)
-	mgr, err := ctrl.NewManager(plane.Config(), ctrl.Options{Scheme: scheme, Metrics: server.Options{BindAddress: "0"}})
+	mgr, err := ctrl.NewManager(plane.Config(), ctrl.Options{
+		Scheme:     scheme,
+		Metrics:    server.Options{BindAddress: "0"},
+		Controller: config.Controller{SkipNameValidation: new(true)}, // one of each for each test of this process
+	})
 	g.Expect(err).NotTo(HaveOccurred())
-	store, err := artifact.NewStore(artifact.StoreOptions{Dir: t.TempDir(), AdvertisedAddr: "hub.test:9090"})
+	store, err := artifact.NewStore(artifact.StoreOptions{Dir: dir, AdvertisedAddr: "hub.test:9090"})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect((&helm.Controller{
 		Store: store, Events: reconcile.NewRecorder(record.NewFakeRecorder(100), scheme, "source-controller", ""),
@@ -58,7 +63,7 @@ func startCharts(t *testing.T) client.Client {
 // follow a change of it, although the HelmRepository has no artifact that changes.
 func TestAChangedLoginWakesTheChartsOfARegistry(t *testing.T) {
 	g := NewWithT(t)
-	on := startCharts(t)
+	on := startCharts(t, t.TempDir())
 	named := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: "team", Name: name} }
 	login := &corev1.Secret{
 		ObjectMeta: named("login"), StringData: map[string]string{"username": "flux", "password": "s3cret"},
