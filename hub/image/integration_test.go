@@ -323,6 +323,16 @@ func TestOtherNamespacesNeedToBeAllowed(t *testing.T) {
 	w.ready(green, "True", "Succeeded", "resolved to 1.0.0")
 	w.ready(red, "False", "AccessDenied", "spec.accessFrom")
 	w.Expect(red.Status.LatestRef).To(BeNil())
+
+	tags, err := image.OpenTags(w.tags)
+	w.Expect(err).NotTo(HaveOccurred())
+	r := &policy.Reconciler{Tags: tags, Client: w.Client, Live: w.Client, Clock: w.clock, NoCrossNamespaceRefs: true}
+	green.Status = imagev1.ImagePolicyStatus{}
+	err = r.Reconcile(t.Context(), green)
+	w.Expect(err).To(MatchError(And(ContainSubstring("ImageRepository "+w.namespace), ContainSubstring("which --no-cross-namespace-refs forbids"))))
+	w.Expect(green.Status.LatestRef).To(BeNil())
+	own := w.choose(w.namespace, scanned, nil)
+	w.Expect(r.Reconcile(t.Context(), own)).To(Succeed())
 }
 
 func TestWhatIsWrongIsSaid(t *testing.T) {

@@ -295,6 +295,28 @@ func TestPoliciesThatAreNotSelectedAreLeft(t *testing.T) {
 	w.Expect(w.head("main")).To(Equal(before))
 }
 
+// An automation of another namespace pushes with the login of the repository, unless
+// the hub forbids that.
+func TestASourceOfAnotherNamespace(t *testing.T) {
+	w := newWorld(t)
+	before := w.head("main")
+	elsewhere := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "auto-"}}
+	w.create(elsewhere)
+	source := &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: elsewhere.Name, Name: "theirs"}, Spec: w.source.Spec}
+	w.create(source)
+	obj := w.automate(func(spec *imagev1.ImageUpdateAutomationSpec) {
+		spec.SourceRef.Namespace, spec.SourceRef.Name, spec.Suspend = elsewhere.Name, "theirs", true
+	})
+	r := &Reconciler{Client: w.Client, Live: w.Client, NoCrossNamespaceRefs: true}
+	w.Expect(r.Reconcile(t.Context(), obj)).To(MatchError(
+		"spec.sourceRef: GitRepository " + elsewhere.Name + "/theirs is in another namespace, which --no-cross-namespace-refs forbids"))
+	w.Expect(w.head("main")).To(Equal(before))
+
+	w.Expect(w.Patch(t.Context(), obj, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"suspend":false}}`)))).To(Succeed())
+	w.ready(obj, "True", "Succeeded", "repository up-to-date")
+	w.Expect(w.head("main")).NotTo(Equal(before))
+}
+
 func TestABranchOfItsOwnIsReset(t *testing.T) {
 	w := newWorld(t)
 	main := w.head("main")
