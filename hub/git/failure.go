@@ -1,6 +1,7 @@
 package git
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,8 @@ func (s *Session) Failed(ctx context.Context, doing string, err error) error {
 		return reconcile.Wait(reason, fmt.Sprintf("spec.url %s: %s: the server answered %d: trying again in %s", remote, doing, status.StatusCode(), after), after)
 	case errors.As(err, &status):
 		err = fmt.Errorf("spec.url %s: %s: the server answered %d", remote, doing, status.StatusCode())
+	case namesBySHA256(err):
+		err = fmt.Errorf("spec.url %s: %s: the repository names its objects by SHA-256: such repositories cannot be read", remote, doing)
 	case notGit(err):
 		err = fmt.Errorf("spec.url %s: %s: the answer is not that of a Git server", remote, doing)
 	default:
@@ -111,6 +114,13 @@ func (s *Session) orCredentials() string {
 func notGit(err error) bool {
 	var unexpected *packp.ErrUnexpectedData
 	return errors.Is(err, pktline.ErrInvalidPktLen) || errors.As(err, &unexpected)
+}
+
+// namesBySHA256 says that the remote is a repository of another object format, whose
+// list go-git does not decode.
+func namesBySHA256(err error) bool {
+	var unexpected *packp.ErrUnexpectedData
+	return errors.As(err, &unexpected) && bytes.Contains(unexpected.Data, []byte("object-format=sha256"))
 }
 
 // refusedBySSH says that the server accepted no key; the library has no type for

@@ -275,10 +275,16 @@ func TestFailuresAreOneSentence(t *testing.T) {
 	})
 	page := elsewhere(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>leak</html>") })
 	forbidden := elsewhere(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "leak", http.StatusForbidden) })
+	sha256 := newRepository(t)
+	NewWithT(t).Expect(os.RemoveAll(sha256.Dir)).To(Succeed())
+	NewWithT(t).Expect(os.Mkdir(sha256.Dir, 0o700)).To(Succeed())
+	run(t, sha256, "", "init", "--quiet", "--bare", "--object-format=sha256")
+	run(t, sha256, "", "update-ref", "refs/heads/main", run(t, sha256, "", "commit-tree", run(t, sha256, "", "mktree"), "-m", "x"))
 	for _, c := range []struct {
 		name, url string
 		want      []string
 	}{
+		{"objects named by SHA-256", sha256.URL, []string{"spec.url " + sha256.URL, "names its objects by SHA-256"}},
 		{"empty repository", empty.URL, []string{"spec.url " + empty.URL, "is empty"}},
 		{"no repository", strings.Replace(empty.URL, "fleet", "gone", 1), []string{"there is no repository", "spec.secretRef"}},
 		{"no server", "http://127.0.0.1:1/x.git", []string{"spec.url http://127.0.0.1:1/x.git", "connection refused"}},
