@@ -288,11 +288,22 @@ func TestUpdatePathLimits(t *testing.T) {
 func TestPoliciesThatAreNotSelectedAreLeft(t *testing.T) {
 	w := newWorld(t)
 	before := w.head("main")
-	obj := w.automate(func(spec *imagev1.ImageUpdateAutomationSpec) {
+	green := func(spec *imagev1.ImageUpdateAutomationSpec) {
 		spec.PolicySelector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "green"}}
-	})
-	w.ready(obj, "True", "Succeeded", "repository up-to-date")
+	}
+	w.ready(w.automate(green), "True", "Succeeded", "repository up-to-date")
 	w.Expect(w.head("main")).To(Equal(before))
+
+	side := &imagev1.ImagePolicy{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "side", Labels: map[string]string{"team": "green"}}, Spec: w.policy.Spec}
+	w.create(side)
+	side.Status.LatestRef = &imagev1.ImageRef{Name: "registry.example.com/side", Tag: "2.0.0", Digest: "sha256:0123"}
+	w.Expect(w.Status().Update(t.Context(), side)).To(Succeed())
+	both := fmt.Sprintf(deployment, w.namespace) + "side: old:1 # {\"$imagepolicy\": \"%[1]s:side\"}\n"
+	w.commit(map[string]string{"apps/web/web.yaml": fmt.Sprintf(both, w.namespace)})
+	obj := w.automate(green)
+	w.ready(obj, "True", "Succeeded", "repository up-to-date")
+	w.Expect(w.git("show", "main:apps/web/web.yaml")).To(Equal(strings.Replace(fmt.Sprintf(both, w.namespace), "old:1", "registry.example.com/side:2.0.0@sha256:0123", 1)))
+	w.Expect(obj.Status.ObservedPolicies).To(HaveLen(1))
 }
 
 // An automation of another namespace pushes with the login of the repository, unless
