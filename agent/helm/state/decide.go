@@ -196,6 +196,10 @@ func failed(obj *helmv2.HelmRelease, seen Seen, why string) Decision {
 		}
 		return Decision{Action: Upgrade, Why: why}
 	case !r.configured:
+		// What an upgrade's remediation has removed may have failed as an install.
+		if next := upgradeRemedy(obj, seen.RetryByDefault); next.exhausted() {
+			return exhausted(next)
+		}
 		return Decision{Action: Upgrade, Why: why}
 	case r.exhausted() && !r.last:
 		return exhausted(r)

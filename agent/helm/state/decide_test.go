@@ -185,6 +185,16 @@ func TestDecide(t *testing.T) {
 			w.has(helmrelease.StatusDeployed, old)
 			w.has(helmrelease.StatusFailed)
 		}, state.Remove, 0, "", false, 0},
+		"upgrade failed for good, and so did the install after it": {func(w *world) {
+			w.upgrading(1, 2).Strategy = ptr.To(helmv2.UninstallRemediationStrategy)
+			w.obj.Status.LastAttemptedReleaseAction, w.obj.Status.InstallFailures = helmv2.ReleaseActionInstall, 1
+			w.has(helmrelease.StatusFailed)
+		}, state.Exhausted, 0, "failed after 2 attempt(s)", false, 0},
+		"upgrade failed, and so did the install after it": {func(w *world) {
+			w.upgrading(2, 2).Strategy = ptr.To(helmv2.UninstallRemediationStrategy)
+			w.obj.Status.LastAttemptedReleaseAction, w.obj.Status.InstallFailures = helmv2.ReleaseActionInstall, 1
+			w.has(helmrelease.StatusFailed)
+		}, state.Upgrade, 0, "", false, 0},
 		"upgrade failed, nothing to go back to": {func(w *world) { w.upgrading(1, 1); w.has(helmrelease.StatusFailed) }, state.NoTarget, 0, "no earlier release", false, 0},
 		"upgrade failed, what it was is gone": {func(w *world) {
 			w.upgrading(1, 1)
