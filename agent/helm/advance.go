@@ -256,6 +256,7 @@ func absorb(obj *helmv2.HelmRelease, records []release.Record, of release.Target
 		}
 		snapshot := release.SnapshotOf(record, ahead.OCIDigest, ahead.Action)
 		obj.Status.History = release.With(obj.Status.History, snapshot, state.Standard(obj))
+		rolledBack(obj)
 		return &record
 	}
 	if len(records) == 0 || records[0].Version < ahead.Version {
@@ -263,6 +264,26 @@ func absorb(obj *helmv2.HelmRelease, records []release.Record, of release.Target
 		obj.Status.History = obj.Status.History[1:]
 	}
 	return nil
+}
+
+// rolledBack notes that nobody knows what a release was made of beside its chart and
+// values that was gone back to: what was observed is of the one that was undone, if
+// that was released and its tests have failed.
+func rolledBack(obj *helmv2.HelmRelease) {
+	latest := obj.Status.History[0]
+	if latest.Action != string(state.Rollback) || latest.Status != helmrelease.StatusDeployed.String() {
+		return
+	}
+	for _, undone := range obj.Status.History[1:] {
+		if undone.Action == string(state.Rollback) {
+			continue
+		}
+		if undone.Status != helmrelease.StatusFailed.String() {
+			none := release.Digest(nil)
+			obj.Status.ObservedPostRenderersDigest, obj.Status.ObservedCommonMetadataDigest = none, none
+		}
+		return
+	}
 }
 
 // lastFailure is what is said where nothing is done: how the last action failed,

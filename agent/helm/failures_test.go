@@ -470,3 +470,33 @@ func TestConditionsEndWithWhatAsksForThem(t *testing.T) {
 	e.Expect(e.has("Drifted")).To(BeFalse())
 	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
 }
+
+// A release whose tests have failed is not in place once it was rolled back, also
+// where the one before has the same chart and values.
+func TestWhatWasRolledBackIsNotThere(t *testing.T) {
+	e := newEnv(t)
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.Test = &helmv2.Test{Enable: true}
+		obj.Spec.Upgrade = &helmv2.Upgrade{Remediation: &helmv2.UpgradeRemediation{RemediateLastFailure: ptr.To(true)}}
+	})
+	e.start()
+	e.push("web", appChart("1.0.0", files{"templates/test.yaml": hookPod("test", "0")}))
+	first := e.another("web-test")
+	e.finish(t.Context(), "web-test", true)
+	e.becomes("web", "True TestSucceeded")
+	e.edit("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.CommonMetadata = &meta.CommonMetadata{Labels: map[string]string{"team": "b"}}
+	})
+	second := e.another("web-test", first)
+	e.finish(t.Context(), "web-test", false)
+	e.Eventually(func() string { return e.condition("web", "Remediated") }, within, "50ms").Should(HavePrefix("True RollbackSucceeded"))
+	e.becomes("web", "False RetriesExceeded: ")
+	e.Expect(e.ready("web")).To(ContainSubstring("Helm test failed for release NS/web"))
+	e.Expect(e.history("web")).To(Equal([]string{"v3 deployed by rollback", "v2 superseded by upgrade", "v1 superseded by install"}))
+
+	// With the spec as it was before it is well again.
+	e.edit("web", func(obj *helmv2.HelmRelease) { obj.Spec.CommonMetadata = nil })
+	e.another("web-test", first, second)
+	e.finish(t.Context(), "web-test", true)
+	e.becomes("web", "True TestSucceeded: Helm test succeeded for release NS/web.v4")
+}
