@@ -7,6 +7,7 @@ import (
 
 	helmchart "helm.sh/helm/v3/pkg/chart"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/agent/apply"
 	"github.com/headwater-dev/headwater/agent/helm/action"
@@ -28,16 +29,27 @@ type inputs struct {
 	rules    func(schema.GroupKind) apply.Rule
 }
 
-// inputs gathers what the spec names. It asks the target nothing.
+// inputs gathers what the spec names. It asks the target nothing. What was released
+// is tested and, if it has failed, undone whatever has become of the dependencies.
 func (r *Reconciler) inputs(ctx context.Context, obj *helmv2.HelmRelease) (*inputs, error) {
 	src, err := r.source(ctx, obj)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.dependencies(ctx, obj); err != nil {
-		return nil, err
+	begun, unmet := r.seriesOf(client.ObjectKeyFromObject(obj)), r.dependencies(ctx, obj)
+	if unmet != nil && !begun.released(obj.Generation) {
+		return nil, unmet
 	}
-	in := &inputs{artifact: src}
+	in, err := r.inputsOf(ctx, obj, src)
+	if err == nil && unmet != nil && in.want != begun.want {
+		return nil, unmet
+	}
+	return in, err
+}
+
+// inputsOf gathers what the spec names beside the chart, which is in the artifact.
+func (r *Reconciler) inputsOf(ctx context.Context, obj *helmv2.HelmRelease, src *meta.Artifact) (in *inputs, err error) {
+	in = &inputs{artifact: src}
 	if in.values, err = r.gather(ctx, obj); err != nil {
 		return nil, err
 	}

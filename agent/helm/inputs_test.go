@@ -198,6 +198,30 @@ func TestDependenciesAreWaitedFor(t *testing.T) {
 	e.becomes("web", "True InstallSucceeded")
 }
 
+// A dependency that is no longer ready holds up what is begun anew, and not what undoes
+// an upgrade that was begun before.
+func TestARollbackWaitsForNoDependency(t *testing.T) {
+	e := newEnv(t)
+	e.release("base")
+	e.release("web", func(obj *helmv2.HelmRelease) {
+		obj.Spec.DependsOn = []meta.DependencyReference{{Name: "base"}}
+		obj.Spec.Upgrade = &helmv2.Upgrade{Remediation: &helmv2.UpgradeRemediation{RemediateLastFailure: ptr.To(true)}}
+	})
+	e.start()
+	e.push("base", appChart("1.0.0", nil))
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	e.push("web", appChart("1.1.0", files{"templates/pre.yaml": hookPod("pre-upgrade", "0")}))
+	e.another("web-pre-upgrade")
+	e.push("base", appChart("1.1.0", files{"templates/bad.yaml": `{{ fail "no luck" }}`}))
+	e.becomes("base", "False UpgradeFailed")
+	e.finish(t.Context(), "web-pre-upgrade", false)
+	e.Eventually(func() string { return e.condition("web", "Remediated") }, within, "50ms").Should(HavePrefix("True RollbackSucceeded"))
+	e.push("web", appChart("1.2.0", nil))
+	e.becomes("web", "False DependencyNotReady: dependency 'NS/base' is not ready")
+	e.Expect(e.records("web")).To(Equal([]string{"v3 deployed", "v2 failed", "v1 superseded"}))
+}
+
 // prod makes a target that is reached by a kubeconfig Secret: the same API server,
 // with a ServiceAccount that may do little.
 func (e *env) prod(rules ...rbacv1.PolicyRule) {

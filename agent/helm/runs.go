@@ -86,6 +86,13 @@ func (s *series) has(of state.Action) bool {
 	return s.done[of] || releases && s.err != nil && (s.done[state.Install] || s.done[state.Upgrade])
 }
 
+// released says whether an install or upgrade for that generation was begun, and
+// nothing was undone since.
+func (s *series) released(generation int64) bool {
+	return s != nil && s.generation == generation &&
+		(s.done[state.Install] || s.done[state.Upgrade]) && !s.done[state.Rollback] && !s.done[state.Remove]
+}
+
 // ended notes how the action has failed; nil says that it has not. What was unlocked
 // has failed as it has.
 func (s *series) ended(of *run, err error) {
