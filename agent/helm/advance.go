@@ -146,13 +146,16 @@ func (r *Reconciler) act(ctx context.Context, obj *helmv2.HelmRelease, at look, 
 	if err := at.to.take(ctx); err != nil {
 		return err
 	}
-	if next.Action != state.Leave {
-		if err := r.claimed(ctx, obj, at); err != nil {
+	if next.Action == state.Leave {
+		switch others, err := r.anothers(ctx, obj, at.to, next.Release); {
+		case err != nil:
 			return err
+		case others:
+			disown(obj)
+			return r.advance(ctx, obj, at, nil)
 		}
-		if err := elsewhere(at.seen.Records, at.in.want.Target); err != nil {
-			return reconcile.Park(stateReason, err, r.Options.RequeueDependency)
-		}
+	} else if err := r.free(ctx, obj, at); err != nil {
+		return err
 	}
 	name := client.ObjectKeyFromObject(obj)
 	series := r.runs.seriesFor(name, obj.Generation, at.in.want)

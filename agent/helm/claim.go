@@ -15,6 +15,7 @@ import (
 	"github.com/headwater-dev/headwater/agent/wake"
 	helmv2 "github.com/headwater-dev/headwater/api/helm/v2"
 	"github.com/headwater-dev/headwater/internal/reconcile"
+	"github.com/headwater-dev/headwater/shard"
 )
 
 // byRelease is the index of the cached HelmReleases by what they claim.
@@ -47,6 +48,17 @@ func (r *Reconciler) claimed(ctx context.Context, obj *helmv2.HelmRelease, at lo
 	return nil
 }
 
+// free says so when the release is not this HelmRelease's to act on.
+func (r *Reconciler) free(ctx context.Context, obj *helmv2.HelmRelease, at look) error {
+	if err := r.claimed(ctx, obj, at); err != nil {
+		return err
+	}
+	if err := elsewhere(at.seen.Records, at.in.want.Target); err != nil {
+		return reconcile.Park(stateReason, err, r.Options.RequeueDependency)
+	}
+	return nil
+}
+
 // rivals are the other HelmReleases that claim the release: those that this agent
 // has, and the one whose name is on the release's objects, which may be another
 // agent's.
@@ -62,30 +74,54 @@ func (r *Reconciler) rivals(ctx context.Context, obj *helmv2.HelmRelease, at loo
 			known[name], rivals = true, append(rivals, list.Items[i])
 		}
 	}
-	if len(at.seen.Records) == 0 {
-		return rivals, nil
+	maker, err := r.maker(ctx, obj, at.in.want.Target, at.seen.Records)
+	if maker != nil && !known[client.ObjectKeyFromObject(maker)] {
+		rivals = append(rivals, *maker)
 	}
-	maker, found := postrender.OwnerOf(at.seen.Records[0].Manifest)
-	if !found || known[maker] {
-		return rivals, nil
+	return rivals, err
+}
+
+// maker is another HelmRelease that claims the release, and whose name is on its
+// objects; nil when there is none. What it has made is not this one's to uninstall,
+// whatever this one's history says: Flux lets both write in turn.
+func (r *Reconciler) maker(ctx context.Context, obj *helmv2.HelmRelease, of release.Target, records []release.Record) (*helmv2.HelmRelease, error) {
+	if len(records) == 0 {
+		return nil, nil
 	}
-	var other helmv2.HelmRelease
-	err := r.Live.Get(ctx, maker, &other)
+	name, found := postrender.OwnerOf(records[0].Manifest)
+	if !found || name == client.ObjectKeyFromObject(obj) {
+		return nil, nil
+	}
+	other := &helmv2.HelmRelease{}
+	err := r.Live.Get(ctx, name, other)
 	switch {
 	case apierrors.IsNotFound(err):
+		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("read HelmRelease '%s', which has made the release %s: %w", maker, at.in.want.Target, err)
-	case claimOf(&other) == claimOf(obj):
-		rivals = append(rivals, other)
+		return nil, fmt.Errorf("read HelmRelease '%s', which has made the release %s: %w", name, of, err)
+	case claimOf(other) != claimOn(keyOf(obj), of):
+		return nil, nil
 	}
-	return rivals, nil
+	return other, nil
+}
+
+// anothers says whether the release that is to be left is another HelmRelease's.
+func (r *Reconciler) anothers(ctx context.Context, obj *helmv2.HelmRelease, to *target, of release.Target) (bool, error) {
+	found, err := read(ctx, to, of)
+	if err != nil {
+		return false, err
+	}
+	other, err := r.maker(ctx, obj, of, found.records)
+	return other != nil, err
 }
 
 // claimOf is the release that a HelmRelease stands for, the same for all that stand
 // for the same one. All partitions of the hub are one place.
-func claimOf(obj *helmv2.HelmRelease) string {
-	place, of := "hub", release.TargetOf(obj)
-	if key := keyOf(obj); !key.IsHub() {
+func claimOf(obj *helmv2.HelmRelease) string { return claimOn(keyOf(obj), release.TargetOf(obj)) }
+
+func claimOn(key shard.Key, of release.Target) string {
+	place := "hub"
+	if !key.IsHub() {
 		place = key.String()
 	}
 	return place + "/" + of.StorageNamespace + "/" + of.Name

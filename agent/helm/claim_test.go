@@ -186,3 +186,31 @@ func TestWhoGoesFirst(t *testing.T) {
 	g.Expect(goesFirst(a, b, of)).To(BeFalse(), "whoever makes it first has it")
 	g.Expect(goesFirst(b, a, of)).To(BeFalse(), "whoever makes it first has it")
 }
+
+// A HelmRelease whose history says, as Flux has left it, that it has made what is
+// another's takes nothing from that one when it goes away from it.
+func TestTheReleaseOfAnotherIsNotUninstalled(t *testing.T) {
+	e := newEnv(t)
+	e.release("web")
+	e.start()
+	e.push("web", appChart("1.0.0", nil))
+	e.becomes("web", "True InstallSucceeded")
+	for _, name := range []string{"renamed", "deleted"} {
+		e.release(name, func(obj *helmv2.HelmRelease) {
+			obj.Spec.ReleaseName, obj.Spec.Suspend, obj.Spec.Values = "web", true, values("value: own")
+		})
+		obj := e.get(name)
+		before := obj.DeepCopy()
+		obj.Status.History = e.get("web").Status.History
+		e.Expect(e.hub.Status().Patch(t.Context(), obj, client.MergeFrom(before))).To(Succeed())
+		e.edit(name, func(obj *helmv2.HelmRelease) { obj.Spec.Suspend = false })
+		e.push(name, appChart("1.0.0", nil))
+		e.becomes(name, "False StateError: the release NS/web with its records in namespace NS is claimed by HelmRelease 'NS/web'")
+	}
+	e.edit("renamed", func(obj *helmv2.HelmRelease) { obj.Spec.ReleaseName = "other" })
+	e.becomes("renamed", "True InstallSucceeded: Helm install succeeded for release NS/other.v1")
+	e.Expect(e.hub.Delete(t.Context(), e.get("deleted"))).To(Succeed())
+	e.published("unable to uninstall the release")
+	e.Expect(e.records("web")).To(Equal([]string{"v1 deployed"}))
+	e.Expect(e.value("web")).To(Equal("default"))
+}

@@ -126,13 +126,18 @@ func (r *Reconciler) note(obj *helmv2.HelmRelease, of *run, records []release.Re
 		}
 	case state.Leave:
 		if !failed {
-			obj.Status.History, obj.Status.StorageNamespace, obj.Status.Inventory = nil, "", nil
-			state.ClearFailures(obj)
+			disown(obj)
 		}
 		setCondition(obj, releasedCondition, false, reasonOf(of), messageOf(of, records))
 	case state.CorrectDrift:
 		r.noteCorrection(obj, of, records)
 	}
+}
+
+// disown forgets a release that the spec does not mean any more.
+func disown(obj *helmv2.HelmRelease) {
+	obj.Status.History, obj.Status.StorageNamespace, obj.Status.Inventory = nil, "", nil
+	state.ClearFailures(obj)
 }
 
 // noteRelease says what came of an install or upgrade.

@@ -18,6 +18,9 @@ import (
 	"github.com/headwater-dev/headwater/internal/reconcile"
 )
 
+// errOthers says that what is to be uninstalled is not the HelmRelease's own.
+var errOthers = errors.New("it is that of HelmRelease")
+
 // Finalize uninstalls the release, unless the HelmRelease is suspended, and
 // deletes the HelmChart.
 func (r *Reconciler) Finalize(ctx context.Context, obj *helmv2.HelmRelease) error {
@@ -26,7 +29,7 @@ func (r *Reconciler) Finalize(ctx context.Context, obj *helmv2.HelmRelease) erro
 	}
 	if !obj.Spec.Suspend && len(obj.Status.History) > 0 {
 		err := r.uninstall(ctx, obj)
-		if errors.Is(err, remote.ErrSecretMissing) || errors.Is(err, remote.ErrLost) || errors.Is(err, errAccountMissing) {
+		if errors.Is(err, remote.ErrSecretMissing) || errors.Is(err, remote.ErrLost) || errors.Is(err, errAccountMissing) || errors.Is(err, errOthers) {
 			r.Events.Publish(ctx, obj, reconcile.Event{
 				Severity: reconcile.SeverityError, Reason: uninstallFailedReason, Metadata: eventMetadata(obj),
 				Message: fmt.Sprintf("unable to uninstall the release %s, which stays behind: %v", releaseOf(obj), err),
@@ -75,6 +78,11 @@ func (r *Reconciler) uninstall(ctx context.Context, obj *helmv2.HelmRelease) err
 	}
 	if before != nil && before.action == state.Leave && before.ended.err != nil && !left(before) {
 		return failure(before, records)
+	}
+	if other, err := r.maker(ctx, obj, of, records); other != nil {
+		return fmt.Errorf("%w '%s'", errOthers, client.ObjectKeyFromObject(other))
+	} else if err != nil {
+		return err
 	}
 	if err := r.fence(ctx, obj, to); err != nil {
 		return err
