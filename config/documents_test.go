@@ -39,20 +39,51 @@ func TestEveryMetricIsExplained(t *testing.T) {
 	g := NewWithT(t)
 	page, err := os.ReadFile("../docs/metrics.md")
 	g.Expect(err).NotTo(HaveOccurred())
-	name := regexp.MustCompile(`"((?:headwater|gotk)_[a-z_]+)"`)
 	names := 0
-	for _, part := range []string{"agent", "hub", "internal", "shard"} {
+	inCode(g, `"((?:headwater|gotk)_[a-z_]+)"`, func(name, path string) {
+		names++
+		g.Expect(string(page)).To(MatchRegexp("`"+name+"[`{]"), path)
+	})
+	g.Expect(names).To(BeNumerically(">=", 18))
+}
+
+// TestEveryReasonIsExplained is about those of conditions and events, and the
+// conditions themselves.
+func TestEveryReasonIsExplained(t *testing.T) {
+	g := NewWithT(t)
+	var pages []byte
+	g.Expect(fs.WalkDir(os.DirFS("../docs"), ".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".md" {
+			return err
+		}
+		page, err := os.ReadFile(filepath.Join("..", "docs", path))
+		pages = append(pages, page...)
+		return err
+	})).To(Succeed())
+	names, left := 0, map[string]string{}
+	inCode(g, `(?:Reason|Condition)(?: shard\.Reason)?(?: *=|:) *"([A-Z][A-Za-z]+)"`, func(name, path string) {
+		names++
+		if !regexp.MustCompile(`\b` + name + `\b`).Match(pages) {
+			left[name] = path
+		}
+	})
+	g.Expect(names).To(BeNumerically(">", 100))
+	g.Expect(left).To(BeEmpty())
+}
+
+// inCode calls found with what the expression's group matches in the product's code.
+func inCode(g *WithT, expression string, found func(name, path string)) {
+	name := regexp.MustCompile(expression)
+	for _, part := range []string{"agent", "api", "hub", "internal", "shard"} {
 		g.Expect(fs.WalkDir(os.DirFS(".."), part, func(path string, _ fs.DirEntry, err error) error {
-			if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "internal/testenv") {
 				return err
 			}
 			source, err := os.ReadFile(filepath.Join("..", path))
-			for _, found := range name.FindAllSubmatch(source, -1) {
-				names++
-				g.Expect(string(page)).To(MatchRegexp("`"+string(found[1])+"[`{]"), path)
+			for _, match := range name.FindAllSubmatch(source, -1) {
+				found(string(match[1]), path)
 			}
 			return err
 		})).To(Succeed())
 	}
-	g.Expect(names).To(BeNumerically(">=", 18))
 }
