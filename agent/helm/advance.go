@@ -115,7 +115,7 @@ func keeps(obj *helmv2.HelmRelease, at *look) (bool, error) {
 
 // remembered is what is done next by what is remembered of the release, without
 // asking the target, and the look that says so. That is nothing, where nothing is to
-// be written down either, or an upgrade of the release as it was left here, whose
+// be written down either, or an upgrade of the release as it was made here, whose
 // action reads the records by itself. A look of nil says that the target is asked.
 func (r *Reconciler) remembered(ctx context.Context, obj *helmv2.HelmRelease, at look) (state.Decision, *look) {
 	known := r.recall(ctx, obj, at.to, at.in.want.Target)
@@ -128,7 +128,7 @@ func (r *Reconciler) remembered(ctx context.Context, obj *helmv2.HelmRelease, at
 	next, err := judge(tried, &at)
 	switch {
 	case err != nil:
-	case next.Action == state.Upgrade && !next.Forget && !state.PreservesValues(obj):
+	case next.Action == state.Upgrade && !next.Forget && !state.PreservesValues(obj) && madeHere(obj):
 		obj.Status = tried.Status
 		return next, &at
 	case next.Action == state.None:
@@ -138,6 +138,12 @@ func (r *Reconciler) remembered(ctx context.Context, obj *helmv2.HelmRelease, at
 		}
 	}
 	return state.Decision{}, nil
+}
+
+// madeHere says whether the latest release is of an action of ours, which nobody else
+// claimed then. What Flux has made may have the marks of another HelmRelease on it.
+func madeHere(obj *helmv2.HelmRelease) bool {
+	return len(obj.Status.History) > 0 && obj.Status.History[0].APIVersion == release.SnapshotVersion
 }
 
 // act begins the action, or says why there is none. That the decision was made of
