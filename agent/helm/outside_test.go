@@ -149,10 +149,12 @@ func (e *env) assign(agent string) {
 	e.t.Helper()
 	record := &fleetv1.RemoteCluster{}
 	e.Expect(e.hub.Get(e.t.Context(), client.ObjectKey{Namespace: e.namespace, Name: "hub"}, record)).To(Succeed())
+	before := record.DeepCopy()
 	for i := range record.Status.Assignments {
 		record.Status.Assignments[i].Agent = agent
 	}
-	e.Expect(e.hub.Status().Update(e.t.Context(), record)).To(Succeed())
+	// An agent may report in the same moment.
+	e.Expect(e.hub.Status().Patch(e.t.Context(), record, client.MergeFrom(before))).To(Succeed())
 }
 
 // held is how many fences are.
