@@ -59,11 +59,14 @@ func TestFlags(t *testing.T) {
 		{name: "hub", args: []string{"stray"}, code: 1, want: `unexpected argument "stray"`},
 		{name: "agent", args: []string{"--log-level=loud"}, code: 1, want: `--log-level "loud": want error, info, debug or trace`},
 		{name: "agent", args: []string{"--kubeconfig=/nosuch"}, code: 1, want: "access to the hub (--kubeconfig"},
+		{name: "hub", code: 1, want: "or a Pod's ServiceAccount): there is none of these, or nothing in it"},
+		{name: "hub", args: []string{"agent", "install", "--cluster=prod", "--export"}, code: 1, want: "access to the hub (--hub-kubeconfig, "},
 	}
 	for _, c := range cases {
 		t.Run(c.name+" "+strings.Join(c.args, " "), func(t *testing.T) {
 			g := NewWithT(t)
 			command := exec.CommandContext(t.Context(), filepath.Join("..", "bin", c.name), c.args...)
+			command.Env = []string{"KUBECONFIG=/nosuch"}
 			output, err := command.CombinedOutput()
 			g.Expect(command.ProcessState.ExitCode()).To(Equal(c.code), "%v", err)
 			g.Expect(string(output)).To(ContainSubstring(c.want))

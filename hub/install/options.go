@@ -150,9 +150,9 @@ func kinds() *runtime.Scheme {
 
 // connectHub is the access to the hub as the one who installs.
 func (o *options) connectHub() (*rest.Config, client.Client, error) {
-	config, err := app.HubConfig(o.hubKubeconfig, "hub")
+	config, err := app.HubConfig(o.hubKubeconfig, "hub-kubeconfig")
 	if err != nil {
-		return nil, nil, fmt.Errorf("--hub-kubeconfig: %w", err)
+		return nil, nil, err
 	}
 	hub, err := client.New(config, client.Options{Scheme: kinds()})
 	return config, hub, err

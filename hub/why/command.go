@@ -73,7 +73,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return &exit{exitUsage, err.Error() + ": see hub why --help"}
 	}
-	config, err := app.HubConfig(o.kubeconfig, "hub")
+	config, err := app.HubConfig(o.kubeconfig, "kubeconfig")
 	if err != nil {
 		return err
 	}

@@ -159,26 +159,29 @@ func newRecorder(manager ctrl.Manager, config *rest.Config, controller, address 
 // connect is the process's access to the hub's API server.
 func (p Program) connect(ctx context.Context, options Options) (*rest.Config, error) {
 	if p.Connect == nil {
-		return options.hubConfig(p.Name)
+		return options.hubConfig(p.Name, "kubeconfig")
 	}
 	config, err := p.Connect(ctx, options)
 	if err != nil {
 		return nil, err
 	}
 	if config == nil {
-		return options.hubConfig(p.Name)
+		return options.hubConfig(p.Name, "kubeconfig")
 	}
 	return options.tune(config, p.Name), nil
 }
 
-// hubConfig is the access to the hub's API server: --kubeconfig, $KUBECONFIG,
+// hubConfig is the access to the hub's API server: what the flag says, $KUBECONFIG,
 // ~/.kube/config, or the Pod's own ServiceAccount.
-func (o Options) hubConfig(name string) (*rest.Config, error) {
+func (o Options) hubConfig(name, flag string) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		err = errors.New("there is none of these, or nothing in it")
+	}
 	if err != nil {
-		return nil, fmt.Errorf("access to the hub (--kubeconfig, $KUBECONFIG, ~/.kube/config, or a Pod's ServiceAccount): %w", err)
+		return nil, fmt.Errorf("access to the hub (--%s, $KUBECONFIG, ~/.kube/config, or a Pod's ServiceAccount): %w", flag, err)
 	}
 	return o.tune(config, name), nil
 }

@@ -77,8 +77,8 @@ func (p Program) exit(err error) {
 	os.Exit(1)
 }
 
-// HubConfig is a command's access to the hub's API server: the kubeconfig, or
-// when empty $KUBECONFIG, then a Pod's ServiceAccount.
-func HubConfig(kubeconfig, name string) (*rest.Config, error) {
-	return Options{Kubeconfig: kubeconfig, KubeAPIQPS: -1}.hubConfig(name)
+// HubConfig is the access to the hub's API server of one of the hub's commands: the
+// kubeconfig that the flag names, or when empty $KUBECONFIG, then a Pod's ServiceAccount.
+func HubConfig(kubeconfig, flag string) (*rest.Config, error) {
+	return Options{Kubeconfig: kubeconfig, KubeAPIQPS: -1}.hubConfig("hub", flag)
 }
