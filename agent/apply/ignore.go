@@ -99,18 +99,18 @@ func selects(target *meta.Selector) (func(*unstructured.Unstructured) bool, erro
 	}, nil
 }
 
-// Leave returns the objects as they are to be applied where the rules leave
+// Leave returns the objects as they are to be applied where the rules of Ignore leave
 // fields to others: of those that are there already, such a field stays as it
 // is. New objects get all that their manifest says. It reads the objects that
 // rules are for, and changes none of its arguments.
-func (a *Applier) Leave(ctx context.Context, objects []*unstructured.Unstructured, rules []Ignore) ([]*unstructured.Unstructured, error) {
-	if len(rules) == 0 {
+func (a *Applier) Leave(ctx context.Context, objects []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+	if len(a.Ignore) == 0 {
 		return objects, nil
 	}
 	left := slices.Clone(objects)
 	errs := a.parallel(ctx, len(objects), func(i int) error {
 		var paths [][]string
-		for _, rule := range rules {
+		for _, rule := range a.Ignore {
 			if rule.matches(objects[i]) {
 				paths = append(paths, rule.paths...)
 			}

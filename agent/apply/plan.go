@@ -115,7 +115,7 @@ func (p *Plan) Writes() bool {
 // rejects any of them; the error names each.
 func (a *Applier) Plan(ctx context.Context, stage []*unstructured.Unstructured) (*Plan, error) {
 	plan := &Plan{Changes: make([]Change, len(stage))}
-	left, err := a.Leave(ctx, stage, a.Ignore)
+	left, err := a.Leave(ctx, stage)
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,9 @@ func (r *Reconciler) apply(ctx context.Context, obj *kustomizev1.Kustomization, 
 	if err := to.validate(obj.Spec.Validation); err != nil {
 		return nil, reconcile.Fail(meta.ReconciliationFailedReason, err)
 	}
+	if err := to.ignore(obj.Spec.Ignore); err != nil {
+		return nil, err
+	}
 	changes, err := r.applyStages(ctx, obj, to, want)
 	r.announce(ctx, obj, to, changes)
 	r.contested(ctx, obj, changes)
@@ -84,6 +87,14 @@ func (r *Reconciler) usable(ctx context.Context, obj *kustomizev1.Kustomization,
 		return err
 	}
 	return to.applier.Await(ctx, checks)
+}
+
+// ignore has the applier leave fields to others.
+func (t *target) ignore(rules []meta.IgnoreRule) (err error) {
+	if t.applier.Ignore, err = apply.ParseIgnore(rules); err != nil {
+		return reconcile.Stall(meta.ReconciliationFailedReason, fmt.Errorf("spec.ignore%w", err))
+	}
+	return nil
 }
 
 // validate says what is checked of objects before any of their stage is applied:

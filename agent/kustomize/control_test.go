@@ -520,19 +520,20 @@ func TestIgnoredFieldsThatKubectlHasSetStay(t *testing.T) {
 		e.Expect(err).NotTo(HaveOccurred())
 		return value
 	}
+	scale := func(to int64) {
+		live := e.object("apps/v1", "Deployment", "web")
+		e.Expect(unstructured.SetNestedField(live.Object, to, "spec", "replicas")).To(Succeed())
+		e.Expect(e.hub.Update(t.Context(), live, client.FieldOwner("kubectl-edit"))).To(Succeed())
+	}
 	e.Expect(replicas()).To(Equal(int64(4)), "as kubectl has made it")
-	live = e.object("apps/v1", "Deployment", "web")
-	e.Expect(unstructured.SetNestedField(live.Object, int64(5), "spec", "replicas")).To(Succeed())
-	e.Expect(e.hub.Update(t.Context(), live, client.FieldOwner("kubectl-edit"))).To(Succeed())
+	scale(5)
 	e.request("web", "first")
 	e.Expect(replicas()).To(Equal(int64(5)), "as kubectl has set it")
 
 	e.push("2", "web.yaml", strings.Replace(scaled, "  replicas: 2\n", "", 1))
 	e.becomes("web", "True ReconciliationSucceeded: Applied revision: main@sha1:2")
 	e.Expect(replicas()).To(Equal(int64(5)), "the manifest says no more of it")
-	live = e.object("apps/v1", "Deployment", "web")
-	e.Expect(unstructured.SetNestedField(live.Object, int64(6), "spec", "replicas")).To(Succeed())
-	e.Expect(e.hub.Update(t.Context(), live, client.FieldOwner("kubectl-edit"))).To(Succeed())
+	scale(6)
 	e.request("web", "second")
 	e.Expect(replicas()).To(Equal(int64(6)), "as kubectl has set it")
 }

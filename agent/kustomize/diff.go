@@ -18,9 +18,6 @@ import (
 // diff finds out what applying one stage would do, and refuses to take objects
 // that another Kustomization has and keeps.
 func (r *Reconciler) diff(ctx context.Context, obj *kustomizev1.Kustomization, to *target, stage []*unstructured.Unstructured) (*apply.Plan, error) {
-	if err := ignore(obj, to); err != nil {
-		return nil, err
-	}
 	plan, err := to.applier.Plan(ctx, stage)
 	if err != nil {
 		return nil, reconcile.Fail(meta.ReconciliationFailedReason, err)
@@ -48,16 +45,6 @@ func (r *Reconciler) diff(ctx context.Context, obj *kustomizev1.Kustomization, t
 		}
 	}
 	return plan, reconcile.Fail(meta.OwnershipConflictReason, errors.Join(errs...))
-}
-
-// ignore has the applier leave to others what spec.ignore says.
-func ignore(obj *kustomizev1.Kustomization, to *target) error {
-	rules, err := apply.ParseIgnore(obj.Spec.Ignore)
-	if err != nil {
-		return reconcile.Stall(meta.ReconciliationFailedReason, fmt.Errorf("spec.ignore%w", err))
-	}
-	to.applier.Ignore = rules
-	return nil
 }
 
 // other reads another Kustomization live; nil when it does not exist here: labels

@@ -73,6 +73,8 @@ func decide(w world) decision {
 		}
 		result.Owners[move.Key] = move.From
 	}
+	since := cmp.Or(w.miscounted, w.now.Time)
+	recount := since.Add(countAfter)
 	for i := range w.clusters {
 		cluster := &w.clusters[i]
 		rec := record{cluster: cluster, status: fleetv1.RemoteClusterStatus{ObservedGeneration: cluster.Generation}}
@@ -96,8 +98,7 @@ func decide(w world) decision {
 		}
 		rec.setCondition(w, held, result.Owners)
 		rec.findForeign()
-		since := cmp.Or(w.miscounted, w.now.Time)
-		switch recount := since.Add(countAfter); {
+		switch {
 		case rec.changed():
 			d.records = append(d.records, rec)
 		case rec.cluster.Status.Objects == rec.status.Objects:

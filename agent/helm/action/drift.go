@@ -48,13 +48,12 @@ func Differences(ctx context.Context, by client.Client, mapper apimeta.RESTMappe
 		return nil, nil, err
 	}
 	if detection := obj.Spec.DriftDetection; detection != nil {
-		rules, err := apply.ParseIgnore(detection.Ignore)
-		if err != nil {
+		if applier.Ignore, err = apply.ParseIgnore(detection.Ignore); err != nil {
 			return nil, nil, fmt.Errorf("spec.driftDetection.ignore%w", err)
 		}
-		if objects, err = applier.Leave(ctx, objects, rules); err != nil {
-			return nil, nil, err
-		}
+	}
+	if objects, err = applier.Leave(ctx, objects); err != nil {
+		return nil, nil, err
 	}
 	for _, desired := range objects {
 		if isExempt(desired) {
