@@ -113,7 +113,8 @@ type HelmChartVerification struct {
 	SecretRef *meta.LocalObjectReference `json:"secretRef,omitempty"`
 
 	// MatchOIDCIdentity lists the identities that may have signed without a
-	// key, of which one has to fit. For cosign alone.
+	// key, of which one has to fit. Without any, anybody may have signed, and
+	// SourceVerified says so. For cosign alone.
 	// +optional
 	MatchOIDCIdentity []OIDCIdentityMatch `json:"matchOIDCIdentity,omitempty"`
 }

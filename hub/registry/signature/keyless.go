@@ -2,7 +2,6 @@ package signature
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/sigstore/sigstore-go/pkg/bundle"
@@ -25,8 +24,7 @@ type keyless struct {
 func newKeyless(matches []sourcev1.OIDCIdentityMatch, roots []byte, public *Roots) (*keyless, error) {
 	k := &keyless{public: public}
 	if len(matches) == 0 {
-		// Anybody can have a certificate of the public Sigstore.
-		return nil, errors.New("matchOIDCIdentity is empty: name the identities that may sign, or set secretRef with the keys that may")
+		k.identities = []verify.PolicyOption{verify.WithoutIdentitiesUnsafe()}
 	}
 	for i, match := range matches {
 		if match.Issuer == "" || match.Subject == "" {

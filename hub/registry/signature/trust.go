@@ -42,6 +42,18 @@ type Trust struct {
 	Digest string
 	judge  judge
 	name   string
+	// anybody may have signed who has a certificate.
+	anybody bool
+}
+
+// Verified is what SourceVerified says of what was verified. Where anybody may have
+// signed, since the public Sigstore certifies everybody, it says that too.
+func (t *Trust) Verified(what string) string {
+	message := "verified signature of " + what
+	if t.anybody {
+		message += ", which anybody may have made, since spec.verify.matchOIDCIdentity names nobody"
+	}
+	return message
 }
 
 // judge is a way to check signatures.
@@ -80,7 +92,7 @@ func (v *Verifier) trust(ctx context.Context, secrets access.Secrets, spec sourc
 	case spec.SecretRef != nil:
 		t.judge, err = newKeys(m.Keys)
 	default:
-		t.name = cosignTool + " keyless"
+		t.name, t.anybody = cosignTool+" keyless", len(spec.MatchOIDCIdentity) == 0
 		t.judge, err = newKeyless(spec.MatchOIDCIdentity, m.Roots, v.Public)
 	}
 	if err != nil {

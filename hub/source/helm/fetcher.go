@@ -95,9 +95,9 @@ type pick struct {
 	// merged are the values files that were, once built is true.
 	merged []string
 	built  bool
-	// verified is the digest of the trust with which a signature was found to be
-	// good; empty where none was asked for, or none had to be looked at again.
-	verified string
+	// verified is the trust with which a signature was found to be good; nil where
+	// none was asked for, or none had to be looked at again.
+	verified *signature.Trust
 }
 
 func (p *pick) revision(release func()) source.Revision {
@@ -131,9 +131,9 @@ func (*ChartFetcher) Observe(obj *sourcev1.HelmChart, rev source.Revision) {
 	if p.built {
 		obj.Status.ObservedValuesFiles = p.merged
 	}
-	if p.verified != "" {
-		obj.Status.ObservedVerification = p.verified
-		source.Verified(obj, "verified signature of version "+p.offer.version)
+	if p.verified != nil {
+		obj.Status.ObservedVerification = p.verified.Digest
+		source.Verified(obj, p.verified.Verified("version "+p.offer.version))
 	}
 }
 

@@ -64,7 +64,7 @@ func (f *ChartFetcher) check(ctx context.Context, obj *sourcev1.HelmChart, p *pi
 	}); err != nil {
 		return about(obj, err)
 	}
-	p.verified = trust.Digest
+	p.verified = trust
 	return nil
 }
 

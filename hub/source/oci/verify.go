@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"fmt"
 
 	sourcev1 "github.com/headwater-dev/headwater/api/source/v1"
 	"github.com/headwater-dev/headwater/hub/source"
@@ -28,6 +27,6 @@ func (f *Fetcher) verify(ctx context.Context, obj *sourcev1.OCIRepository, s *se
 			return "", source.Unverified(err)
 		}
 	}
-	source.Verified(obj, fmt.Sprintf("verified signature of revision %s", rev.Name))
+	source.Verified(obj, trust.Verified("revision "+rev.Name))
 	return trusted(trust.Digest), nil
 }

@@ -410,11 +410,14 @@ func TestCosignWithoutKeys(t *testing.T) {
 	for name, tc := range map[string]struct {
 		by       *ca.VirtualSigstore
 		identity string
-		want     string
+		anybody  bool
+		want     string // in the error; empty for none
 	}{
-		"trusted":          {by: sigstore, identity: "release@example.com"},
-		"another identity": {by: sigstore, identity: "intern@example.com", want: "no matching"},
-		"other roots":      {by: stranger, identity: "release@example.com", want: "no matching"},
+		"trusted":            {by: sigstore, identity: "release@example.com"},
+		"another identity":   {by: sigstore, identity: "intern@example.com", want: "no matching"},
+		"other roots":        {by: stranger, identity: "release@example.com", want: "no matching"},
+		"anybody":            {by: sigstore, identity: "intern@example.com", anybody: true},
+		"anybody, by others": {by: stranger, identity: "intern@example.com", anybody: true, want: "no matching"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -427,12 +430,18 @@ func TestCosignWithoutKeys(t *testing.T) {
 			obj.Spec.Verify.MatchOIDCIdentity = []sourcev1.OIDCIdentityMatch{
 				{Issuer: "^https://nobody$", Subject: ".*"}, {Issuer: "^https://issuer.example.com$", Subject: "^release@"},
 			}
-			_, err := r.verifier(trusted).Resolve(t.Context(), obj)
-			if tc.want == "" {
-				g.Expect(err).NotTo(HaveOccurred())
-			} else {
-				g.Expect(err).To(MatchError(ContainSubstring("using provider 'cosign keyless': " + tc.want)))
+			if tc.anybody {
+				obj.Spec.Verify.MatchOIDCIdentity = nil
 			}
+			_, err := r.verifier(trusted).Resolve(t.Context(), obj)
+			if tc.want != "" {
+				g.Expect(err).To(MatchError(ContainSubstring("using provider 'cosign keyless': " + tc.want)))
+				return
+			}
+			g.Expect(err).NotTo(HaveOccurred())
+			said := apimeta.FindStatusCondition(obj.Status.Conditions, "SourceVerified").Message
+			g.Expect(said).To(HavePrefix("verified signature of revision "))
+			g.Expect(strings.Contains(said, "matchOIDCIdentity names nobody")).To(Equal(tc.anybody))
 		})
 	}
 }
