@@ -1,6 +1,7 @@
 package git
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -82,7 +84,7 @@ func checkInclude(obj *sourcev1.GitRepository, include sourcev1.GitRepositoryInc
 	switch {
 	case include.GitRepositoryRef.Name == obj.Name:
 		return errors.New("it names the object itself")
-	case include.FromPath != "" && !filepath.IsLocal(include.FromPath):
+	case !filepath.IsLocal(fromPath(include)):
 		return fmt.Errorf("fromPath %q leads out of the artifact", include.FromPath)
 	case !filepath.IsLocal(toPath(include)):
 		return fmt.Errorf("toPath %q leads out of the artifact", include.ToPath)
@@ -90,13 +92,16 @@ func checkInclude(obj *sourcev1.GitRepository, include sourcev1.GitRepositoryInc
 	return nil
 }
 
+// fromPath is what is included of an artifact.
+func fromPath(include sourcev1.GitRepositoryInclude) string { return within(include.FromPath) }
+
 // toPath is where an include goes.
 func toPath(include sourcev1.GitRepositoryInclude) string {
-	if include.ToPath == "" {
-		return include.GitRepositoryRef.Name
-	}
-	return include.ToPath
+	return within(cmp.Or(include.ToPath, include.GitRepositoryRef.Name))
 }
+
+// within is a path in an artifact, whose root is / as in Flux.
+func within(path string) string { return filepath.Clean(strings.TrimLeft(path, "/")) }
 
 // include copies an artifact, or a directory of it, into the tree.
 func (f *Fetcher) include(ctx context.Context, w work, include sourcev1.GitRepositoryInclude, from *meta.Artifact) error {
@@ -118,12 +123,12 @@ func (f *Fetcher) include(ctx context.Context, w work, include sourcev1.GitRepos
 		return err
 	}
 	defer func() { _ = unpacked.Close() }()
-	part := filepath.Clean(include.FromPath) // . for none
+	part := fromPath(include)
 	info, err := unpacked.Stat(part)
 	if err != nil || !info.IsDir() {
 		return fmt.Errorf("fromPath %q is no directory in its artifact", include.FromPath)
 	}
-	return copyTree(ctx, unpacked.FS(), filepath.ToSlash(part), w, filepath.Clean(toPath(include)))
+	return copyTree(ctx, unpacked.FS(), filepath.ToSlash(part), w, toPath(include))
 }
 
 // space is what is left for files and directories, and for bytes. One artifact may be

@@ -205,7 +205,7 @@ func TestInclude(t *testing.T) {
 	obj := newObject(main.URL)
 	obj.Spec.Include = []sourcev1.GitRepositoryInclude{
 		{GitRepositoryRef: meta.LocalObjectReference{Name: "shared"}},
-		{GitRepositoryRef: meta.LocalObjectReference{Name: "shared"}, FromPath: "base", ToPath: "deploy/base"},
+		{GitRepositoryRef: meta.LocalObjectReference{Name: "shared"}, FromPath: "/base", ToPath: "/deploy/base"},
 	}
 	commit(t, shared, map[string]string{"base/x": "1"})
 	g.Expect(r.Reconcile(t.Context(), obj)).To(MatchError("spec.include[0]: GitRepository team/shared has no artifact yet"))
@@ -241,7 +241,7 @@ func TestInclude(t *testing.T) {
 	}{
 		{sourcev1.GitRepositoryInclude{GitRepositoryRef: meta.LocalObjectReference{Name: "gone"}}, "there is no GitRepository team/gone", "True NotFound"},
 		{sourcev1.GitRepositoryInclude{GitRepositoryRef: meta.LocalObjectReference{Name: "shared"}, ToPath: "../x"}, `toPath "../x" leads out`, ""},
-		{sourcev1.GitRepositoryInclude{GitRepositoryRef: meta.LocalObjectReference{Name: "shared"}, ToPath: "/etc"}, `toPath "/etc" leads out`, ""},
+		{sourcev1.GitRepositoryInclude{GitRepositoryRef: meta.LocalObjectReference{Name: "shared"}, ToPath: "/../x"}, `toPath "/../x" leads out`, ""},
 		{sourcev1.GitRepositoryInclude{GitRepositoryRef: meta.LocalObjectReference{Name: "shared"}, FromPath: "../.."}, `fromPath "../.." leads out`, ""},
 		{sourcev1.GitRepositoryInclude{GitRepositoryRef: meta.LocalObjectReference{Name: "fleet"}}, "it names the object itself", ""},
 		{sourcev1.GitRepositoryInclude{GitRepositoryRef: meta.LocalObjectReference{Name: "shared"}, FromPath: "nope"}, `fromPath "nope" is no directory`, "True CopyFailure"},
