@@ -58,6 +58,8 @@ func TestFlags(t *testing.T) {
 		{name: "hub", args: []string{"--nosuch"}, code: 1, want: "unknown flag: --nosuch"},
 		{name: "hub", args: []string{"stray"}, code: 1, want: `unexpected argument "stray"`},
 		{name: "agent", args: []string{"--log-level=loud"}, code: 1, want: `--log-level "loud": want error, info, debug or trace`},
+		{name: "agent", args: []string{"--concurrent=0"}, code: 1, want: "--concurrent 0: want 1 or more"},
+		{name: "hub", args: []string{"--max-source-timeout=-1m"}, code: 1, want: "--max-source-timeout -1m0s: want 0 or more"},
 		{name: "agent", args: []string{"--kubeconfig=/nosuch"}, code: 1, want: "access to the hub (--kubeconfig"},
 		{name: "hub", code: 1, want: "or a Pod's ServiceAccount): there is none of these, or nothing in it"},
 		{name: "hub", args: []string{"agent", "install", "--cluster=prod", "--export"}, code: 1, want: "access to the hub (--hub-kubeconfig, "},

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -74,7 +76,22 @@ func (p Program) parse(args []string) (Options, error) {
 	if rest := flags.Args(); len(rest) > 0 {
 		return o, fmt.Errorf("unexpected argument %q: see --help", rest[0])
 	}
-	return o, nil
+	return o, checkAmounts(flags)
+}
+
+// checkAmounts refuses numbers and times that mean nothing. A rate may be negative.
+func checkAmounts(flags *pflag.FlagSet) error {
+	var wrong []error
+	flags.Visit(func(flag *pflag.Flag) {
+		amount := slices.Contains([]string{"int", "int64", "duration"}, flag.Value.Type())
+		switch value := flag.Value.String(); {
+		case amount && strings.HasPrefix(value, "-"):
+			wrong = append(wrong, fmt.Errorf("--%s %s: want 0 or more", flag.Name, value))
+		case value == "0" && strings.HasPrefix(flag.Name, "concurrent"):
+			wrong = append(wrong, fmt.Errorf("--%s 0: want 1 or more", flag.Name))
+		}
+	})
+	return errors.Join(wrong...)
 }
 
 func env(name, fallback string) string {
