@@ -3,7 +3,9 @@ package apply
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -133,10 +135,19 @@ func (a *Applier) remove(ctx context.Context, ref Ref, live *unstructured.Unstru
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
-	return wait.PollUntilContextCancel(ctx, settlePoll, true, func(ctx context.Context) (bool, error) {
+	var held []string
+	err := wait.PollUntilContextCancel(ctx, settlePoll, true, func(ctx context.Context) (bool, error) {
 		live, err := a.get(ctx, ref)
-		return err == nil && (live == nil || live.GetUID() != uid), err
+		if err != nil || live == nil || live.GetUID() != uid {
+			return err == nil, err
+		}
+		held = live.GetFinalizers()
+		return false, nil
 	})
+	if wait.Interrupted(err) && len(held) > 0 {
+		return fmt.Errorf("it is to be made anew and does not go, held by the finalizers %s: see to what is to clean up for them", strings.Join(held, ", "))
+	}
+	return err
 }
 
 // established says whether an object that others of later stages need is ready

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -61,6 +62,22 @@ func TestForceReplacesWhatANewObjectMayHave(t *testing.T) {
 			c.g.Expect(after).NotTo(Equal(before))
 		})
 	}
+}
+
+// What is held back while it is to be made anew is told by whom.
+func TestForceSaysWhatHoldsTheOldObject(t *testing.T) {
+	c := newCluster(t)
+	c.Force = true
+	held := "{apiVersion: v1, kind: ConfigMap, metadata: {name: held, finalizers: [example.com/held]}, immutable: true, data: {color: red}}"
+	c.must(held)
+	objects := c.objects(strings.Replace(held, "red", "blue", 1))
+	c.Owner.Label(objects)
+	plan, err := c.Plan(t.Context(), objects)
+	c.g.Expect(err).NotTo(HaveOccurred())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = c.Apply(ctx, plan)
+	c.g.Expect(err).To(MatchError(ContainSubstring("held by the finalizers example.com/held")))
 }
 
 // A dry-run that meets somebody else's write, or that nobody can say why it is
