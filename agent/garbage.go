@@ -13,7 +13,7 @@ const (
 	// collection costs as much as what lives, and a commit makes much garbage at
 	// once. It may gather to a share of what lives in any case.
 	garbageBytes = 64 << 20
-	smallBytes   = 128 << 20
+	smallBytes   = 104 << 20
 	garbageShare = 3
 	// garbageLook is how often what lives is looked at.
 	garbageLook = time.Second
