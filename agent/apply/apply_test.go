@@ -522,7 +522,7 @@ func TestWhatIsThereIsNotWrittenToFindOut(t *testing.T) {
 	plan, err := c.Plan(t.Context(), c.labelled(configMap))
 	c.g.Expect(err).NotTo(HaveOccurred())
 	c.g.Expect(words(plan.Changes)).To(Equal([]string{"ConfigMap/settings unchanged"}))
-	c.g.Expect(plan.Writes()).To(BeFalse())
+	c.g.Expect(plan.Writes()).To(BeEmpty())
 	c.g.Expect(c.read("v1 ConfigMap " + c.namespace + "/settings").GetResourceVersion()).To(Equal(before.GetResourceVersion()))
 }
 

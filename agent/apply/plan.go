@@ -88,25 +88,15 @@ type Plan struct {
 	Conflicts []Conflict
 }
 
-// Creates returns the objects that the plan creates.
-func (p *Plan) Creates() []Ref {
+// Writes returns the objects that the plan creates or changes.
+func (p *Plan) Writes() []Ref {
 	var refs []Ref
 	for _, change := range p.Changes {
-		if change.Action == Created {
+		if change.Action == Created || change.Action == Configured {
 			refs = append(refs, change.Ref)
 		}
 	}
 	return refs
-}
-
-// Writes says whether the plan writes anything.
-func (p *Plan) Writes() bool {
-	for _, change := range p.Changes {
-		if change.Action == Created || change.Action == Configured {
-			return true
-		}
-	}
-	return false
 }
 
 // Plan looks at the objects of one stage and finds out what applying them will

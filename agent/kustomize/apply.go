@@ -53,8 +53,8 @@ func (r *Reconciler) applyStages(ctx context.Context, obj *kustomizev1.Kustomiza
 		if err != nil {
 			return changes, err
 		}
-		if plan.Writes() {
-			if err := r.writeAhead(ctx, obj, to, plan.Creates(), refsTo(want)); err != nil {
+		if writes := plan.Writes(); len(writes) > 0 {
+			if err := r.writeAhead(ctx, obj, to, writes, refsTo(want)); err != nil {
 				return changes, err
 			}
 		}
@@ -111,12 +111,12 @@ func (t *target) validate(how string) error {
 	return err
 }
 
-// writeAhead takes the fence, and puts what is about to be created into the
-// inventory before it is: an agent that is killed in between leaves no object
-// that nobody knows of.
-func (r *Reconciler) writeAhead(ctx context.Context, obj *kustomizev1.Kustomization, to *target, creates, want []apply.Ref) error {
+// writeAhead takes the fence, and puts what is about to be created or taken over
+// into the inventory before it is: an agent that is killed in between leaves no
+// object of ours that nobody knows of.
+func (r *Reconciler) writeAhead(ctx context.Context, obj *kustomizev1.Kustomization, to *target, writes, want []apply.Ref) error {
 	known := inventoryOf(ctx, obj)
-	if len(apply.Without(creates, known)) == 0 {
+	if len(apply.Without(writes, known)) == 0 {
 		return r.fence(ctx, obj, to)
 	}
 	tenure, err := to.Fence(ctx)

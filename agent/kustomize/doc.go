@@ -4,8 +4,8 @@
 // file of that name.
 //
 // It promises that
-//   - nothing that was made is forgotten: what a run is about to create is in
-//     the inventory, in the hub, before the first of it is created;
+//   - nothing that is ours is forgotten: what a run is about to create, or to take
+//     over, is in the inventory, in the hub, before the first of it is written;
 //   - a stage of objects is applied as a whole or, when the server rejects one
 //     of them, not at all, and what was applied before stays, unless
 //     spec.validation asks for less;

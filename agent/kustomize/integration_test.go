@@ -108,6 +108,31 @@ func (c *failing) Apply(ctx context.Context, obj runtime.ApplyConfiguration, opt
 
 func TestInventoryIsWrittenBeforeTheFirstCreate(t *testing.T) {
 	e := newEnv(t)
+	seen := e.inventoryAtFirstWrite()
+	e.push("1", "one.yaml", configMap("one", "NS", "a"), "ns.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: inner-NS}\n")
+	e.kustomization("web")
+	e.start()
+	var inventory []string
+	e.Eventually(seen, "20s").Should(Receive(&inventory))
+	e.Expect(inventory).To(ConsistOf("NS_one__ConfigMap", "_inner-NS__Namespace"))
+	e.becomes("web", "True")
+}
+
+// An object that was there before is ours from the first write on.
+func TestInventoryIsWrittenBeforeAnObjectIsTakenOver(t *testing.T) {
+	e := newEnv(t)
+	seen := e.inventoryAtFirstWrite()
+	e.create(configMap("one", e.namespace, "theirs"))
+	e.push("1", "one.yaml", configMap("one", "NS", "a"))
+	e.kustomization("web")
+	e.start()
+	e.Eventually(seen, "20s").Should(Receive(Equal([]string{"NS_one__ConfigMap"})))
+	e.becomes("web", "True")
+}
+
+// inventoryAtFirstWrite is told what the inventory is just before the first write to
+// the target.
+func (e *env) inventoryAtFirstWrite() <-chan []string {
 	seen := make(chan []string, 1)
 	e.wrap = func(next client.Client) client.Client {
 		return &witness{Client: next, before: func() {
@@ -117,13 +142,7 @@ func TestInventoryIsWrittenBeforeTheFirstCreate(t *testing.T) {
 			}
 		}}
 	}
-	e.push("1", "one.yaml", configMap("one", "NS", "a"), "ns.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: inner-NS}\n")
-	e.kustomization("web")
-	e.start()
-	var inventory []string
-	e.Eventually(seen, "20s").Should(Receive(&inventory))
-	e.Expect(inventory).To(ConsistOf("NS_one__ConfigMap", "_inner-NS__Namespace"))
-	e.becomes("web", "True")
+	return seen
 }
 
 // witness looks before each write.
