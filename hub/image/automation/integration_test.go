@@ -550,6 +550,9 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		"a template that does not compile": {"UpdateFailed", "spec.git.commit.messageTemplate", func(spec *imagev1.ImageUpdateAutomationSpec) {
 			spec.GitSpec.Commit.MessageTemplate = "{{"
 		}},
+		"a template of an old version": {"RemovedTemplateField", "use .Updated, or .Changed.FileChanges", func(spec *imagev1.ImageUpdateAutomationSpec) {
+			spec.GitSpec.Commit.MessageTemplate = "{{range .Changed.ImageResult.Images}}{{.}}{{end}}"
+		}},
 		"a template that fails": {"UpdateFailed", "spec.git.commit.messageTemplate", func(spec *imagev1.ImageUpdateAutomationSpec) {
 			spec.GitSpec.Commit.MessageTemplate = "{{index .Changed.Changes 99}}"
 		}},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
@@ -30,6 +31,7 @@ const (
 	invalidSourceConfigurationReason = "InvalidSourceConfiguration"
 	sourceManagerFailedReason        = "SourceManagerFailed"
 	updateFailedReason               = "UpdateFailed"
+	removedTemplateFieldReason       = "RemovedTemplateField"
 	invalidPolicySelectorReason      = "InvalidPolicySelector"
 
 	// attempts are how often a run begins anew because somebody else pushed.
@@ -112,6 +114,10 @@ func (r *Reconciler) prepare(ctx context.Context, obj *imagev1.ImageUpdateAutoma
 	}
 	if _, err := parseMessage(obj.Spec.GitSpec.Commit.MessageTemplate); err != nil {
 		return job{}, reconcile.Stall(updateFailedReason, err)
+	}
+	if strings.Contains(obj.Spec.GitSpec.Commit.MessageTemplate, ".Changed.ImageResult") {
+		return job{}, reconcile.Stall(removedTemplateFieldReason,
+			errors.New("spec.git.commit.messageTemplate has .Changed.ImageResult, which Flux has removed: use .Updated, or .Changed.FileChanges, .Objects and .Changes"))
 	}
 	var (
 		j   job
