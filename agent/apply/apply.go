@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
@@ -66,10 +67,10 @@ func (a *Applier) applyOne(ctx context.Context, change *Change) error {
 			return err
 		}
 	}
-	obj, live := change.desired.DeepCopy(), change.Live
+	obj, live := change.desired, change.Live
 	switch {
 	case change.replace:
-		obj = change.manifest.DeepCopy()
+		obj = change.manifest
 		if err := a.remove(ctx, change.Ref, live); err != nil {
 			return &objectError{ref: change.Ref, verb: "delete", err: err}
 		}
@@ -77,19 +78,17 @@ func (a *Applier) applyOne(ctx context.Context, change *Change) error {
 		if err := a.takeForeign(ctx, obj, live, change.stuck); err != nil {
 			return &objectError{ref: change.Ref, verb: "apply", err: err}
 		}
-		// An apply that carries a uid fails on any other object of the name,
-		// and does not bring back one that is gone.
-		obj.SetUID(live.GetUID())
+		obj = withUID(obj, live.GetUID())
 	}
-	if err := a.apply(ctx, obj); err != nil {
+	answer, err := a.put(ctx, obj)
+	if err != nil {
 		return &objectError{ref: change.Ref, verb: "apply", err: err}
 	}
-	if change.Action == Configured && live.GetResourceVersion() == obj.GetResourceVersion() {
+	if change.Action == Configured && live.GetResourceVersion() == answer.GetResourceVersion() {
 		// The server keeps no write that changes nothing.
 		change.Action = Unchanged
 	}
-	change.Live = obj
-	a.note(change, obj)
+	a.done(change, answer)
 	return nil
 }
 
@@ -99,20 +98,26 @@ var errForeign = errors.New("others own fields that they are not to own")
 // update applies an object that is known well enough not to be read. It fails also
 // when that was not all, as for one that others may not merge into any longer.
 func (a *Applier) update(ctx context.Context, change *Change) error {
-	obj := change.desired.DeepCopy()
-	obj.SetUID(change.before.uid)
-	if err := a.apply(ctx, obj); err != nil {
+	answer, err := a.put(ctx, withUID(change.desired, change.before.uid))
+	if err != nil {
 		return err
 	}
-	if a.Owner.hasForeign(obj) {
+	if a.Owner.hasForeign(answer) {
 		return errForeign
 	}
-	if obj.GetResourceVersion() == change.version {
+	if answer.GetResourceVersion() == change.version {
 		change.Action = Unchanged
 	}
-	change.Live = obj
-	a.note(change, obj)
+	a.done(change, answer)
 	return nil
+}
+
+// done notes what the server has made of an object.
+func (a *Applier) done(change *Change, answer metav1.Object) {
+	if whole, ok := answer.(*unstructured.Unstructured); ok {
+		change.Live = whole
+	}
+	a.note(change, answer)
 }
 
 // remove deletes an object that is to be made anew, and waits until it is gone.

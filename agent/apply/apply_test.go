@@ -5,15 +5,18 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/cert"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -267,17 +270,58 @@ func TestReplacedObjectIsNotTouched(t *testing.T) {
 
 func TestApplyTellsWhatItDidWhenItFails(t *testing.T) {
 	c := newCluster(t)
-	refuse := func(ctx context.Context, next client.WithWatch, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-		if named, ok := obj.(interface{ GetKind() string }); ok && named.GetKind() == "Service" && len(options) == 2 {
+	refuse := func(ctx context.Context, next client.WithWatch, obj client.Object, patch client.Patch, options ...client.PatchOption) error {
+		if obj.GetObjectKind().GroupVersionKind().Kind == "Service" {
 			return errors.New("cut off")
 		}
-		return next.Apply(ctx, obj, options...)
+		return next.Patch(ctx, obj, patch, options...)
 	}
-	c.Client = intercepted(t, interceptor.Funcs{Apply: refuse})
+	c.Client = intercepted(t, interceptor.Funcs{Patch: refuse})
 	done, err := c.run(c.objects(configMap, account, service, deployment))
 	c.g.Expect(err).To(MatchError("Service/" + c.namespace + "/web apply failed: cut off"))
 	c.g.Expect(words(done)).To(Equal([]string{"ServiceAccount/web created", "ConfigMap/settings created"}))
 	c.g.Expect(c.exists("apps/v1 Deployment "+c.namespace+"/web")).To(BeFalse(), "the next wave is not begun")
+}
+
+// The answers to applies carry no content: it may be large, and the way far.
+func TestAnswersAreMetadata(t *testing.T) {
+	c := newCluster(t)
+	config := rest.CopyConfig(shared.ControlPlane(t).Config())
+	var answered atomic.Int64
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return trip(func(request *http.Request) (*http.Response, error) {
+			response, err := next.RoundTrip(request)
+			if err == nil && request.Method == http.MethodPatch && !request.URL.Query().Has("dryRun") {
+				response.Body = counting{response.Body, &answered}
+			}
+			return response, err
+		})
+	})
+	var err error
+	c.Client, err = client.New(config, client.Options{})
+	c.g.Expect(err).NotTo(HaveOccurred())
+	large := strings.Repeat("x", 500_000)
+	text := "{apiVersion: v1, kind: ConfigMap, metadata: {name: large}, data: {value: " + large + "}}"
+	c.g.Expect(c.must(text)).To(Equal([]string{"ConfigMap/large created"}))
+	c.g.Expect(c.must(strings.Replace(text, "value: x", "value: y", 1))).To(Equal([]string{"ConfigMap/large configured"}))
+	c.g.Expect(answered.Load()).To(And(BeNumerically(">", 100), BeNumerically("<", 10_000)))
+	c.g.Expect(c.read("v1 ConfigMap " + c.namespace + "/large").Object["data"]).To(HaveKeyWithValue("value", "y"+large[1:]))
+}
+
+type trip func(*http.Request) (*http.Response, error)
+
+func (f trip) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
+
+// counting adds up what is read.
+type counting struct {
+	io.ReadCloser
+	all *atomic.Int64
+}
+
+func (c counting) Read(into []byte) (int, error) {
+	n, err := c.ReadCloser.Read(into)
+	c.all.Add(int64(n))
+	return n, err
 }
 
 func TestParallelIsBounded(t *testing.T) {

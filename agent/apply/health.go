@@ -198,5 +198,5 @@ func (c Change) Check() (Check, bool) {
 func Expires(obj *unstructured.Unstructured) bool {
 	ref := RefTo(obj)
 	_, limited, _ := unstructured.NestedFieldNoCopy(obj.Object, "spec", "ttlSecondsAfterFinished")
-	return ref.Group == "batch" && ref.Kind == "Job" && limited
+	return ref.Group == "batch" && ref.Kind == kindJob && limited
 }

@@ -143,14 +143,16 @@ func (m *Memory) recall(ref Ref) (known, bool) {
 }
 
 // remember notes what the server has made of an object.
-func (m *Memory) remember(o Owner, ref Ref, live *unstructured.Unstructured, now known) {
-	if m == nil || live == nil {
+func (m *Memory) remember(o Owner, ref Ref, live metav1.Object, now known) {
+	if m == nil {
 		return
 	}
 	reduced, owned := o.Fingerprint(live)
 	now.uid, now.version, now.print = live.GetUID(), live.GetResourceVersion(), reduced
 	now.blind = !owned && !now.skipped
-	now.expires = Expires(live)
+	if whole, ok := live.(*unstructured.Unstructured); ok {
+		now.expires = Expires(whole)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.objects == nil {

@@ -13,6 +13,7 @@ const (
 	kindCRD         = "CustomResourceDefinition"
 	kindNamespace   = "Namespace"
 	kindClusterRole = "ClusterRole"
+	kindJob         = "Job"
 )
 
 // firstKinds is the order in which the kinds that others depend on are

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -236,12 +237,11 @@ func (a *Applier) mayLead(ctx context.Context, change *Change) bool {
 // rehearse dry-runs an object that is known. It is false when the server does
 // not take it that way, and has to be asked for more.
 func (a *Applier) rehearse(ctx context.Context, change *Change) bool {
-	obj := change.desired.DeepCopy()
-	obj.SetUID(change.before.uid)
-	if err := a.apply(ctx, obj, client.DryRunAll); err != nil {
+	answer, err := a.put(ctx, withUID(change.desired, change.before.uid), client.DryRunAll)
+	if err != nil {
 		return false
 	}
-	change.version = obj.GetResourceVersion()
+	change.version = answer.GetResourceVersion()
 	return true
 }
 
@@ -345,12 +345,14 @@ func (a *Applier) skip(change *Change, live *unstructured.Unstructured, err erro
 		return err
 	}
 	change.Action, change.Live = Skipped, live
-	a.Memory.remember(a.Owner, change.Ref, live, known{desired: change.digest, skipped: true, once: a.onlyCreates(change.desired)})
+	if live != nil {
+		a.Memory.remember(a.Owner, change.Ref, live, known{desired: change.digest, skipped: true, once: a.onlyCreates(change.desired)})
+	}
 	return nil
 }
 
 // note remembers an object as the server has it now.
-func (a *Applier) note(change *Change, live *unstructured.Unstructured) {
+func (a *Applier) note(change *Change, live metav1.Object) {
 	now := known{desired: change.digest, once: a.onlyCreates(change.desired)}
 	if change.corrects() {
 		before := change.before
@@ -422,4 +424,43 @@ func isNoPath(err error) bool {
 func (a *Applier) apply(ctx context.Context, obj *unstructured.Unstructured, options ...client.ApplyOption) error {
 	options = append(options, client.ForceOwnership, client.FieldOwner(a.Owner.FieldManager))
 	return a.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(obj), options...)
+}
+
+// put applies an object as apply does, and returns what the server has to say of it.
+// That is the metadata alone, where nothing else is needed of the kind: what is
+// remembered of an object is in there, and an answer else is as large as the object.
+func (a *Applier) put(ctx context.Context, obj *unstructured.Unstructured, options ...client.PatchOption) (metav1.Object, error) {
+	body, err := obj.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	var answer client.Object = &metav1.PartialObjectMetadata{}
+	if countsWhole(obj) {
+		answer = &unstructured.Unstructured{}
+	}
+	answer.GetObjectKind().SetGroupVersionKind(obj.GroupVersionKind())
+	answer.SetNamespace(obj.GetNamespace())
+	answer.SetName(obj.GetName())
+	options = append(options, client.ForceOwnership, client.FieldOwner(a.Owner.FieldManager))
+	return answer, a.Client.Patch(ctx, answer, client.RawPatch(types.ApplyPatchType, body), options...)
+}
+
+// countsWhole says whether more is needed of an object that was applied than its
+// metadata: whether it is established, or may vanish.
+func countsWhole(obj *unstructured.Unstructured) bool {
+	return slices.Contains([]string{kindNamespace, kindCRD, kindJob}, obj.GetKind())
+}
+
+// withUID is the object with a uid, so that the server applies it to that very object,
+// and does not bring back one that is gone.
+func withUID(obj *unstructured.Unstructured, uid types.UID) *unstructured.Unstructured {
+	if uid == "" {
+		return obj
+	}
+	made := &unstructured.Unstructured{Object: maps.Clone(obj.Object)}
+	metadata, _ := obj.Object["metadata"].(map[string]any)
+	metadata = maps.Clone(metadata)
+	made.Object["metadata"] = metadata
+	made.SetUID(uid)
+	return made
 }

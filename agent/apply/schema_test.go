@@ -28,6 +28,14 @@ func (c *dryRuns) Apply(ctx context.Context, obj runtime.ApplyConfiguration, opt
 	return c.Client.Apply(ctx, obj, options...)
 }
 
+func (c *dryRuns) Patch(ctx context.Context, obj client.Object, patch client.Patch, options ...client.PatchOption) error {
+	var all client.PatchOptions
+	if all.ApplyOptions(options); len(all.DryRun) > 0 {
+		c.count++
+	}
+	return c.Client.Patch(ctx, obj, patch, options...)
+}
+
 func TestUncheckedObjectsAreAppliedAtOnce(t *testing.T) {
 	c := newCluster(t)
 	counted := &dryRuns{Client: c.Client}

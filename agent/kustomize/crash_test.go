@@ -10,7 +10,6 @@ import (
 
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/headwater-dev/headwater/internal/reconcile"
@@ -54,11 +53,11 @@ func (c *mortal) write(do func() error) error {
 	return reconcile.ErrNotOwner
 }
 
-func (c *mortal) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-	if isDryRun(options) {
-		return c.Client.Apply(ctx, obj, options...)
+func (c *mortal) Patch(ctx context.Context, obj client.Object, patch client.Patch, options ...client.PatchOption) error {
+	if !applies(patch, options) {
+		return c.Client.Patch(ctx, obj, patch, options...)
 	}
-	return c.write(func() error { return c.Client.Apply(ctx, obj, options...) })
+	return c.write(func() error { return c.Client.Patch(ctx, obj, patch, options...) })
 }
 
 func (c *mortal) Delete(ctx context.Context, obj client.Object, options ...client.DeleteOption) error {

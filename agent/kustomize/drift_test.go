@@ -29,10 +29,15 @@ func (c *asked) Get(ctx context.Context, key client.ObjectKey, obj client.Object
 
 func (c *asked) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
 	c.all.Add(1)
-	if !isDryRun(options) {
+	return c.Client.Apply(ctx, obj, options...)
+}
+
+func (c *asked) Patch(ctx context.Context, obj client.Object, patch client.Patch, options ...client.PatchOption) error {
+	c.all.Add(1)
+	if applies(patch, options) {
 		c.applies.Add(1)
 	}
-	return c.Client.Apply(ctx, obj, options...)
+	return c.Client.Patch(ctx, obj, patch, options...)
 }
 
 // change edits the object one of the target as somebody else.
@@ -169,9 +174,9 @@ type late struct {
 	e *env
 }
 
-func (l *late) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-	err := l.Client.Apply(ctx, obj, options...)
-	if err == nil && !isDryRun(options) {
+func (l *late) Patch(ctx context.Context, obj client.Object, patch client.Patch, options ...client.PatchOption) error {
+	err := l.Client.Patch(ctx, obj, patch, options...)
+	if err == nil && applies(patch, options) {
 		l.e.Eventually(func() int {
 			found := l.e.agent.memories.peek(client.ObjectKey{Namespace: l.e.namespace, Name: "web"})
 			found.mu.Lock()

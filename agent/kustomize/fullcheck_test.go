@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -88,35 +88,39 @@ type inTheSecond struct {
 	once *sync.Once
 }
 
-func (c inTheSecond) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-	if isDryRun(options) {
-		return c.Client.Apply(ctx, obj, options...)
+func (c inTheSecond) Patch(ctx context.Context, obj client.Object, patch client.Patch, options ...client.PatchOption) error {
+	if !applies(patch, options) {
+		return c.Client.Patch(ctx, obj, patch, options...)
 	}
-	apply := c.Client.Apply
+	apply := c.Client.Patch
 	c.once.Do(func() { apply = c.both })
-	return apply(ctx, obj, options...)
+	return apply(ctx, obj, patch, options...)
 }
 
 // both applies the agent's and somebody's, again until the server tells one time for both.
-func (c inTheSecond) both(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-	wanted, err := json.Marshal(obj)
+func (c inTheSecond) both(ctx context.Context, obj client.Object, patch client.Patch, options ...client.PatchOption) error {
+	wanted, err := patch.Data(obj)
+	if err != nil {
+		return err
+	}
+	changed := &unstructured.Unstructured{}
+	if err := json.Unmarshal(wanted, changed); err != nil {
+		return err
+	}
+	setValue("theirs")(changed)
+	theirs, err := json.Marshal(changed)
 	if err != nil {
 		return err
 	}
 	for {
-		ours, theirs := &unstructured.Unstructured{}, &unstructured.Unstructured{}
-		if err := errors.Join(json.Unmarshal(wanted, obj), c.Client.Apply(ctx, obj, options...)); err != nil {
+		other := changed.DeepCopy()
+		if err := errors.Join(
+			c.Client.Patch(ctx, obj, patch, options...),
+			c.Client.Patch(ctx, other, client.RawPatch(types.ApplyPatchType, theirs), options...),
+		); err != nil {
 			return err
 		}
-		answer, err := json.Marshal(obj)
-		if err := errors.Join(err, json.Unmarshal(answer, ours), json.Unmarshal(wanted, theirs)); err != nil {
-			return err
-		}
-		setValue("theirs")(theirs)
-		if err := c.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(theirs), options...); err != nil {
-			return err
-		}
-		if equality.Semantic.DeepEqual(ours.GetManagedFields(), theirs.GetManagedFields()) {
+		if equality.Semantic.DeepEqual(obj.GetManagedFields(), other.GetManagedFields()) {
 			return nil
 		}
 	}

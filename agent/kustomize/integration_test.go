@@ -11,7 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kustomizev1 "github.com/headwater-dev/headwater/api/kustomize/v1"
@@ -76,17 +76,18 @@ type counted struct {
 	writes *atomic.Int32
 }
 
-func (c *counted) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-	if !isDryRun(options) {
+func (c *counted) Patch(ctx context.Context, obj client.Object, patch client.Patch, options ...client.PatchOption) error {
+	if applies(patch, options) {
 		c.writes.Add(1)
 	}
-	return c.Client.Apply(ctx, obj, options...)
+	return c.Client.Patch(ctx, obj, patch, options...)
 }
 
-func isDryRun(options []client.ApplyOption) bool {
-	var all client.ApplyOptions
+// applies says whether an object is applied, and that in earnest.
+func applies(patch client.Patch, options []client.PatchOption) bool {
+	var all client.PatchOptions
 	all.ApplyOptions(options)
-	return len(all.DryRun) > 0
+	return patch.Type() == types.ApplyPatchType && len(all.DryRun) == 0
 }
 
 // failing lets no apply through that is no dry-run, and tells when one came.
@@ -95,9 +96,9 @@ type failing struct {
 	tried chan struct{}
 }
 
-func (c *failing) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-	if isDryRun(options) {
-		return c.Client.Apply(ctx, obj, options...)
+func (c *failing) Patch(ctx context.Context, obj client.Object, patch client.Patch, options ...client.PatchOption) error {
+	if !applies(patch, options) {
+		return c.Client.Patch(ctx, obj, patch, options...)
 	}
 	select {
 	case c.tried <- struct{}{}:
@@ -151,11 +152,11 @@ type witness struct {
 	before func()
 }
 
-func (c *witness) Apply(ctx context.Context, obj runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-	if !isDryRun(options) {
+func (c *witness) Patch(ctx context.Context, obj client.Object, patch client.Patch, options ...client.PatchOption) error {
+	if applies(patch, options) {
 		c.before()
 	}
-	return c.Client.Apply(ctx, obj, options...)
+	return c.Client.Patch(ctx, obj, patch, options...)
 }
 
 // What is written about a long run's progress must not take back what the run
