@@ -1,7 +1,7 @@
 package git_test
 
 import (
-	"bytes"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,8 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	. "github.com/onsi/gomega"
 	"golang.org/x/crypto/ssh"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -48,29 +46,19 @@ func newSSHAuthor(t *testing.T) author {
 	}
 }
 
-// newPGPAuthor signs with gpg.
+// newPGPAuthor signs with gpg, and a key that gpg has made: of one that Go has made it
+// makes a signature in some hundreds that it finds bad itself.
 func newPGPAuthor(t *testing.T) author {
 	t.Helper()
 	g := NewWithT(t)
-	entity, err := openpgp.NewEntity("Robot", "", "robot@example.com", nil)
-	g.Expect(err).NotTo(HaveOccurred())
-	armored := func(kind string, serialize func(*bytes.Buffer) error) string {
-		var content, text bytes.Buffer
-		g.Expect(serialize(&content)).To(Succeed())
-		out, err := armor.Encode(&text, kind, nil)
-		g.Expect(err).NotTo(HaveOccurred())
-		_, err = out.Write(content.Bytes())
-		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(out.Close()).To(Succeed())
-		return text.String()
+	gpg := func(args ...string) string {
+		output, err := exec.CommandContext(t.Context(), "gpg", append([]string{"--batch", "--quiet"}, args...)...).CombinedOutput()
+		g.Expect(err).NotTo(HaveOccurred(), string(output))
+		return string(output)
 	}
-	public := armored(openpgp.PublicKeyType, func(b *bytes.Buffer) error { return entity.Serialize(b) })
-	private := armored(openpgp.PrivateKeyType, func(b *bytes.Buffer) error { return entity.SerializePrivate(b, nil) })
-	command := exec.CommandContext(t.Context(), "gpg", "--batch", "--quiet", "--import")
-	command.Stdin = strings.NewReader(private)
-	output, err := command.CombinedOutput()
-	g.Expect(err).NotTo(HaveOccurred(), string(output))
-	return author{config: []string{"-c", "user.signingkey=" + entity.PrimaryKey.KeyIdString()}, trusted: map[string]string{"me.asc": public}}
+	address := rand.Text() + "@example.com"
+	gpg("--passphrase", "", "--quick-generate-key", "Robot <"+address+">", "rsa2048", "sign")
+	return author{config: []string{"-c", "user.signingkey=" + address}, trusted: map[string]string{"me.asc": gpg("--armor", "--export", address)}}
 }
 
 // commit makes a signed commit the head of main.
