@@ -36,7 +36,7 @@ func TestShortRun(t *testing.T) {
 func TestWithoutTheFenceItIsCondemned(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	o := short("stop-pending", "cut-hub")
+	o := short("stop-pending", "cut-hub", "stop-pending") // one may end before it has written beside another
 	o.agentBinary = "../../bin/agent-nofence"
 	result, err := run(t.Context(), o, t.Output())
 	g.Expect(err).To(MatchError(ContainSubstring("condemned")))
