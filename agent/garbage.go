@@ -14,7 +14,7 @@ const (
 	// once. It may gather to a share of what lives in any case.
 	garbageBytes = 64 << 20
 	smallBytes   = 104 << 20
-	garbageShare = 3
+	garbageShare = 4
 	// garbageLook is how often what lives is looked at.
 	garbageLook = time.Second
 )
